@@ -1,0 +1,74 @@
+// The arithmetic of one hop: draw an integer below the total mass of a unit's edges, find the
+// channel whose cumulative mass is the first above it, then the kernel position in the same way.
+// Channels and positions in two steps are one cumulative table over (channel, position).
+#pragma once
+
+#include <cstdint>
+
+#include "phew/macros.hpp"
+#include "phew/philox.hpp"
+
+namespace phew {
+
+// What a random number is for: which link leaves a unit (counted by space), which edge of a link
+// (counted by link).
+enum class Purpose : std::uint8_t { kFork = 0, kEdge = 1 };
+
+PHEW_HOST_DEVICE inline std::uint64_t multiply_high(std::uint64_t left, std::uint64_t right) {
+#ifdef __CUDA_ARCH__
+  return __umul64hi(left, right);
+#else
+  __extension__ using Product = unsigned __int128;
+  return static_cast<std::uint64_t>(Product{left} * right >> 64);
+#endif
+}
+
+PHEW_HOST_DEVICE inline PhiloxKey make_key(std::uint64_t seed) {
+  return {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}};
+}
+
+// The 64 random bits of a walk at a space or link.
+PHEW_HOST_DEVICE inline std::uint64_t random_bits(PhiloxKey key, std::uint64_t walk,
+                                                  std::uint32_t index, Purpose purpose) {
+  const PhiloxCounter block =
+      philox4x32({{static_cast<std::uint32_t>(walk), static_cast<std::uint32_t>(walk >> 32), index,
+                   static_cast<std::uint32_t>(purpose)}},
+                 key);
+  return std::uint64_t{block.words[1]} << 32 | block.words[0];
+}
+
+// An integer in [0, total).
+PHEW_HOST_DEVICE inline std::uint64_t draw(PhiloxKey key, std::uint64_t walk, std::uint32_t index,
+                                           Purpose purpose, std::uint64_t total) {
+  return multiply_high(random_bits(key, walk, index, purpose), total);
+}
+
+// Masses 3 0 1 4 make cumulative 3 3 4 8. A draw of 3 falls to index 2: the first cumulative above
+// it. The draw is below the last cumulative. Without branches, as they would be mispredicted.
+PHEW_HOST_DEVICE inline std::uint32_t first_above(const std::uint64_t* cumulative,
+                                                  std::uint32_t size, std::uint64_t draw) {
+  std::uint32_t first = 0;
+  while (size > 1) {
+    const std::uint32_t half = size / 2;
+    first += half & (0 - static_cast<std::uint32_t>(cumulative[first + half - 1] <= draw));
+    size -= half;
+  }
+  return first;
+}
+
+// The kernel position that a draw below the kernel's mass falls to.
+template <typename MassOf>
+PHEW_HOST_DEVICE std::uint32_t find_position(const MassOf& mass_of,
+                                             const typename MassOf::Bits* kernel,
+                                             std::int64_t stride, std::uint32_t num_positions,
+                                             std::uint64_t draw) {
+  std::uint32_t position = 0;
+  std::uint64_t cumulative = 0;
+  for (std::uint32_t k = 0; k + 1 < num_positions; ++k) {
+    cumulative += mass_of(kernel[k * stride]);
+    position += static_cast<std::uint32_t>(cumulative <= draw);
+  }
+  return position;
+}
+
+}  // namespace phew

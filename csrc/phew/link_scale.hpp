@@ -1,0 +1,22 @@
+// The scale of a link's masses, from a sweep of its weights.
+#pragma once
+
+#include "phew/graph.hpp"
+#include "phew/mass.hpp"
+#include "phew/parallel.hpp"
+#include "phew/weights.hpp"
+
+namespace phew {
+
+// What nonzero magnitudes a link has; both 0 if it has none.
+struct MagnitudeRange {
+  double smallest;
+  double largest;
+  // Whether there is no infinity and no NaN; otherwise the range has no meaning.
+  bool is_finite;
+};
+
+MagnitudeRange measure_magnitudes(Workers& workers, const WeightedLink& link,
+                                  const LinkBuffers& buffers);
+
+}  // namespace phew

@@ -1,0 +1,69 @@
+#include "phew/parallel.hpp"
+
+#include <utility>
+
+namespace phew {
+
+Workers::Workers(unsigned num_threads) {
+  try {
+    for (unsigned thread = 1; thread < num_threads; ++thread) {
+      threads_.emplace_back(&Workers::work, this, thread);
+    }
+  } catch (...) {
+    stop();
+    throw;
+  }
+}
+
+Workers::~Workers() { stop(); }
+
+void Workers::stop() noexcept {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+  }
+  job_given_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Workers::run(const Job& job) {
+  {
+    const std::scoped_lock lock(mutex_);
+    job_ = &job;
+    ++num_jobs_;
+    num_busy_ = threads_.size();
+  }
+  job_given_.notify_all();
+  try_job(0);
+  {
+    std::unique_lock lock(mutex_);
+    job_done_.wait(lock, [&] { return num_busy_ == 0; });
+  }
+  failed_ = false;
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void Workers::work(unsigned thread) noexcept {
+  std::unique_lock lock(mutex_);
+  for (std::uint64_t num_seen = 0;;) {
+    job_given_.wait(lock, [&] { return stopping_ || num_jobs_ != num_seen; });
+    if (stopping_) return;
+    num_seen = num_jobs_;
+    lock.unlock();
+    try_job(thread);
+    lock.lock();
+    if (--num_busy_ == 0) job_done_.notify_one();
+  }
+}
+
+void Workers::try_job(unsigned thread) noexcept {
+  try {
+    (*job_)(thread);
+  } catch (...) {
+    failed_ = true;
+    const std::scoped_lock lock(mutex_);
+    if (!error_) error_ = std::current_exception();
+  }
+}
+
+}  // namespace phew

@@ -1,0 +1,44 @@
+// Philox4x32-10, the counter-based random numbers of Salmon, Moraes, Dror and Shaw, "Parallel
+// Random Numbers: As Easy as 1, 2, 3", SC 2011. The words are a pure function of counter and key:
+// there is no state, so any thread draws any walk's numbers in any order.
+#pragma once
+
+#include <cstdint>
+
+#include "phew/macros.hpp"
+
+namespace phew {
+
+// Plain arrays, because std::array's members are not device functions.
+struct PhiloxCounter {
+  std::uint32_t words[4];
+};
+
+struct PhiloxKey {
+  std::uint32_t words[2];
+};
+
+namespace detail {
+
+PHEW_HOST_DEVICE constexpr PhiloxCounter philox_round(PhiloxCounter counter, PhiloxKey key) {
+  const std::uint64_t product0 = std::uint64_t{0xD2511F53} * counter.words[0];
+  const std::uint64_t product1 = std::uint64_t{0xCD9E8D57} * counter.words[2];
+  const auto high0 = static_cast<std::uint32_t>(product0 >> 32);
+  const auto high1 = static_cast<std::uint32_t>(product1 >> 32);
+  return {{high1 ^ counter.words[1] ^ key.words[0], static_cast<std::uint32_t>(product1),
+           high0 ^ counter.words[3] ^ key.words[1], static_cast<std::uint32_t>(product0)}};
+}
+
+}  // namespace detail
+
+// Returns the four random words that belong to `counter` under `key`.
+PHEW_HOST_DEVICE constexpr PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
+  constexpr int kRounds = 10;
+  for (int round = 0; round < kRounds; ++round) {
+    counter = detail::philox_round(counter, key);
+    key = {{key.words[0] + 0x9E3779B9u, key.words[1] + 0xBB67AE85u}};
+  }
+  return counter;
+}
+
+}  // namespace phew

@@ -1,0 +1,58 @@
+// What becomes of a visit: three policies, called with the walk and the element of the contiguous
+// parameter. Several threads may record the same weight at once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace phew {
+
+enum class Recording : std::uint8_t {
+  // Set the weight's byte.
+  kMark,
+  // List the visits to weights whose byte is not set.
+  kNew,
+  // Add to the weight's uint32.
+  kCount,
+};
+
+// Visit i is that of walk walks[i] to element elements[i] of the parameter of link links[i].
+struct Visits {
+  std::vector<std::uint64_t> walks;
+  std::vector<std::uint32_t> links;
+  std::vector<std::uint64_t> elements;
+};
+
+struct MarkVisits {
+  std::uint8_t* visited;
+
+  void operator()(std::uint64_t /*walk*/, std::int64_t element) const {
+    // Most weights are visited more than once, and reading does not take the line from other cores.
+    if (__atomic_load_n(visited + element, __ATOMIC_RELAXED) == 0) {
+      __atomic_store_n(visited + element, std::uint8_t{1}, __ATOMIC_RELAXED);
+    }
+  }
+};
+
+struct ListNewVisits {
+  const std::uint8_t* visited;
+  std::uint32_t link;
+  Visits* visits;
+
+  void operator()(std::uint64_t walk, std::int64_t element) const {
+    if (visited[element]) return;
+    visits->walks.push_back(walk);
+    visits->links.push_back(link);
+    visits->elements.push_back(static_cast<std::uint64_t>(element));
+  }
+};
+
+struct CountVisits {
+  std::uint32_t* counts;
+
+  void operator()(std::uint64_t /*walk*/, std::int64_t element) const {
+    __atomic_fetch_add(counts + element, 1U, __ATOMIC_RELAXED);
+  }
+};
+
+}  // namespace phew

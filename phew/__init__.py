@@ -1,0 +1,9 @@
+"""Sparse networks before training and without data, by PHEW (Paths with Higher-Edge Weights)."""
+
+from phew._core import __version__
+from phew.api import prune, sample_masks
+from phew.capture import capture
+from phew.graph import WalkGraph
+from phew.masks import Masks
+
+__all__ = ["Masks", "WalkGraph", "__version__", "capture", "prune", "sample_masks"]

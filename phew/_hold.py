@@ -1,0 +1,139 @@
+"""Hold the pruned weights of a model at zero, whatever trains, copies or loads it.
+
+Three things hold a parameter:
+
+- a tensor hook drops the gradient of its pruned entries, so gradient norms, clipping and
+  momentum see only what is kept;
+- a process-wide hook after every optimizer step zeroes them again, for weight decay, stale
+  momentum and updates that mix entries;
+- a `load_state_dict` post-hook of each module that owns it zeroes what was loaded. This hook
+  is copied and pickled with the module, and then takes hold of the copied parameters.
+
+No forward hook, parametrization or buffer: `state_dict()` keeps its keys and `torch.compile`
+its whole graph.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle, unserializable_hook
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+def hold(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
+    """Zero what `masks` prune in `model` and hold it at zero, in place of any earlier hold."""
+    release(model)
+    pruned = {model.get_parameter(name): mask.logical_not() for name, mask in masks.items()}
+    for module in model.modules():
+        own = module.named_parameters(recurse=False, remove_duplicate=False)
+        held = {name: parameter for name, parameter in own if parameter in pruned}
+        if held:
+            module_hold = _ModuleHold(held, {name: pruned[p] for name, p in held.items()})
+            module.register_load_state_dict_post_hook(module_hold)  # type: ignore[no-untyped-call]
+
+
+def release(model: nn.Module) -> None:
+    """Undo `hold`."""
+    for parameter in model.parameters():
+        _release_parameter(parameter)
+    for module in model.modules():
+        hooks = module._load_state_dict_post_hooks
+        for key in [key for key, hook in hooks.items() if isinstance(hook, _ModuleHold)]:
+            del hooks[key]
+
+
+class _ModuleHold:
+    """The hold of one module's own parameters, and its `load_state_dict` post-hook."""
+
+    def __init__(
+        self, parameters: dict[str, nn.Parameter], pruned: dict[str, torch.Tensor]
+    ) -> None:
+        self._parameters = parameters
+        for name, entries in pruned.items():
+            _hold_parameter(parameters[name], entries)
+
+    def __call__(self, module: nn.Module, incompatible_keys: object) -> None:
+        # Loading with assign=True puts another parameter in the place of the held one.
+        own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+        for name, pruned in self._pruned().items():
+            if name in own:
+                self._parameters[name] = own[name]
+                _hold_parameter(own[name], pruned)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copied or unpickled, it takes hold of the copies of the parameters.
+        return _ModuleHold, (self._parameters, self._pruned())
+
+    def _pruned(self) -> dict[str, torch.Tensor]:
+        # A parameter tied to one of another model may have been released there.
+        held = {name: p for name, p in self._parameters.items() if p in _holds}
+        return {name: _holds[p].pruned for name, p in held.items()}
+
+
+@unserializable_hook  # pickled with its module instead
+class _ParameterHold:
+    """The pruned entries of one parameter, and its gradient hook.
+
+    Does not refer to the parameter, which would then never be freed.
+    """
+
+    handle: RemovableHandle
+
+    def __init__(self, pruned: torch.Tensor) -> None:
+        self.pruned = pruned
+
+    def __call__(self, grad: torch.Tensor) -> torch.Tensor:
+        if grad.layout is not torch.strided:  # a sparse gradient: left to the step hook
+            return grad
+        return grad.masked_fill(self._pruned_on(grad.device), 0)
+
+    @torch.no_grad()
+    def zero(self, parameter: torch.Tensor) -> None:
+        # A fill, for zero times an infinite weight is not zero.
+        parameter.masked_fill_(self._pruned_on(parameter.device), 0)
+
+    def _pruned_on(self, device: torch.device) -> torch.Tensor:
+        self.pruned = self.pruned.to(device)
+        return self.pruned
+
+
+_holds: MutableMapping[torch.Tensor, _ParameterHold] = WeakTensorKeyDictionary()
+
+
+def _hold_parameter(parameter: nn.Parameter, pruned: torch.Tensor) -> None:
+    _register_step_hook()
+    _release_parameter(parameter)
+    # Of the parameter's device and memory order.
+    entry = _ParameterHold(torch.empty_like(parameter, dtype=torch.bool).copy_(pruned))
+    # A frozen parameter takes a hook only while it requires grad; the hook outlasts freezing.
+    requires_grad = parameter.requires_grad
+    parameter.requires_grad_()
+    entry.handle = parameter.register_hook(entry)  # type: ignore[no-untyped-call]
+    parameter.requires_grad_(requires_grad)
+    _holds[parameter] = entry
+    entry.zero(parameter)
+
+
+def _release_parameter(parameter: nn.Parameter) -> None:
+    entry = _holds.pop(parameter, None)
+    if entry is not None:
+        entry.handle.remove()
+
+
+@functools.cache
+def _register_step_hook() -> None:
+    register_optimizer_step_post_hook(_zero_after_step)
+
+
+def _zero_after_step(optimizer: Optimizer, args: object, kwargs: object) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            entry = _holds.get(parameter)
+            if entry is not None:
+                entry.zero(parameter)

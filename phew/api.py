@@ -1,0 +1,234 @@
+"""The calls that users make: from a model and a density to masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, overload
+
+import torch
+from torch import nn
+
+from phew.capture import capture
+from phew.graph import WalkGraph, WeightedLink
+from phew.masks import Masks
+from phew.options import Fork, Granularity, Options, Power
+from phew.progress import progress_bar
+from phew.sampling import Sample, Sampler
+
+
+@overload
+def sample_masks(
+    model: nn.Module | WalkGraph,
+    example_inputs: Any = ...,
+    *,
+    density: float,
+    seed: int = ...,
+    fork: Fork = ...,
+    granularity: Granularity = ...,
+    power: Power = ...,
+    exclude: Sequence[str] = ...,
+    num_threads: int | None = ...,
+    progress: bool = ...,
+) -> Masks: ...
+
+
+@overload
+def sample_masks(
+    model: nn.Module | WalkGraph,
+    example_inputs: Any = ...,
+    *,
+    densities: Sequence[float],
+    seed: int = ...,
+    fork: Fork = ...,
+    granularity: Granularity = ...,
+    power: Power = ...,
+    exclude: Sequence[str] = ...,
+    num_threads: int | None = ...,
+    progress: bool = ...,
+) -> list[Masks]: ...
+
+
+def sample_masks(
+    model: nn.Module | WalkGraph,
+    example_inputs: Any = None,
+    *,
+    density: float | None = None,
+    densities: Sequence[float] | None = None,
+    seed: int = 0,
+    fork: Fork = "uniform",
+    granularity: Granularity = "weight",
+    power: Power = 1,
+    exclude: Sequence[str] = (),
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> Masks | list[Masks]:
+    """Sample PHEW masks: the weights that biased random walks through the network visit.
+
+    A mask is a pure function of the weights, the graph, the density, the seed and the options, the
+    same for any number of threads. Masks of one seed are nested across densities. The model is not
+    changed.
+
+    Args:
+        model: The model, or the graph that `capture` made of it.
+        example_inputs: What the model accepts (see `capture`); left out where `model` is a graph.
+        density: Kept / prunable weights, in (0, 1].
+        densities: Several densities from one run, instead of `density`.
+        seed: Key of the random numbers, in [0, 2^64).
+        fork: How a walk chooses among the links of a unit: "uniform", or "mass" in proportion to
+            the unit's mass in each.
+        granularity: "weight" keeps the visited weights, "kernel" the whole kernels they are in.
+        power: The bias of a walk is this power of the magnitude: 1 (PHEW), 0 (uniform walks), 2 or
+            -1 (inverse).
+        exclude: Names of parameters that are not to be pruned, with `*` and `?` as wildcards.
+        num_threads: Number of threads; by default that of torch.
+        progress: Whether to draw a progress bar on standard error.
+
+    Returns:
+        The masks, on their parameters' devices; a list in the order of `densities` if these are
+        given.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If an argument is out of range, the weights are not finite, or the density is
+            out of reach.
+
+    Example:
+        >>> import torch, phew
+        >>> model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 10))
+        >>> masks = phew.sample_masks(model, torch.zeros(1, 64), density=0.25)
+        >>> masks["0.weight"].shape
+        torch.Size([32, 64])
+
+    Source: Patil & Dovrolis, PHEW, ICML 2021, section 4.
+    """
+    if (density is None) == (densities is None):
+        raise TypeError("density or densities must be given, and not both.")
+    requested = [density] if densities is None else list(densities)
+    for value in requested:
+        _check_density(value)
+    options = Options(seed, fork, granularity, power)
+    _check_num_threads(num_threads)
+    graph = _as_graph(model, example_inputs, exclude)
+    sampler = Sampler(graph, options, num_threads=num_threads or torch.get_num_threads())
+    targets = [sampler.target(value) for value in requested]
+    ascending = sorted(set(targets))
+    with progress_bar("walking", shown=progress) as report:
+        samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
+    masks = [
+        _as_masks(graph, options, value, samples[target])
+        for value, target in zip(requested, targets, strict=True)
+    ]
+    return masks[0] if densities is None else masks
+
+
+def prune(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    density: float,
+    seed: int = 0,
+    fork: Fork = "uniform",
+    granularity: Granularity = "weight",
+    power: Power = 1,
+    exclude: Sequence[str] = (),
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> Masks:
+    """Prune a model in place by PHEW: sample masks and apply them (see `Masks.apply`).
+
+    Args:
+        model: The model; its pruned weights become zero and stay zero through training.
+        example_inputs: What the model accepts (see `capture`).
+        density: Kept / prunable weights, in (0, 1].
+        seed: As in `sample_masks`, like all that follow.
+        fork: How a walk chooses among the links of a unit.
+        granularity: Whether weights or whole kernels are kept.
+        power: The bias of a walk is this power of the magnitude.
+        exclude: Names of parameters that are not to be pruned.
+        num_threads: Number of threads.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        The masks that were applied.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: As from `sample_masks`; the model is then left as it was.
+
+    Example:
+        >>> import torch, phew
+        >>> model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 10))
+        >>> masks = phew.prune(model, torch.zeros(1, 64), density=0.25)
+        >>> bool((model[0].weight[~masks["0.weight"]] == 0).all())
+        True
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    masks = sample_masks(
+        model,
+        example_inputs,
+        density=density,
+        seed=seed,
+        fork=fork,
+        granularity=granularity,
+        power=power,
+        exclude=exclude,
+        num_threads=num_threads,
+        progress=progress,
+    )
+    masks.apply(model)
+    return masks
+
+
+def _check_density(density: object) -> None:
+    if not isinstance(density, Real) or isinstance(density, bool):
+        raise TypeError(f"density must be a number in (0, 1], got {density!r}.")
+    if not 0 < density <= 1:
+        raise ValueError(f"density must be in (0, 1], got {density}.")
+
+
+def _check_num_threads(num_threads: object) -> None:
+    if num_threads is None:
+        return
+    if not isinstance(num_threads, int) or isinstance(num_threads, bool):
+        raise TypeError(f"num_threads must be an integer, got {num_threads!r}.")
+    if num_threads < 1:
+        raise ValueError(f"num_threads must be at least 1, got {num_threads}.")
+
+
+def _as_graph(
+    model: nn.Module | WalkGraph, example_inputs: Any, exclude: Sequence[str]
+) -> WalkGraph:
+    if not isinstance(model, WalkGraph):
+        return capture(model, example_inputs, exclude=exclude)
+    if example_inputs is not None:
+        raise TypeError("example_inputs must be left out where model is a WalkGraph.")
+    if exclude:
+        raise TypeError("exclude must be given to capture where model is a WalkGraph.")
+    return model
+
+
+def _as_masks(graph: WalkGraph, options: Options, density: float, sample: Sample) -> Masks:
+    active = graph.active_units(sample.visited)
+    units_of = {
+        link.parameter: active[link.target] for link in graph.links if isinstance(link, WeightedLink)
+    }
+    return Masks(
+        {name: mask.to(graph.parameters[name].device) for name, mask in sample.visited.items()},
+        unit_masks={
+            name: torch.from_numpy(active[space]) for name, space in graph.unit_parameters.items()
+        },
+        active_units={
+            name: (int(units_of[name].sum()), len(units_of[name])) for name in sample.visited
+        },
+        info={
+            "method": "PHEW",
+            "density": float(density),
+            "num_walks": sample.num_walks,
+            "seed": options.seed,
+            "fork": options.fork,
+            "granularity": options.granularity,
+            "power": options.power,
+        },
+    )

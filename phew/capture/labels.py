@@ -1,0 +1,101 @@
+"""Labels: which unit each element of an activation belongs to.
+
+An activation's labels are an int32 tensor of its shape. Where all positions along a dimension belong to the same unit the
+dimension has stride 0, so that the labels of a convolution's output cost one number a channel:
+
+    channels 5, 6, 7 of a (2, 3, 8, 8) activation: tensor([5, 6, 7]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
+
+Because labels have the activation's shape, whatever moves data (view, permute, slice, ...) is applied to them as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+
+NO_UNIT = -1
+"""The label of a constant. Labels below it stand for elements of the model's input (see `raw_labels`)."""
+
+
+def raw_labels(shape: torch.Size, start: int, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
+    """Label a model input: every element its own, counted down from `start`, the batch dimension aside.
+
+    Which axis of an input holds its units is known only when a weighted operation reads it.
+    """
+    constant = {dim for dim in constant_dims if len(shape) > 1}
+    compact = [1 if dim in constant else size for dim, size in enumerate(shape)]
+    labels = torch.arange(math.prod(compact), dtype=torch.int32).neg_().add_(start)
+    return labels.view(compact).expand(shape)
+
+
+def unit_labels(units: torch.Tensor, shape: torch.Size, dims: Sequence[int]) -> torch.Tensor:
+    """Label a tensor of `shape` whose positions along `dims` are `units`, the same everywhere else."""
+    sizes = [size if dim in dims else 1 for dim, size in enumerate(shape)]
+    return units.view(sizes).expand(shape)
+
+
+def no_units(shape: torch.Size) -> torch.Tensor:
+    """Label a constant of `shape`."""
+    return torch.tensor(NO_UNIT, dtype=torch.int32).expand(shape)
+
+
+def varying_dims(labels: torch.Tensor) -> list[int]:
+    """Return the dimensions along which the labels may differ."""
+    return [dim for dim, stride in enumerate(labels.stride()) if stride and labels.shape[dim] > 1]
+
+
+def compact(labels: torch.Tensor, keep: Iterable[int] = ()) -> torch.Tensor:
+    """Narrow the dimensions along which the labels are the same to size 1, those of `keep` excepted."""
+    kept = {*varying_dims(labels), *keep}
+    for dim, size in enumerate(labels.shape):
+        if size > 1 and dim not in kept:
+            labels = labels.narrow(dim, 0, 1)
+    return labels
+
+
+def by_position(labels: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
+    """Return the labels as a matrix: a row for each position in `dims`, a column for each place that may differ in it."""
+    num_positions = math.prod(labels.shape[dim] for dim in dims)
+    labels = compact(labels, keep=dims).movedim(tuple(dims), tuple(range(len(dims))))
+    return labels.reshape(num_positions, -1) if labels.numel() else labels.new_empty(num_positions, 0)
+
+
+def reshape(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Reshape labels, leaving dimensions that are the same everywhere unmaterialised.
+
+    Both shapes are cut into the shortest runs of dimensions with equal products; a run in which nothing varies before
+    does not vary after.
+    """
+    if labels.numel() == 0:
+        return labels.reshape(shape)
+    varying = set(varying_dims(labels))
+    sizes: list[int] = []
+    for old_dims, new_dims in _runs(labels.shape, shape):
+        changes = not varying.isdisjoint(old_dims)
+        sizes += [shape[dim] if changes else 1 for dim in new_dims]
+        for dim in old_dims:
+            if not changes and labels.shape[dim] > 1:
+                labels = labels.narrow(dim, 0, 1)
+    return labels.reshape(sizes).expand(shape)
+
+
+def _runs(old: torch.Size, new: torch.Size) -> list[tuple[range, range]]:
+    """Pair runs of dimensions of equal product, e.g. (2, 3, 4) and (6, 4): [0, 1] with [0], [2] with [1]."""
+    runs = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        first_i, first_j = i, j
+        left = right = 1
+        if i < len(old):
+            left, i = old[i], i + 1
+        if j < len(new):
+            right, j = new[j], j + 1
+        while left != right:
+            if left < right:
+                left, i = left * old[i], i + 1
+            else:
+                right, j = right * new[j], j + 1
+        runs.append((range(first_i, i), range(first_j, j)))
+    return runs

@@ -1,0 +1,250 @@
+"""Follow the units through a model while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils.module_tracker import ModuleTracker
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from phew.capture.builder import GraphBuilder
+from phew.capture.labels import NO_UNIT, by_position, no_units, raw_labels, varying_dims
+from phew.capture.preserve import TensorSaver
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation that ran: what was called, with what, and what it returned."""
+
+    operation: OpOverload
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    result: Any
+
+    @property
+    def name(self) -> str:
+        """The operation's name without overload, e.g. "convolution"."""
+        return str(self.operation.overloadpacket.__name__)
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors among the arguments, those in lists included."""
+        return _tensors((self.args, dict(self.kwargs)))
+
+    @property
+    def outputs(self) -> list[torch.Tensor]:
+        """All tensors that were returned."""
+        return _tensors(self.result)
+
+
+@dataclass(frozen=True)
+class ParameterView:
+    """A tensor that is a view of a parameter, or a copy of one.
+
+    Attributes:
+        name: The parameter's name.
+        index: A meta tensor whose size, strides and offset say which element of the contiguous parameter each
+            element is.
+    """
+
+    name: str
+    index: torch.Tensor
+
+
+class Tracer(TorchDispatchMode):
+    """Runs a model's operations, keeps the labels of every activation and builds the walk graph.
+
+    Args:
+        model: The model that will run.
+        follow: Called after each operation to label what it returned.
+        fake: The mode that computes shapes only, or None to run on real tensors.
+        saver: What protects the model's tensors where operations really run.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        follow: Callable[[Tracer, Call], None],
+        fake: FakeTensorMode | None,
+        saver: TensorSaver,
+    ) -> None:
+        super().__init__()
+        self.builder = GraphBuilder()
+        self.modules = ModuleTracker()
+        self.unit_parameters: dict[str, int] = {}
+        self.approximations: list[str] = []
+        self._follow = follow
+        self._fake = fake
+        self._saver = saver
+        self._clock = 0
+        self._num_raw = 0
+        # Labels with the time they were set at, and when a tensor was last changed in place.
+        self._labels = WeakTensorKeyDictionary()
+        self._written = WeakTensorKeyDictionary()
+        self._parameter_views = WeakTensorKeyDictionary()
+        self._computed = WeakTensorKeyDictionary()
+        # The fake mode forgets what nobody holds.
+        self._imitations = [self.imitate(parameter) for parameter in model.parameters()]
+        for (name, parameter), imitation in zip(
+            model.named_parameters(), self._imitations, strict=True
+        ):
+            index = torch.empty(parameter.shape, device="meta")
+            self._parameter_views[imitation] = ParameterView(name, index)
+
+    def imitate(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the tensor that stands for `tensor` while the model runs."""
+        if self._fake is None or isinstance(tensor, FakeTensor):
+            return tensor
+        return self._fake.from_tensor(tensor)
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run one operation and follow the units through it."""
+        kwargs = kwargs or {}
+        mode: AbstractContextManager[object] = nullcontext()
+        if self._fake is not None:
+            mode = self._fake
+            # A literal is handed on as it is: the fake mode then remembers its value.
+            if func is not torch.ops.aten.lift_fresh.default:
+                args, kwargs = tree_map_only(torch.Tensor, self.imitate, (args, dict(kwargs)))
+        elif func._schema.is_mutable:
+            for tensor in _tensors((args, dict(kwargs))):
+                self._saver.before_write(tensor)
+        with mode:
+            result = func(*args, **kwargs)
+        if func.namespace != "prim":
+            self._follow(self, Call(func, args, kwargs, result))
+        return result
+
+    def enter(self, inputs: Any) -> None:
+        """Label the floating-point tensors of a model's inputs."""
+        for tensor in _tensors(inputs):
+            if tensor.is_floating_point():
+                self.set_labels(tensor, self.raw_labels(tensor.shape))
+
+    def raw_labels(self, shape: torch.Size, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
+        """Label a tensor that the model is fed with."""
+        labels = raw_labels(shape, NO_UNIT - 1 - self._num_raw, constant_dims)
+        self._num_raw += math.prod(shape)
+        return labels
+
+    def exits(self, outputs: Any) -> list[int]:
+        """Return the spaces that a model's outputs read."""
+        spaces = []
+        for tensor in _tensors(_plain(outputs)):
+            labels = self.labels_of(tensor)
+            if labels is not None and bool((labels >= 0).any()):
+                spaces.append(self.space_of(labels, varying_dims(labels), "output"))
+        return list(dict.fromkeys(spaces))
+
+    def labels_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return a tensor's labels, None for a constant."""
+        time, labels = self._labels.get(tensor, (0, None))
+        base = tensor._base
+        if base is not None and self._written.get(base, 0) > time:
+            _, base_labels = self._labels[base]
+            # The labels at the base's own strides: the view's strides then find its labels.
+            strided = torch.empty_strided(base.shape, base.stride(), dtype=torch.int32)
+            strided.copy_(base_labels)
+            offset = tensor.storage_offset() - base.storage_offset()
+            return strided.as_strided(tensor.shape, tensor.stride(), offset)
+        return labels  # type: ignore[no-any-return]
+
+    def labels_or_constant(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a tensor's labels, those of a constant included."""
+        labels = self.labels_of(tensor)
+        return no_units(tensor.shape) if labels is None else labels
+
+    def label(self, call: Call, output: torch.Tensor, labels: torch.Tensor) -> None:
+        """Label what an operation returned or changed in place."""
+        if call.operation._schema.is_mutable:
+            self.write_labels(output, labels)
+        elif output.is_floating_point():
+            self.set_labels(output, labels)
+
+    def set_labels(self, tensor: torch.Tensor, labels: torch.Tensor) -> None:
+        """Label a new tensor."""
+        self._clock += 1
+        self._labels[tensor] = (self._clock, labels)
+
+    def write_labels(self, tensor: torch.Tensor, labels: torch.Tensor) -> None:
+        """Label a tensor that was changed in place, and with it the tensor that it is a view of."""
+        base = tensor._base
+        if base is not None:
+            strided = torch.empty_strided(base.shape, base.stride(), dtype=torch.int32)
+            strided.copy_(self.labels_or_constant(base))
+            offset = tensor.storage_offset() - base.storage_offset()
+            strided.as_strided(tensor.shape, tensor.stride(), offset).copy_(labels)
+            self.set_labels(base, strided)
+            self._written[base] = self._clock
+        self.set_labels(tensor, labels)
+        self._written[tensor] = self._clock
+
+    def parameter_view(self, tensor: Any) -> ParameterView | None:
+        """Return which elements of which parameter a tensor consists of, None if it does not."""
+        return self._parameter_views.get(tensor) if isinstance(tensor, torch.Tensor) else None
+
+    def set_parameter_view(self, tensor: torch.Tensor, view: ParameterView) -> None:
+        """Note that a tensor consists of elements of a parameter."""
+        self._parameter_views[tensor] = view
+
+    def is_computed(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor was computed from parameters."""
+        return tensor in self._computed
+
+    def set_computed(self, tensor: torch.Tensor) -> None:
+        """Note that a tensor was computed from parameters, and is no constant."""
+        self._computed[tensor] = True
+
+    def space_of(self, labels: torch.Tensor, dims: list[int], name: str) -> int:
+        """Return a space that has a unit for each position along `dims` (see `GraphBuilder.space_of`)."""
+        return self.builder.space_of(by_position(labels, dims), name)
+
+    def own_unit_parameter(self, parameter: Any, space: int) -> None:
+        """Note that a whole vector parameter has one element for each unit of a space."""
+        view = self.parameter_view(parameter)
+        if view is not None and view.index.shape == (self.builder.spaces[space].num_units,):
+            self.unit_parameters.setdefault(view.name, space)
+
+    def approximate(self, operation: str) -> None:
+        """Report that an operation was replaced by a complete wiring."""
+        module = max(self.modules.parents, key=len).partition(".")[2]
+        self.approximations.append(f"{operation} in {module!r}" if module else operation)
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
+
+
+def _plain(outputs: Any) -> Any:
+    """Turn an output object (a dataclass, a mapping) into plain containers."""
+    if isinstance(outputs, Mapping):
+        return [_plain(value) for value in outputs.values()]
+    if isinstance(outputs, list | tuple):
+        return [_plain(value) for value in outputs]
+    if not isinstance(outputs, torch.Tensor) and hasattr(outputs, "__dict__"):
+        return [_plain(value) for value in vars(outputs).values()]
+    return outputs
+
+
+def tensors_held_by(model: nn.Module) -> Iterator[torch.Tensor]:
+    """Yield the model's parameters and buffers, and tensors that are plain attributes of its modules."""
+    yield from model.parameters()
+    yield from model.buffers()
+    for module in model.modules():
+        yield from (value for value in vars(module).values() if isinstance(value, torch.Tensor))

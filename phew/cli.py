@@ -1,0 +1,271 @@
+"""The command line: `phew prune` and `phew models`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from phew import __version__
+from phew.options import Fork, Granularity, Power
+
+# torch takes a second to import, so only the commands import it: help is instant.
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def main() -> None:
+    """Run the command line on the arguments of this process."""
+    app(prog_name="phew")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"phew {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def phew(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Prune a neural network before it is trained, without data.
+
+    PHEW walks at random from the inputs to the outputs, and back, preferring higher weights. The
+    weights that were walked are kept, the others are pruned.
+
+    Prune a built-in network to 10% of its weights, and save the masks:
+    ```
+    phew prune resnet20 --density 0.1 --out masks.safetensors
+    ```
+    Prune your own, which `make_net()` in `mynets.py` of this directory returns:
+    ```
+    phew prune mynets:make_net --input-shape 3,64,64 --density 0.05
+    ```
+    """
+
+
+@app.command()
+def prune(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            show_default=False,
+            help="A name that phew models lists, or package.module:callable, which is called "
+            "without arguments and returns a torch.nn.Module.",
+        ),
+    ],
+    density: Annotated[
+        float, typer.Option(show_default=False, help="Kept / prunable weights, in (0, 1].")
+    ],
+    seed: Annotated[int, typer.Option(help="Seed of the walks.")] = 0,
+    init_seed: Annotated[int, typer.Option(help="Seed of torch for the initial weights.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the masks here, as safetensors.")
+    ] = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C,H,W",
+            help="Shape of one input, without the batch; built-in networks have their own.",
+        ),
+    ] = None,
+    fork: Annotated[
+        Fork,
+        typer.Option(help="Choose between links uniformly or by the unit's mass in each."),
+    ] = "uniform",
+    granularity: Annotated[
+        Granularity,
+        typer.Option(help="Keep the visited weights or the whole kernel of each."),
+    ] = "weight",
+    power: Annotated[
+        Power,
+        typer.Option(help="Power of the magnitude that walks follow; 1 is PHEW, 0 uniform."),
+    ] = 1,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Keep these parameters whole, e.g. 'head.*'; may be repeated."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of threads; by default all cores.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+    ] = False,
+) -> None:
+    """Sample the masks of a network and print what they keep.
+
+    The masks depend on the initial weights, the density, the seed and the options alone.
+    ```
+    phew prune vgg19_bn --density 0.1
+    phew prune resnet50 --density 0.05 --exclude 'classifier.*'
+    phew prune mynets:make_net --input-shape 3,64,64 --density 0.05 --json
+    ```
+    In Python, use them on the same initial weights, here those of `--init-seed 0`:
+    ```
+    torch.manual_seed(0)
+    model = make_net()
+    phew.Masks.load("masks.safetensors").apply(model)
+    ```
+    """
+    with _errors_in_one_line():
+        if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+            raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
+        network, example_input = _load_network(model, input_shape, init_seed)
+
+        from phew import sample_masks
+
+        started = time.perf_counter()
+        masks = sample_masks(
+            network,
+            example_input,
+            density=density,
+            seed=seed,
+            fork=fork,
+            granularity=granularity,
+            power=power,
+            exclude=exclude or (),
+            num_threads=threads,
+            progress=sys.stderr.isatty(),
+        )
+        seconds = time.perf_counter() - started
+        if out is not None:
+            masks.save(out)
+
+    if as_json:
+        result = {
+            "model": model,
+            "input_shape": list(example_input.shape[1:]),
+            "init_seed": init_seed,
+            "density": masks.density,
+            "num_kept": masks.num_kept,
+            "num_weights": masks.num_weights,
+            "num_walks": masks.num_walks,
+            "seconds": seconds,
+            "out": None if out is None else str(out),
+            "info": dict(masks.info),
+            "summary": masks.summary().as_dict(),
+        }
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(str(masks.summary()))
+        typer.echo(
+            f"density {masks.density:.6g}: kept {masks.num_kept:,} of {masks.num_weights:,} "
+            f"weights by {masks.num_walks:,} walks in {seconds:.2f} s; "
+            + ("not saved (--out FILE saves the masks)" if out is None else f"saved to {out}")
+        )
+
+
+@app.command()
+def models() -> None:
+    """List the built-in networks."""
+    import torch
+
+    from phew.models import NETWORKS
+
+    table = Table("name", "input shape", box=None)
+    table.add_column("prunable weights", justify="right")
+    for name, network in NETWORKS.items():
+        with torch.device("meta"):
+            parameters = network.build().parameters()
+        num_weights = sum(weight.numel() for weight in parameters if weight.dim() > 1)
+        table.add_row(name, ",".join(map(str, network.input_shape)), f"{num_weights:,}")
+    Console().print(table)
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """Turn what is wrong with the input, rather than the program, into one line and exit code 2."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        typer.echo(f"phew: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _load_network(target: str, input_shape: str | None, init_seed: int) -> tuple[nn.Module, Tensor]:
+    """Build the network that MODEL names, and an input for it."""
+    import torch
+
+    from phew.models import NETWORKS
+
+    if target in NETWORKS:
+        known = NETWORKS[target]
+        build = known.build
+        shape = _parse_shape(input_shape) if input_shape else known.input_shape
+    elif ":" in target:
+        if input_shape is None:
+            raise ValueError(f"--input-shape must be given for {target!r}, such as 3,224,224.")
+        shape = _parse_shape(input_shape)
+        build = _import(target)
+    else:
+        close = difflib.get_close_matches(target, NETWORKS, n=1)
+        suggestion = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"MODEL must be package.module:callable or a built-in name, got {target!r}."
+            f"{suggestion} Built in are {', '.join(NETWORKS)}."
+        )
+    torch.manual_seed(init_seed)
+    return _build(target, build), torch.randn(1, *shape)
+
+
+def _import(target: str) -> Callable[[], nn.Module]:
+    module_name, _, attribute = target.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(f"MODEL must name a module to import, got {target!r}: {error}.") from error
+    if not hasattr(module, attribute):
+        raise ValueError(f"MODEL must name a callable, got {target!r}: no {attribute!r} there.")
+    build: Callable[[], nn.Module] = getattr(module, attribute)
+    return build
+
+
+def _build(target: str, build: Callable[[], nn.Module]) -> nn.Module:
+    from torch import nn
+
+    try:
+        network = build()
+    except TypeError as error:
+        raise TypeError(
+            f"MODEL must be callable without arguments, got {target!r}: {error}."
+        ) from error
+    if not isinstance(network, nn.Module):
+        kind = type(network).__name__
+        raise TypeError(f"MODEL must return a torch.nn.Module, got {kind} from {target!r}.")
+    return network
+
+
+def _parse_shape(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise ValueError(
+            f"--input-shape must be positive integers with commas such as 3,224,224, got {text!r}."
+        )
+    return tuple(map(int, sizes))

@@ -1,0 +1,116 @@
+"""How far walks reach, and how many of them a density needs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from phew.flow import edge_probabilities, exact_flow
+from phew.graph import WalkGraph, WeightedLink
+from phew.options import Fork, Power
+
+SAMPLE_SIZE = 2**19
+"""Number of weights that a forecast looks at; networks with fewer are looked at whole."""
+
+
+class Forecast:
+    """The expected number of weights that are visited, by number of walks.
+
+    Args:
+        graph: The walk graph.
+        fork: How a walk chooses among links.
+        power: The power of the magnitude that an edge is chosen by.
+    """
+
+    def __init__(self, graph: WalkGraph, *, fork: Fork, power: Power) -> None:
+        self._graph = graph
+        self._flows = [
+            exact_flow(graph, backward=backward, fork=fork, power=power)
+            for backward in (False, True)
+        ]
+        self._power = power
+        self._rates, self._numbers = self._histogram()
+
+    def expected(self, num_walks: float) -> float:
+        """Return the number of weights that so many walks are expected to visit."""
+        return float(self._numbers @ -np.expm1(-self._rates * num_walks))
+
+    def walks_for(self, num_weights: float) -> int:
+        """Return the number of walks that is expected to visit so many weights."""
+        num_weights = min(num_weights, 0.9999 * self._numbers.sum())
+        high = 1.0
+        while self.expected(high) < num_weights:
+            high *= 2
+        low = 0.0
+        while high - low > max(1.0, 1e-4 * low):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.expected(middle) < num_weights else (low, middle)
+        return int(high)
+
+    def _histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sort weights by the rate at which walks visit them: rates and numbers of weights."""
+        graph = self._graph
+        every = max(1, graph.num_prunable_weights // SAMPLE_SIZE)
+        rates = []
+        numbers = []
+        for index, link in enumerate(graph.links):
+            if not isinstance(link, WeightedLink) or link.parameter not in graph.prunable:
+                continue
+            step = min(every, max(1, link.targets_per_group))
+            forward, backward = (
+                edge_probabilities(
+                    graph, index, flow, backward=backward, power=self._power, every=step
+                )
+                for flow, backward in zip(self._flows, (False, True), strict=True)
+            )
+            # A walk is forward or backward with probability 1/2; over n walks a weight is missed with e^(-rate n).
+            misses = torch.log1p(-forward.clamp(max=1 - 1e-12)) + torch.log1p(
+                -backward.clamp(max=1 - 1e-12)
+            )
+            rate = (misses / -2).flatten()
+            rates.append(rate)
+            weight = np.prod(link.shape) / max(rate.numel(), 1)
+            numbers.append(torch.full_like(rate, weight))
+        return _binned(torch.cat(rates).numpy(), torch.cat(numbers).numpy())
+
+    @cached_property
+    def reachable(self) -> dict[str, int]:
+        """How many weights of each prunable parameter walks can visit."""
+        reachable = {}
+        for name in self._graph.prunable:
+            parameter = self._graph.parameters[name].detach()
+            visited = torch.zeros(parameter.shape, dtype=torch.bool)
+            for index, link in enumerate(self._graph.links):
+                if isinstance(link, WeightedLink) and link.parameter == name:
+                    link.view(visited).logical_or_(self._visitable(index, link, parameter))
+            reachable[name] = int(visited.count_nonzero())
+        return reachable
+
+    def _visitable(self, index: int, link: WeightedLink, parameter: torch.Tensor) -> torch.Tensor:
+        groups = link.num_groups
+        nonzero = link.view(parameter) != 0
+        if self._power in (0, -1):
+            nonzero = torch.ones_like(nonzero)
+        result = torch.zeros(link.shape, dtype=torch.bool)
+        source_shape, target_shape = (groups, 1, -1, 1), (groups, -1, 1, 1)
+        for flow, backward in zip(self._flows, (False, True), strict=True):
+            near_shape, far_shape, far = source_shape, target_shape, link.target
+            if backward:
+                near_shape, far_shape, far = target_shape, source_shape, link.source
+            passed = (flow.links[index] > 0).view(near_shape)
+            empty = (flow.totals[index] == 0).view(near_shape)
+            live = torch.from_numpy(self._graph.live[far]).view(far_shape)
+            result |= passed & live & (nonzero | empty)
+        return result
+
+
+def _binned(rates: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Merge rates that are within 2 % of each other."""
+    positive = rates > 0
+    rates, numbers = rates[positive], numbers[positive]
+    _, bins = np.unique(np.floor(np.log2(rates) * 32), return_inverse=True)
+    totals = np.bincount(bins, numbers)
+    return np.bincount(bins, numbers * rates) / totals, totals

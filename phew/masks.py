@@ -1,0 +1,333 @@
+"""Masks: which weights of a model are kept; applying, saving, loading and summing them up."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import safetensors
+import safetensors.numpy
+import torch
+from torch import nn
+
+from phew import _hold
+from phew._summary import Summary, SummaryRow
+
+Scalar: TypeAlias = str | int | float | bool
+
+_FORMAT = 1
+_SAME_MODEL = (
+    "Apply masks to the model that they were made from, without the DistributedDataParallel or "
+    "torch.compile around it."
+)
+
+
+class Masks(Mapping[str, torch.Tensor]):
+    """Map the name of each prunable parameter to a bool tensor of its shape, true = kept.
+
+    Example:
+        >>> import torch, phew
+        >>> model = torch.nn.Linear(3, 2)
+        >>> masks = phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)})
+        >>> masks.apply(model)
+        >>> int(model.weight.count_nonzero())
+        2
+    """
+
+    def __init__(
+        self,
+        masks: Mapping[str, torch.Tensor],
+        *,
+        unit_masks: Mapping[str, torch.Tensor] | None = None,
+        active_units: Mapping[str, tuple[int, int]] | None = None,
+        info: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        """Take the masks as they are, without copying them.
+
+        Args:
+            masks: Parameter name, as in `named_parameters()`, to bool tensor.
+            unit_masks: Name of a bias or normalisation parameter to bool tensor of its shape,
+                false where the unit is dead in the mask.
+            active_units: Name of a weight parameter to (units with a kept incoming weight, units).
+            info: How the masks were made: method, density, seed, num_walks, ...
+
+        Raises:
+            TypeError: If a mask is not a bool tensor, or a value of `info` not a scalar.
+            ValueError: If a name is in both `masks` and `unit_masks`.
+        """
+        self._masks = dict(masks)
+        self._unit_masks = dict(unit_masks or {})
+        self._active_units = dict(active_units or {})
+        self._info = dict(info or {})
+        _check_bool("masks", self._masks)
+        _check_bool("unit_masks", self._unit_masks)
+        for name in self._unit_masks:
+            if name in self._masks:
+                raise ValueError(
+                    f"unit_masks must name other parameters than masks, got {name!r} in both. "
+                    "Leave it out of one."
+                )
+        for key, value in self._info.items():
+            if not isinstance(value, str | int | float | bool):
+                raise TypeError(
+                    f"info[{key!r}] must be a str, int, float or bool, got {value!r}. "
+                    "Convert it, e.g. with tensor.item()."
+                )
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """The mask of a parameter."""
+        return self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the masked parameters."""
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        """The number of masked parameters."""
+        return len(self._masks)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both keep the same weights and units, however they were made."""
+        if not isinstance(other, Masks):
+            return NotImplemented
+        return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
+
+    def __repr__(self) -> str:
+        """What is kept and how the masks were made, in one line."""
+        parameters = f"{len(self)} parameter{'' if len(self) == 1 else 's'}"
+        kept = f"{self.num_kept:,} of {self.num_weights:,} weights kept ({self.density:.2%})"
+        info = [f"{key}={value!r}" for key, value in self._info.items()]
+        return f"Masks({', '.join([parameters, kept, *info])})"
+
+    @property
+    def unit_masks(self) -> Mapping[str, torch.Tensor]:
+        """Name of a bias or normalisation parameter to bool tensor, false = the unit is dead."""
+        return dict(self._unit_masks)
+
+    @property
+    def active_units(self) -> Mapping[str, tuple[int, int]]:
+        """Name of a weight parameter to (units with a kept incoming weight, units)."""
+        return dict(self._active_units)
+
+    @property
+    def info(self) -> Mapping[str, Scalar]:
+        """How the masks were made."""
+        return dict(self._info)
+
+    @property
+    def num_walks(self) -> int | None:
+        """Walks that were needed; None where the masks were not walked."""
+        num_walks = self._info.get("num_walks")
+        return num_walks if isinstance(num_walks, int) else None
+
+    @property
+    def num_weights(self) -> int:
+        """Prunable weights."""
+        return sum(mask.numel() for mask in self._masks.values())
+
+    @property
+    def num_kept(self) -> int:
+        """Kept weights."""
+        return sum(int(mask.count_nonzero()) for mask in self._masks.values())
+
+    @property
+    def density(self) -> float:
+        """Kept / prunable weights; 1 where there are none."""
+        return self.summary().total.density
+
+    def apply(self, model: nn.Module, *, unit_masks: bool = False) -> None:
+        """Zero the pruned weights of `model`, in place, and hold them at zero.
+
+        They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
+        `copy.deepcopy`, pickling, `torch.compile` and DistributedDataParallel, and have no
+        gradient. The keys of `state_dict()` stay as they are. Masks applied before are let go of:
+        the weights that they pruned are zero, but may be trained. A parameter that is put in the
+        place of another is not held: apply after the weights are in their final form.
+
+        Args:
+            model: The model that the masks were made from.
+            unit_masks: Whether to hold the biases and normalisation parameters of dead units too.
+
+        Raises:
+            ValueError: If the masks do not fit the model; it is then unchanged.
+
+        Example:
+            >>> import torch, phew
+            >>> model = torch.nn.Linear(3, 2)
+            >>> phew.Masks({"weight": torch.zeros(2, 3, dtype=torch.bool)}).apply(model)
+            >>> model(torch.ones(3)).equal(model.bias)
+            True
+        """
+        masks = self._all() if unit_masks else self._masks
+        _check_fit(masks, dict(model.named_parameters(remove_duplicate=False)))
+        _hold.hold(model, masks)
+
+    @staticmethod
+    def release(model: nn.Module) -> None:
+        """Let go of the masks applied to `model`: pruned weights are zero, but may be trained.
+
+        Example:
+            >>> import torch, phew
+            >>> model = torch.nn.Linear(3, 2)
+            >>> phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)}).apply(model)
+            >>> phew.Masks.release(model)
+        """
+        _hold.release(model)
+
+    def summary(self) -> Summary:
+        """Count what is kept, per parameter and in all.
+
+        Returns:
+            The counts; `print` shows them as a table.
+
+        Example:
+            >>> import torch, phew
+            >>> print(phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)}).summary())
+            parameter  shape  kept  weights  density
+            ----------------------------------------
+            weight     2 x 3     2        6   33.33%
+            ----------------------------------------
+            total                2        6   33.33%
+        """
+        rows = [
+            SummaryRow(
+                name,
+                tuple(mask.shape),
+                int(mask.count_nonzero()),
+                mask.numel(),
+                *self._active_units.get(name, (None, None)),
+            )
+            for name, mask in self._masks.items()
+        ]
+        return Summary(tuple(rows))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the masks to a safetensors file, whole or not at all.
+
+        Args:
+            path: The file; replaced if it exists.
+
+        Example:
+            >>> import pathlib, tempfile, torch, phew
+            >>> path = pathlib.Path(tempfile.mkdtemp(), "masks.safetensors")
+            >>> masks = phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)})
+            >>> masks.save(path)
+            >>> phew.Masks.load(path) == masks
+            True
+        """
+        path = Path(path)
+        header = {
+            "format": _FORMAT,
+            "masks": list(self._masks),
+            "unit_masks": list(self._unit_masks),
+            "active_units": self._active_units,
+            "info": self._info,
+        }
+        arrays = {name: mask.cpu().contiguous().numpy() for name, mask in self._all().items()}
+        content = safetensors.numpy.save(arrays, metadata={"phew": json.dumps(header)})
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Masks:
+        """Read masks that `save` wrote. Nothing in the file is executed.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The masks, on the CPU.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is cut off or not a mask file of phew.
+
+        Example: see `save`.
+        """
+        rule = f"path must be a file that Masks.save wrote, got {os.fspath(path)!r}, which"
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f"{rule} is cut off or not safetensors ({error}). Copy or save it again."
+            ) from error
+        if "phew" not in metadata:
+            raise ValueError(f"{rule} is another kind of safetensors. Save masks with Masks.save.")
+        try:
+            return cls._from_header(json.loads(metadata["phew"]), tensors)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{rule} cannot be read ({type(error).__name__}: {error}). "
+                "Save the masks again, or upgrade torch-phew."
+            ) from error
+
+    @classmethod
+    def _from_header(cls, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Masks:
+        if header["format"] != _FORMAT:
+            raise ValueError(f"format must be {_FORMAT}, got {header['format']!r}")
+        return cls(
+            {name: tensors[name] for name in header["masks"]},
+            unit_masks={name: tensors[name] for name in header["unit_masks"]},
+            active_units={name: (on, of) for name, (on, of) in header["active_units"].items()},
+            info=header["info"],
+        )
+
+    def _all(self) -> dict[str, torch.Tensor]:
+        return self._masks | self._unit_masks
+
+
+def _equal(masks: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+    return masks.keys() == others.keys() and all(
+        mask.equal(others[name].to(mask.device)) for name, mask in masks.items()
+    )
+
+
+def _check_bool(argument: str, masks: dict[str, torch.Tensor]) -> None:
+    for name, mask in masks.items():
+        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask)
+        if kind != torch.bool:
+            raise TypeError(
+                f"{argument}[{name!r}] must be a bool tensor, got {kind}. "
+                "Compare to get one, e.g. scores > threshold."
+            )
+
+
+def _check_fit(masks: dict[str, torch.Tensor], parameters: dict[str, nn.Parameter]) -> None:
+    first_name: dict[nn.Parameter, str] = {}
+    for name, mask in masks.items():
+        parameter = parameters.get(name)
+        if parameter is None:
+            raise ValueError(
+                f"model must have all masked parameters, got none named {name!r}. {_SAME_MODEL}"
+            )
+        if parameter.shape != mask.shape:
+            raise ValueError(
+                f"{name!r} must have the shape of its mask, {tuple(mask.shape)}, "
+                f"got {tuple(parameter.shape)}. {_SAME_MODEL}"
+            )
+        if parameter.is_meta:
+            raise ValueError(
+                f"{name!r} must have data, got a parameter on the meta device. "
+                "Call model.to_empty(device=...) and load its weights."
+            )
+        if parameter.layout is not torch.strided or not parameter.is_floating_point():
+            raise ValueError(
+                f"{name!r} must be dense and floating-point, got {parameter.layout}, "
+                f"{parameter.dtype}. Apply the masks before the model is converted."
+            )
+        first = first_name.setdefault(parameter, name)
+        if not mask.equal(masks[first].to(mask.device)):
+            raise ValueError(
+                f"masks must agree on tied parameters, got different ones for {first!r} and "
+                f"{name!r}. Leave one out."
+            )

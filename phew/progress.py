@@ -1,0 +1,29 @@
+"""The progress bar of long work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def progress_bar(title: str, *, shown: bool) -> Iterator[Callable[[float], None]]:
+    """Draw a bar on standard error.
+
+    Args:
+        title: What is being done.
+        shown: Whether to draw at all.
+
+    Yields:
+        A function that is told the finished share of the work, in [0, 1].
+    """
+    if not shown:
+        yield lambda share: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda share: bar.update(task, completed=share)

@@ -1,0 +1,300 @@
+"""The method in plain Python: the specification that the engines must equal bit for bit.
+
+Obvious rather than fast. `docs/method.md` states each rule beside the function here that is it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from phew.graph import WalkGraph, WeightedLink, WiringLink
+
+FORK, EDGE = 0, 1
+"""What a random number is for: which link leaves a unit (counted by space), which edge of a link (by link)."""
+
+MASS_CAP = 2**56
+"""Masses at a fork saturate here, so that the sum over 255 links fits in 64 bits."""
+
+
+def philox4x32(
+    counter: tuple[int, int, int, int], key: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Return the block of Philox4x32-10 at `counter` under `key`, all 32-bit words.
+
+    Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        low_product, high_product = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (
+            (high_product >> 32) ^ c1 ^ k0,
+            high_product & 0xFFFFFFFF,
+            (low_product >> 32) ^ c3 ^ k1,
+            low_product & 0xFFFFFFFF,
+        )
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def draw(total: int, *, seed: int, walk: int, index: int, purpose: int) -> int:
+    """Draw an integer in [0, total): the high half of a 64-bit random word times the total."""
+    counter = (walk & 0xFFFFFFFF, walk >> 32, index, purpose)
+    block = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    return ((block[1] << 32 | block[0]) * total) >> 64
+
+
+class LinkMass(NamedTuple):
+    """The integer masses of a link's edges; one unit of mass is worth 2 ** exponent."""
+
+    masses: npt.NDArray[np.int64]
+    exponent: int
+
+
+def link_mass(magnitudes: npt.NDArray[np.float64], power: int) -> LinkMass:
+    """Turn the magnitudes of a link's weights into integer masses.
+
+    The magnitudes are scaled by a power of two so that the base of the power is near 1, raised to the power in float64,
+    and scaled again so that the link's largest value falls in [2^30, 2^31); then truncated. What is not zero gets at
+    least 1.
+    """
+    nonzero = magnitudes[magnitudes > 0]
+    if power == 0:
+        return LinkMass(np.full(magnitudes.shape, 2**30, dtype=np.int64), -30)
+    if nonzero.size == 0:
+        return LinkMass(np.zeros(magnitudes.shape, dtype=np.int64), 0)
+    base = nonzero.min() if power == -1 else nonzero.max()
+    if power == -1:
+        magnitudes = np.where(magnitudes == 0, base, magnitudes)
+    base_exponent = math.frexp(base)[1]
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = np.ldexp(magnitudes, -base_exponent)
+        values = 1 / scaled if power == -1 else scaled**power
+        shift = 31 - math.frexp(values.max())[1]
+        masses = np.ldexp(values, shift).astype(np.int64)
+    masses = np.where(magnitudes > 0, np.maximum(masses, 1), 0)
+    return LinkMass(masses, power * base_exponent - shift)
+
+
+class Edge(NamedTuple):
+    """An edge as seen from a unit: where it leads, its mass, and the elements of the parameter that its use visits."""
+
+    unit: int
+    mass: int
+    visits: tuple[int, ...] = ()
+
+
+class Visit(NamedTuple):
+    """A weight that a hop used: an element of the contiguous parameter."""
+
+    parameter: str
+    weight: int
+
+
+@dataclass
+class Result:
+    """Masks by parameter name, and the number of walks whose visits they are."""
+
+    masks: dict[str, npt.NDArray[np.bool_]]
+    num_walks: int
+
+
+class Reference:
+    """The walks of one graph under one seed and one set of options.
+
+    Args:
+        graph: The walk graph.
+        seed: Key of the random numbers, in [0, 2^64).
+        fork: How a walk chooses among links: "uniform", or "mass" for in proportion to the unit's mass.
+        granularity: "weight" keeps the visited weights, "kernel" the whole kernels they are in.
+        power: The bias of a walk is this power of the magnitude: 1, 0, 2 or -1.
+    """
+
+    def __init__(
+        self,
+        graph: WalkGraph,
+        *,
+        seed: int = 0,
+        fork: Literal["uniform", "mass"] = "uniform",
+        granularity: Literal["weight", "kernel"] = "weight",
+        power: Literal[1, 0, 2, -1] = 1,
+    ) -> None:
+        self.graph = graph
+        self.seed = seed
+        self.fork = fork
+        self.granularity = granularity
+        self._mass = {
+            index: link_mass(
+                link.view(graph.parameters[link.parameter]).double().abs().numpy(), power
+            )
+            for index, link in enumerate(graph.links)
+            if isinstance(link, WeightedLink)
+        }
+        self._edges: dict[tuple[int, int, bool], list[Edge]] = {}
+        self._fork_mass: dict[tuple[int, int, bool], int] = {}
+        self._live = self._live_units()
+
+    def _live_units(self) -> list[npt.NDArray[np.bool_]]:
+        """Flag the units that are on a path from an entry to an exit."""
+        graph = self.graph
+        live = [np.ones(space.num_units, dtype=bool) for space in graph.spaces]
+        for backward, ends in ((False, graph.exits), (True, graph.entries)):
+            leads_on = [np.zeros(space.num_units, dtype=bool) for space in graph.spaces]
+            # A unit leads on where an edge goes to a unit that leads on: later spaces first, backward the other way.
+            order = range(len(graph.spaces))
+            for space in order if backward else reversed(order):
+                for unit in range(graph.spaces[space].num_units):
+                    leads_on[space][unit] = space in ends or any(
+                        leads_on[self._far_space(index, backward)][edge.unit]
+                        for index in self._links(space, backward)
+                        for edge in self._all_edges(index, unit, backward)
+                    )
+            live = [a & b for a, b in zip(live, leads_on, strict=True)]
+        return live
+
+    def _links(self, space: int, backward: bool) -> tuple[int, ...]:
+        return self.graph.links_into[space] if backward else self.graph.links_from[space]
+
+    def _far_space(self, index: int, backward: bool) -> int:
+        return self.graph.links[index].source if backward else self.graph.links[index].target
+
+    def _all_edges(self, index: int, unit: int, backward: bool) -> Iterator[Edge]:
+        """List the edges of a unit in a link, by the unit they lead to and then by kernel position."""
+        link = self.graph.links[index]
+        if isinstance(link, WiringLink):
+            near, far = link.source_groups, link.target_groups
+            if backward:
+                near, far = far, near
+            if near[unit] >= 0:
+                for other in np.flatnonzero(far == near[unit]):
+                    yield Edge(int(other), mass=1)
+            return
+        per_group = (link.targets_per_group, link.sources_per_group)
+        num_near, num_far = per_group if backward else per_group[::-1]
+        group, near_index = divmod(unit, num_near)
+        for far_index in range(num_far):
+            target, source = (near_index, far_index) if backward else (far_index, near_index)
+            at = np.array([group, target, source, 0])
+            kernel = [
+                link.offset + int(at @ link.strides) + k * link.strides[3]
+                for k in range(link.num_positions)
+            ]
+            for position, weight in enumerate(kernel):
+                yield Edge(
+                    unit=group * num_far + far_index,
+                    mass=int(self._mass[index].masses[group, target, source, position]),
+                    visits=tuple(kernel) if self.granularity == "kernel" else (weight,),
+                )
+
+    def edges(self, index: int, unit: int, *, backward: bool) -> list[Edge]:
+        """Return the edges of a unit in a link that lead to live units; equal masses where all are zero."""
+        key = (index, unit, backward)
+        if key not in self._edges:
+            live = self._live[self._far_space(index, backward)]
+            edges = [edge for edge in self._all_edges(index, unit, backward) if live[edge.unit]]
+            if not any(edge.mass for edge in edges):
+                edges = [edge._replace(mass=1) for edge in edges]
+            self._edges[key] = edges
+        return self._edges[key]
+
+    def eligible(self, space: int, unit: int, *, backward: bool) -> list[int]:
+        """Return the links that a walk may take: those that lead on, shortcuts only where there is no other."""
+        leading_on = [
+            index
+            for index in self._links(space, backward)
+            if self.edges(index, unit, backward=backward)
+        ]
+        return [index for index in leading_on if not self.graph.links[index].shortcut] or leading_on
+
+    def fork_mass(self, index: int, unit: int, *, backward: bool) -> int:
+        """Return the mass of a unit in a link, in the graph's common scale, at least 1.
+
+        That of a weighted link is the sum over its edges; that of a wiring link is what the units that it leads to
+        have together. A unit that leads no further has mass 1.
+        """
+        key = (index, unit, backward)
+        if key not in self._fork_mass:
+            if isinstance(self.graph.links[index], WeightedLink):
+                exponents = [mass.exponent for mass in self._mass.values() if mass.masses.any()]
+                live = self._live[self._far_space(index, backward)]
+                total = sum(
+                    edge.mass for edge in self._all_edges(index, unit, backward) if live[edge.unit]
+                )
+                mass = total >> (max(exponents) - self._mass[index].exponent) if total else 0
+            else:
+                space = self._far_space(index, backward)
+                mass = 0
+                for edge in self.edges(index, unit, backward=backward):
+                    onward = self.eligible(space, edge.unit, backward=backward)
+                    mass += (
+                        sum(self.fork_mass(link, edge.unit, backward=backward) for link in onward)
+                        or 1
+                    )
+            self._fork_mass[key] = min(max(mass, 1), MASS_CAP)
+        return self._fork_mass[key]
+
+    def _draw(self, masses: list[int], *, walk: int, index: int, purpose: int) -> int:
+        """Draw a position with a probability in proportion to its mass."""
+        value = draw(sum(masses), seed=self.seed, walk=walk, index=index, purpose=purpose)
+        return int(
+            np.searchsorted(
+                np.cumsum(np.array(masses, dtype=np.uint64)), np.uint64(value), side="right"
+            )
+        )
+
+    def start(self, walk: int) -> tuple[int, int]:
+        """Return the space and unit that a walk starts on: live entry (exit) units in turn."""
+        ends = self.graph.exits if walk % 2 else self.graph.entries
+        units = [(space, int(unit)) for space in ends for unit in np.flatnonzero(self._live[space])]
+        return units[walk // 2 % len(units)]
+
+    def walk(self, number: int) -> list[Visit]:
+        """Return the visits of one walk: forward where the number is even, backward where it is odd."""
+        backward = number % 2 == 1
+        space, unit = self.start(number)
+        visits = []
+        while links := self.eligible(space, unit, backward=backward):
+            if self.fork == "mass":
+                masses = [self.fork_mass(index, unit, backward=backward) for index in links]
+            else:
+                masses = [1] * len(links)
+            index = links[self._draw(masses, walk=number, index=space, purpose=FORK)]
+            edges = self.edges(index, unit, backward=backward)
+            edge = edges[
+                self._draw([edge.mass for edge in edges], walk=number, index=index, purpose=EDGE)
+            ]
+            link = self.graph.links[index]
+            if isinstance(link, WeightedLink) and link.parameter in self.graph.prunable:
+                visits += [Visit(link.parameter, weight) for weight in edge.visits]
+            space, unit = self._far_space(index, backward), edge.unit
+        return visits
+
+    def sample_masks(self, density: float) -> Result:
+        """Return the union of the visits of the fewest walks that keep round(density * weights).
+
+        Args:
+            density: Kept / prunable weights, in (0, 1]; it must be within reach of the walks.
+        """
+        target = round(density * self.graph.num_prunable_weights)
+        visited: set[Visit] = set()
+        for num_walks in count():
+            if len(visited) >= target:
+                return Result(self._masks(visited), num_walks)
+            visited.update(self.walk(num_walks))
+        raise AssertionError("unreachable: count() has no end")
+
+    def _masks(self, visited: set[Visit]) -> dict[str, npt.NDArray[np.bool_]]:
+        masks = {
+            name: np.zeros(self.graph.parameters[name].shape, dtype=bool)
+            for name in self.graph.prunable
+        }
+        for parameter, weight in visited:
+            masks[parameter].reshape(-1)[weight] = True
+        return masks

@@ -1,0 +1,74 @@
+#include "phew/fork_mass.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace {
+
+using phew::UnitMasses;
+
+constexpr std::uint64_t kCap = std::uint64_t{1} << 56;
+
+phew::MassScale scale(int exponent) {
+  phew::MassScale result;
+  result.exponent = exponent;
+  result.has_mass = true;
+  return result;
+}
+
+constexpr phew::WeightedLink dense(std::uint32_t source, std::uint32_t target,
+                                   std::uint32_t num_sources, std::uint32_t num_targets) {
+  return {source, target, 1, num_targets, num_sources, 1, {0, num_sources, 1, 1}, 0, false};
+}
+
+// Two links to the exit and a wiring to a space whose two units have a link of their own:
+//
+//   0 --link 0--> 3,  0 --link 1--> 3,  0 --link 2 (wiring)--> 1 --link 3--> 3
+struct Fixture {
+  phew::Graph graph{{{1}, {1, 1}, {1}},
+                    {dense(0, 2, 1, 1), dense(0, 2, 1, 1),
+                     phew::WiringLink{0, 1, {0}, {0, 0}, false}, dense(1, 2, 2, 1)},
+                    {0},
+                    {2}};
+  phew::DirectedGraph forward{graph, phew::Direction::kForward};
+
+  UnitMasses fork_of_unit_0(std::vector<UnitMasses> masses, const std::vector<int>& exponents) {
+    std::vector<phew::MassScale> scales;
+    for (const int exponent : exponents) scales.push_back(scale(exponent));
+    phew::set_fork_masses(forward, std::move(masses), scales);
+    return forward.spaces[0].fork.cumulative;
+  }
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "a wiring has the mass of the units that it leads to") {
+  CHECK(fork_of_unit_0({{10}, {20}, {}, {3, 4}}, {0, 0, 0, 0}) == UnitMasses{10, 30, 37});
+}
+
+TEST_CASE_FIXTURE(Fixture, "masses are brought to the largest exponent, and are at least 1") {
+  CHECK(fork_of_unit_0({{10}, {20}, {}, {3, 4}}, {0, 1, 0, 2}) == UnitMasses{2, 12, 19});
+  CHECK(fork_of_unit_0({{10}, {20}, {}, {3, 4}}, {0, 100, 0, 2}) == UnitMasses{1, 21, 23});
+}
+
+TEST_CASE_FIXTURE(Fixture, "masses saturate") {
+  CHECK(fork_of_unit_0({{kCap + 1}, {kCap - 1}, {}, {kCap - 2, 7}}, {0, 0, 0, 0}) ==
+        UnitMasses{kCap, 2 * kCap - 1, 3 * kCap - 1});
+}
+
+TEST_CASE("a unit's edges to live units are summed in both directions") {
+  const float weights[] = {1, 2, 4, 0, 0, 8};
+  const phew::WeightedLink link = dense(0, 1, 3, 2);
+  const phew::Graph graph{{{1, 0, 1}, {1, 1}}, {link}, {0}, {1}};
+  const phew::LinkBuffers buffers{weights, phew::DType::kFloat32, nullptr};
+  phew::Workers workers(2);
+  const auto sum = [&](phew::Direction direction) {
+    return phew::sum_edges(workers, phew::view_edges(graph, link, direction), buffers,
+                           phew::make_mass_scale(1, 8, 1), 1);
+  };
+  constexpr std::uint64_t kOne = 1 << 27;
+  CHECK(sum(phew::Direction::kForward) == UnitMasses{kOne, 2 * kOne, 12 * kOne});
+  CHECK(sum(phew::Direction::kBackward) == UnitMasses{5 * kOne, 8 * kOne});
+}

@@ -1,0 +1,61 @@
+#include "phew/hop.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "phew/mass.hpp"
+
+namespace {
+
+constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
+
+}  // namespace
+
+TEST_CASE("multiply_high is the high half of the product") {
+  CHECK(phew::multiply_high(0, kMax) == 0);
+  CHECK(phew::multiply_high(kMax, 7) == 6);
+  CHECK(phew::multiply_high(std::uint64_t{1} << 63, 10) == 5);
+  CHECK(phew::multiply_high(kMax, kMax) == kMax - 1);
+}
+
+TEST_CASE("a draw takes its 64 bits from the first two words, low word first") {
+  const auto words = phew::philox4x32({{3, 2, 5, 1}}, {{7, 9}}).words;
+  const std::uint64_t walk = (std::uint64_t{2} << 32) + 3;
+  const phew::PhiloxKey key = phew::make_key((std::uint64_t{9} << 32) + 7);
+  const std::uint64_t bits = (std::uint64_t{words[1]} << 32) + words[0];
+  CHECK(phew::random_bits(key, walk, 5, phew::Purpose::kEdge) == bits);
+  CHECK(phew::draw(key, walk, 5, phew::Purpose::kEdge, 1000) == phew::multiply_high(bits, 1000));
+}
+
+TEST_CASE("a draw falls to the first cumulative above it") {
+  const std::uint64_t cumulative[] = {3, 3, 4, 8};
+  const std::uint32_t expected[] = {0, 0, 0, 2, 3, 3, 3, 3};
+  for (std::uint64_t draw = 0; draw < 8; ++draw) {
+    CHECK(phew::first_above(cumulative, 4, draw) == expected[draw]);
+  }
+}
+
+TEST_CASE("the search finds every index of tables of every size") {
+  for (std::uint32_t size = 1; size <= 65; ++size) {
+    std::vector<std::uint64_t> cumulative;
+    for (std::uint32_t i = 0; i < size; ++i) cumulative.push_back(2 * i + 2);
+    for (std::uint32_t i = 0; i < size; ++i) {
+      CHECK(phew::first_above(cumulative.data(), size, 2 * i) == i);
+      CHECK(phew::first_above(cumulative.data(), size, 2 * i + 1) == i);
+    }
+  }
+}
+
+TEST_CASE("a kernel position is found in the same way") {
+  // Every second element: masses 0, 2^30, 0, 2^29.
+  const std::uint32_t kernel[] = {0, 9, 0x3F80'0000, 9, 0, 9, 0x3F00'0000};
+  constexpr std::uint64_t kTop = std::uint64_t{1} << 30;
+  const phew::MassOf<phew::Float32, 1> mass_of{phew::make_mass_scale(0.5, 1, 1)};
+  CHECK(phew::find_position(mass_of, kernel, 2, 4, 0) == 1);
+  CHECK(phew::find_position(mass_of, kernel, 2, 4, kTop - 1) == 1);
+  CHECK(phew::find_position(mass_of, kernel, 2, 4, kTop) == 3);
+  CHECK(phew::find_position(mass_of, kernel, 2, 4, kTop + kTop / 2 - 1) == 3);
+}

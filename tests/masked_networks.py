@@ -1,0 +1,64 @@
+"""A small masked network, its training, and the check that its masks hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from phew.masks import Masks
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv1d(2, 6, 3, padding=1),
+        nn.BatchNorm1d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 8, 4),
+    )
+
+
+def random_masks(model: nn.Module, density: float = 0.3) -> Masks:
+    generator = torch.Generator().manual_seed(1)
+    return Masks(
+        {
+            name: torch.rand(parameter.shape, generator=generator) < density
+            for name, parameter in model.named_parameters()
+            if parameter.dim() > 1
+        }
+    )
+
+
+def masked_network() -> tuple[nn.Sequential, Masks]:
+    model = network()
+    masks = random_masks(model)
+    masks.apply(model)
+    return model, masks
+
+
+def loss_of(model: nn.Module) -> torch.Tensor:
+    dtype = next(model.parameters()).dtype
+    return model(torch.randn(5, 2, 8, dtype=dtype)).square().sum()
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    steps: int = 10,
+    loss_of: Callable[[nn.Module], torch.Tensor] = loss_of,
+) -> None:
+    optimizer = optimizer or torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+
+
+def assert_masked(model: nn.Module, masks: Masks, prefix: str = "") -> None:
+    """The pruned weights are exactly zero, and the kept ones are not."""
+    for name, mask in masks.items():
+        parameter = model.get_parameter(prefix + name)
+        assert (parameter[~mask] == 0).all(), name
+        assert (parameter[mask] != 0).all(), name

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.text import Text
+from typer.testing import CliRunner, Result
+
+import phew
+from phew.cli import app
+from phew.models import NETWORKS, lenet5
+
+MY_NETWORKS = """
+import torch
+
+def make_net():
+    return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+
+def make_nothing():
+    return 3
+
+def make_of(width):
+    return torch.nn.Linear(width, width)
+
+not_callable = 3
+"""
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "120"}, prog_name="phew")
+
+
+def plain(text: str) -> str:
+    """Without the colours that some continuous integration services force."""
+    return Text.from_ansi(text).plain
+
+
+@pytest.fixture
+def my_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory with a module that the command line may import."""
+    (tmp_path / "my_networks.py").write_text(MY_NETWORKS)
+    (tmp_path / "broken_networks.py").write_text("import a_module_that_is_missing\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "my_networks", raising=False)
+    return tmp_path
+
+
+def test_help_teaches_by_examples() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "phew prune resnet20 --density 0.1 --out masks.safetensors\n" in (
+        "\n".join(line.strip() for line in plain(result.stdout).splitlines())
+    )
+
+
+def test_help_of_prune_names_every_option() -> None:
+    result = run("prune", "--help")
+    assert result.exit_code == 0
+    options = [
+        *("density", "seed", "init-seed", "out", "input-shape", "fork", "granularity", "power"),
+        *("exclude", "threads", "json"),
+    ]
+    text = plain(result.stdout)
+    assert [option for option in options if f"--{option} " not in text] == []
+    assert "phew prune vgg19_bn --density 0.1" in text
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"phew {phew.__version__}\n"
+
+
+def test_models_lists_every_network_with_its_prunable_weights() -> None:
+    result = run("models")
+    assert result.exit_code == 0
+    rows = [line.split() for line in plain(result.stdout).splitlines()[1:]]
+    assert [row[0] for row in rows] == list(NETWORKS)
+    assert ["vgg19_bn", "3,32,32", "20,024,000"] in rows
+
+
+def test_prune_prints_the_summary_and_one_line_of_facts() -> None:
+    result = run("prune", "lenet5", "--density", "0.1")
+    assert result.exit_code == 0, result.stderr
+    *summary, facts = result.stdout.splitlines()
+    torch.manual_seed(0)
+    masks = phew.sample_masks(lenet5(), torch.zeros(1, 1, 28, 28), density=0.1)
+    assert summary == str(masks.summary()).splitlines()
+    assert facts.startswith(
+        f"density {masks.density:.6g}: kept {masks.num_kept:,} of 61,470 weights "
+        f"by {masks.num_walks:,} walks in "
+    )
+    assert facts.endswith(" s; not saved (--out FILE saves the masks)")
+
+
+def test_prune_saves_the_masks_that_the_library_samples(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    result = run(
+        *("prune", "lenet5", "--density", "0.05", "--seed", "3", "--init-seed", "4"),
+        *("--out", str(path)),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.endswith(f" s; saved to {path}\n")
+    torch.manual_seed(4)
+    network = lenet5()
+    expected = phew.sample_masks(network, torch.zeros(1, 1, 28, 28), density=0.05, seed=3)
+    masks = phew.Masks.load(path)
+    assert masks == expected
+    masks.apply(network)
+    assert int(network.get_parameter("fc1.weight").count_nonzero()) == int(
+        masks["fc1.weight"].sum()
+    )
+
+
+def test_json_is_all_that_is_printed(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    result = run("prune", "lenet5", "--density", "0.1", "--json", "--out", str(path))
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    printed = json.loads(result.stdout)
+    masks = phew.Masks.load(path)
+    assert printed.pop("seconds") > 0
+    assert printed == {
+        "model": "lenet5",
+        "input_shape": [1, 28, 28],
+        "init_seed": 0,
+        "density": masks.density,
+        "num_kept": masks.num_kept,
+        "num_weights": 61_470,
+        "num_walks": masks.num_walks,
+        "out": str(path),
+        "info": dict(masks.info),
+        "summary": masks.summary().as_dict(),
+    }
+
+
+def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def sample_masks(model: Any, example_inputs: Any, **options: Any) -> phew.Masks:
+        seen.update(options, shape=tuple(example_inputs.shape))
+        return phew.Masks({"weight": torch.ones(2, 2, dtype=torch.bool)}, info={"num_walks": 1})
+
+    monkeypatch.setattr(phew, "sample_masks", sample_masks)
+    result = run(
+        *("prune", "resnet20", "--density", "0.3", "--seed", "7", "--input-shape", "3,40,48"),
+        *("--fork", "mass", "--granularity", "kernel", "--power", "-1", "--threads", "3"),
+        *("--exclude", "stem.*", "--exclude", "classifier.weight"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert seen == {
+        "density": 0.3,
+        "seed": 7,
+        "fork": "mass",
+        "granularity": "kernel",
+        "power": -1,
+        "exclude": ["stem.*", "classifier.weight"],
+        "num_threads": 3,
+        "progress": False,
+        "shape": (1, 3, 40, 48),
+    }
+
+
+@pytest.mark.usefixtures("my_networks")
+def test_prune_takes_a_callable_of_the_current_directory() -> None:
+    result = run(
+        *("prune", "my_networks:make_net", "--input-shape", "6", "--density", "0.5", "--json")
+    )
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["num_weights"] == 6 * 8 + 8 * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["vgg19bn"],
+            "MODEL must be package.module:callable or a built-in name, got 'vgg19bn'. "
+            "Did you mean 'vgg19_bn'? Built in are lenet_300_100, lenet5, vgg11, ",
+        ),
+        (
+            ["alexander"],
+            "MODEL must be package.module:callable or a built-in name, got 'alexander'. Built in ",
+        ),
+        (
+            ["missing_networks:make_net", "--input-shape", "6"],
+            "MODEL must name a module to import, got 'missing_networks:make_net': "
+            "No module named 'missing_networks'.",
+        ),
+        (
+            ["broken_networks:make_net", "--input-shape", "6"],
+            "MODEL must name a module to import, got 'broken_networks:make_net': "
+            "No module named 'a_module_that_is_missing'.",
+        ),
+        (
+            ["my_networks:make_nut", "--input-shape", "6"],
+            "MODEL must name a callable, got 'my_networks:make_nut': no 'make_nut' there.",
+        ),
+        (
+            ["my_networks:not_callable", "--input-shape", "6"],
+            "MODEL must be callable without arguments, got 'my_networks:not_callable': "
+            "'int' object is not callable.",
+        ),
+        (
+            ["my_networks:make_of", "--input-shape", "6"],
+            "MODEL must be callable without arguments, got 'my_networks:make_of': make_of() "
+            "missing 1 required positional argument: 'width'.",
+        ),
+        (
+            ["my_networks:make_nothing", "--input-shape", "6"],
+            "MODEL must return a torch.nn.Module, got int from 'my_networks:make_nothing'.",
+        ),
+        (
+            ["my_networks:make_net"],
+            "--input-shape must be given for 'my_networks:make_net', such as 3,224,224.",
+        ),
+        (
+            ["lenet5", "--input-shape", "3x32x32"],
+            "--input-shape must be positive integers with commas such as 3,224,224, got '3x32x32'.",
+        ),
+        (
+            ["lenet5", "--input-shape", "3,0,32"],
+            "--input-shape must be positive integers with commas such as 3,224,224, got '3,0,32'.",
+        ),
+        (
+            ["lenet5", "--out", "missing/masks.safetensors"],
+            "--out must be a file in a folder that exists, got 'missing/masks.safetensors'.",
+        ),
+        (["lenet5", "--out", "."], "--out must be a file in a folder that exists, got '.'."),
+        (["lenet5", "--density", "1.5"], "density must be in (0, 1], got 1.5."),
+        (
+            ["lenet5", "--exclude", "head.*"],
+            "exclude must match names of parameters, got 'head.*', ",
+        ),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    my_networks: Path, arguments: list[str], message: str
+) -> None:
+    before = sorted(my_networks.iterdir())
+    out = [] if "--out" in arguments else ["--out", "masks.safetensors"]
+    result = run("prune", "--density", "0.1", *arguments, "--json", *out)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"phew: {message}")
+    assert result.stderr.count("\n") == 1
+    assert [path for path in sorted(my_networks.iterdir()) if path.suffix] == before
+
+
+def test_failure_leaves_an_earlier_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    path.write_text("earlier")
+    assert run("prune", "lenet5", "--density", "1.5", "--out", str(path)).exit_code == 2
+    assert path.read_text() == "earlier"
+
+
+def test_bad_choice_is_an_error_of_usage() -> None:
+    result = run("prune", "lenet5", "--density", "0.1", "--fork", "sideways")
+    assert result.exit_code == 2
+    assert "'sideways' is not one of 'uniform', 'mass'" in " ".join(plain(result.stderr).split())

@@ -1,0 +1,348 @@
+"""What masks hold, say and refuse; how they are saved and loaded."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import re
+import stat
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from phew.masks import Masks
+
+
+def example_masks() -> Masks:
+    generator = torch.Generator().manual_seed(0)
+    return Masks(
+        {
+            "1.weight": torch.rand(16, 20, generator=generator) < 0.25,
+            "0.weight": torch.rand(20, 3, generator=generator) < 0.25,
+        },
+        unit_masks={"0.bias": torch.rand(20, generator=generator) < 0.9},
+        active_units={"1.weight": (15, 16), "0.weight": (12, 20)},
+        info={"method": "phew", "density": 0.25, "seed": 3, "num_walks": 1234, "nested": True},
+    )
+
+
+def example_model() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 20), nn.Linear(20, 16))
+
+
+def test_masks_are_a_mapping_in_the_order_given() -> None:
+    masks = example_masks()
+    assert list(masks) == ["1.weight", "0.weight"]
+    assert len(masks) == 2
+    assert masks["0.weight"].shape == (20, 3)
+
+
+def test_counts() -> None:
+    masks = Masks({"a": torch.eye(4, dtype=torch.bool), "b": torch.zeros(0, 2, dtype=torch.bool)})
+    assert (masks.num_weights, masks.num_kept, masks.density) == (16, 4, 0.25)
+    assert masks.num_walks is None
+    assert example_masks().num_walks == 1234
+
+
+def test_density_of_no_weights_is_one() -> None:
+    assert Masks({}).density == 1.0
+
+
+def test_attributes_cannot_be_changed_from_outside() -> None:
+    masks = example_masks()
+    for attribute in (masks.unit_masks, masks.active_units, masks.info):
+        attribute.clear()  # type: ignore[attr-defined]
+    assert set(masks.unit_masks) == {"0.bias"}
+    assert masks.active_units["0.weight"] == (12, 20)
+    assert masks.info["seed"] == 3
+
+
+def test_equal_masks_keep_the_same_however_they_were_made() -> None:
+    masks = example_masks()
+    assert masks == Masks(dict(masks), unit_masks=masks.unit_masks)
+    assert masks != Masks(dict(masks))
+    assert masks != Masks({"1.weight": masks["1.weight"]}, unit_masks=masks.unit_masks)
+    assert masks != Masks({**masks, "0.weight": ~masks["0.weight"]}, unit_masks=masks.unit_masks)
+    assert masks != dict.fromkeys(masks)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_masks_can_be_copied_and_pickled(duplicate) -> None:
+    assert duplicate(example_masks()) == example_masks()
+
+
+def test_repr_is_one_line() -> None:
+    masks = Masks({"a": torch.eye(40, dtype=torch.bool)}, info={"method": "phew", "seed": 0})
+    assert repr(masks) == (
+        "Masks(1 parameter, 40 of 1,600 weights kept (2.50%), method='phew', seed=0)"
+    )
+    assert repr(example_masks()).startswith("Masks(2 parameters, ")
+
+
+@pytest.mark.parametrize(
+    ("mask", "got"), [(torch.ones(2), "torch.float32"), ([True, False], "<class 'list'>")]
+)
+@pytest.mark.parametrize("argument", ["masks", "unit_masks"])
+def test_a_mask_that_is_not_a_bool_tensor_is_refused(mask, got: str, argument: str) -> None:
+    arguments = {"masks": {}, argument: {"fc.weight": mask}}
+    message = f"{argument}['fc.weight'] must be a bool tensor, got {got}."
+    with pytest.raises(TypeError, match=re.escape(message)):
+        Masks(**arguments)
+
+
+def test_a_name_in_both_masks_and_unit_masks_is_refused() -> None:
+    mask = torch.ones(2, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"unit_masks must name .*, got 'a' in both\."):
+        Masks({"a": mask}, unit_masks={"a": mask})
+
+
+def test_info_that_json_cannot_hold_is_refused() -> None:
+    message = r"info\['density'\] must be a str, int, float or bool, got tensor\(0.5000\)\."
+    with pytest.raises(TypeError, match=message):
+        Masks({}, info={"density": torch.tensor(0.5)})  # type: ignore[dict-item]
+
+
+# Applying to what does not fit
+
+
+def masks_of(**shapes: tuple[int, ...]) -> Masks:
+    """Masks that prune everything; of the example model `_` stands for the dot."""
+    return Masks(
+        {
+            name.strip("_").replace("_", "."): torch.zeros(shape, dtype=torch.bool)
+            for name, shape in shapes.items()
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (
+            masks_of(_0_weight=(20, 3), _2_weight=(2, 2)),
+            "model must have all masked parameters, got none named '2.weight'. Apply masks to the "
+            "model that they were made from",
+        ),
+        (
+            masks_of(_0_weight=(20, 3), _1_weight=(20, 16)),
+            "'1.weight' must have the shape of its mask, (20, 16), got (16, 20). Apply masks to",
+        ),
+    ],
+)
+def test_masks_of_another_model_are_refused_and_change_nothing(masks: Masks, message: str) -> None:
+    model = example_model()
+    example_masks().apply(model)
+    before = copy.deepcopy(model.state_dict())
+    hooks = dict(model[0].weight._backward_hooks)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        masks.apply(model)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    assert model[0].weight._backward_hooks == hooks
+
+
+def test_a_parameter_on_the_meta_device_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(3, 20), nn.Linear(20, 16, device="meta"))
+    before = model[0].weight.detach().clone()
+    with pytest.raises(ValueError, match=r"'1.weight' must have data, got .* meta device\. Call"):
+        masks_of(_0_weight=(20, 3), _1_weight=(16, 20)).apply(model)
+    assert model[0].weight.equal(before)
+
+
+@pytest.mark.parametrize("weight", [torch.zeros(2, 2, dtype=torch.int8), torch.eye(2).to_sparse()])
+def test_an_integer_or_sparse_parameter_is_refused(weight: torch.Tensor) -> None:
+    model = nn.Module()
+    model.weight = nn.Parameter(weight, requires_grad=False)
+    message = (
+        f"'weight' must be dense and floating-point, got {weight.layout}, {weight.dtype}. Apply"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        masks_of(weight=(2, 2)).apply(model)
+
+
+def test_masks_that_differ_on_a_tied_parameter_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    eye = torch.eye(4, dtype=torch.bool)
+    message = (
+        "masks must agree on tied parameters, got different ones for '0.weight' and '1.weight'"
+    )
+    with pytest.raises(ValueError, match=message):
+        Masks({"0.weight": eye, "1.weight": ~eye}).apply(model)
+
+
+# Summary
+
+
+def test_summary_is_an_aligned_table() -> None:
+    masks = Masks(
+        {
+            "stem.weight": torch.ones(64, 3, 7, 7, dtype=torch.bool),
+            "head.weight": torch.eye(1000, 512, dtype=torch.bool),
+        },
+        active_units={"stem.weight": (64, 64), "head.weight": (512, 1000)},
+    )
+    assert str(masks.summary()).splitlines() == [
+        "parameter             shape   kept  weights  density  active units",
+        "------------------------------------------------------------------",
+        "stem.weight  64 x 3 x 7 x 7  9,408    9,408  100.00%       64 / 64",
+        "head.weight      1000 x 512    512  512,000    0.10%   512 / 1,000",
+        "------------------------------------------------------------------",
+        "total                        9,920  521,408    1.90%   576 / 1,064",
+    ]
+
+
+def test_summary_without_units_has_no_column_for_them() -> None:
+    lines = str(Masks(dict(example_masks())).summary()).splitlines()
+    assert lines[0].endswith("weights  density")
+    assert "/" not in lines[-1]
+
+
+def test_summary_of_many_layers_keeps_its_columns() -> None:
+    masks = Masks(
+        {f"layers.{i}.weight": torch.ones(i % 7 + 1, i + 1, dtype=torch.bool) for i in range(200)},
+        active_units={f"layers.{i}.weight": (i % 7, i % 7 + 1) for i in range(200)},
+    )
+    lines = str(masks.summary()).splitlines()
+    assert len(lines) == 204
+    assert {len(line) for line in lines} == {len(lines[0])}
+
+
+def test_summary_as_numbers() -> None:
+    masks = Masks(
+        {"a": torch.eye(4, dtype=torch.bool), "b": torch.ones(2, 1, dtype=torch.bool)},
+        active_units={"a": (3, 4)},
+    )
+    numbers = masks.summary().as_dict()
+    assert json.loads(json.dumps(numbers)) == numbers
+    assert numbers["rows"][0] == {
+        "parameter": "a",
+        "shape": [4, 4],
+        "num_kept": 4,
+        "num_weights": 16,
+        "density": 0.25,
+        "num_active_units": 3,
+        "num_units": 4,
+    }
+    assert numbers["rows"][1]["num_units"] is None
+    assert (numbers["total"]["num_kept"], numbers["total"]["num_weights"]) == (6, 18)
+    assert (numbers["total"]["num_active_units"], numbers["total"]["num_units"]) == (3, 4)
+
+
+# Files
+
+
+def test_save_and_load_give_the_same_masks_back(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    masks = example_masks()
+    masks.save(path)
+    loaded = Masks.load(str(path))
+    assert loaded == masks
+    assert list(loaded) == list(masks)
+    assert loaded.active_units == masks.active_units
+    assert loaded.info == masks.info
+    assert str(loaded.summary()) == str(masks.summary())
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(torch.eye(3, 5, dtype=torch.bool).t(), id="transposed"),
+        pytest.param(torch.tensor([True, False]).expand(3, 2), id="expanded"),
+        pytest.param(torch.zeros(0, 4, dtype=torch.bool), id="zero-size"),
+    ],
+)
+def test_save_takes_any_memory_layout(mask: torch.Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    masks = Masks({"a": mask, "tied": mask})
+    masks.save(path)
+    assert Masks.load(path) == masks
+
+
+def test_save_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    path.write_bytes(b"before")
+    example_masks().save(path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert Masks.load(path) == example_masks()
+    (tmp_path / "plain").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "masks.safetensors"
+    path.write_bytes(b"before")
+
+    def fill_disk(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    with pytest.raises(OSError, match="No space left"):
+        example_masks().save(path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"before"
+
+
+def test_save_into_a_missing_folder_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="missing"):
+        example_masks().save(tmp_path / "missing" / "masks.safetensors")
+
+
+def test_load_of_a_missing_file_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
+        Masks.load(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.01, 0.1, 0.5, 0.9, 0.999])
+def test_load_of_a_file_that_was_cut_off(share: float, tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    example_masks().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    message = rf"got '{re.escape(str(path))}', which is cut off or not safetensors \(.*\)\. Copy"
+    with pytest.raises(ValueError, match=message):
+        Masks.load(path)
+
+
+def test_load_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    path.write_bytes(pickle.dumps(dict(example_masks())))
+    with pytest.raises(ValueError, match="is cut off or not safetensors"):
+        Masks.load(path)
+
+
+def test_load_of_safetensors_that_are_not_masks(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(dict(example_masks()), path)
+    message = r"path must be a file that Masks.save wrote, got '.*model.safetensors', which is anot"
+    with pytest.raises(ValueError, match=message):
+        Masks.load(path)
+
+
+EMPTY_HEADER = {"format": 1, "masks": [], "unit_masks": [], "active_units": {}, "info": {}}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ('{"format"', "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ("{}", "KeyError: 'format'"),
+        (json.dumps({**EMPTY_HEADER, "format": 2}), "ValueError: format must be 1, got 2"),
+        (json.dumps({**EMPTY_HEADER, "masks": ["b"]}), "KeyError: 'b'"),
+        (json.dumps({**EMPTY_HEADER, "masks": ["a"]}), r"masks\['a'\] must be a bool tensor, got"),
+        (json.dumps({**EMPTY_HEADER, "active_units": {"a": [1]}}), "ValueError: not enough values"),
+        (json.dumps({**EMPTY_HEADER, "active_units": []}), "AttributeError"),
+    ],
+)
+def test_load_of_a_header_that_is_wrong(header: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(2)}, path, metadata={"phew": header})
+    message = rf"masks.safetensors', which cannot be read \(.*{message}.*\)\. Save the masks again"
+    with pytest.raises(ValueError, match=message):
+        Masks.load(path)
