@@ -79,7 +79,7 @@ def random_masks(like: phew.Masks, seed: int) -> phew.Masks:
     generator = torch.Generator().manual_seed(seed)
     kept = torch.zeros(like.num_weights, dtype=torch.bool)
     kept[torch.randperm(like.num_weights, generator=generator)[: like.num_kept]] = True
-    parts = torch.split(kept, [mask.numel() for mask in like.values()])
+    parts = kept.split([mask.numel() for mask in like.values()])
     return phew.Masks(
         {name: part.view(like[name].shape) for name, part in zip(like, parts, strict=True)}
     )
@@ -109,12 +109,12 @@ def train(network: nn.Module, data: DataSet, num_epochs: int, seed: int) -> None
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_epochs)
     for _ in range(num_epochs):
         order = torch.randperm(len(data.train_labels), generator=generator)
-        for batch in torch.split(order, batch_size):
+        for batch in order.split(batch_size):
             loss = nn.functional.cross_entropy(
                 network(data.train_inputs[batch]), data.train_labels[batch]
             )
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         schedule.step()
 

@@ -102,9 +102,12 @@ def sample_masks(
 
     Source: Patil & Dovrolis, PHEW, ICML 2021, section 4.
     """
-    if (density is None) == (densities is None):
+    if density is not None and densities is None:
+        requested = [density]
+    elif densities is not None and density is None:
+        requested = list(densities)
+    else:
         raise TypeError("density or densities must be given, and not both.")
-    requested = [density] if densities is None else list(densities)
     for value in requested:
         _check_density(value)
     options = Options(seed, fork, granularity, power)
@@ -119,7 +122,7 @@ def sample_masks(
         _as_masks(graph, options, value, samples[target])
         for value, target in zip(requested, targets, strict=True)
     ]
-    return masks[0] if densities is None else masks
+    return masks if densities is not None else masks[0]
 
 
 def prune(
@@ -184,7 +187,7 @@ def prune(
 def _check_density(density: object) -> None:
     if not isinstance(density, Real) or isinstance(density, bool):
         raise TypeError(f"density must be a number in (0, 1], got {density!r}.")
-    if not 0 < density <= 1:
+    if not 0 < float(density) <= 1:
         raise ValueError(f"density must be in (0, 1], got {density}.")
 
 
@@ -212,7 +215,9 @@ def _as_graph(
 def _as_masks(graph: WalkGraph, options: Options, density: float, sample: Sample) -> Masks:
     active = graph.active_units(sample.visited)
     units_of = {
-        link.parameter: active[link.target] for link in graph.links if isinstance(link, WeightedLink)
+        link.parameter: active[link.target]
+        for link in graph.links
+        if isinstance(link, WeightedLink)
     }
     return Masks(
         {name: mask.to(graph.parameters[name].device) for name, mask in sample.visited.items()},

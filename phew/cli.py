@@ -112,7 +112,7 @@ def prune(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of threads; by default all cores.")
+        int | None, typer.Option(metavar="N", help="Number of threads; by default those of torch.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")

@@ -40,6 +40,11 @@ class LinkLoader:
         link = self._graph.links[index]
         assert isinstance(link, WeightedLink)
         self._weights = self._graph.parameters[link.parameter].detach().cpu().contiguous()
+        if self._weights.dtype not in DTYPES:
+            raise TypeError(
+                f"{link.parameter!r} must hold {', '.join(DTYPES.values())}, "
+                f"got {self._weights.dtype}. Convert it, or exclude it from pruning."
+            )
         visits = self._visits.get(link.parameter)
         return _core.LinkBuffers(
             self._weights.data_ptr(),

@@ -1,4 +1,4 @@
-"""The exact flow: expected visits without sampling, what walks can reach, and how many walks a density needs."""
+"""The exact flow: expected visits of every edge, computed without sampling."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import torch
 from phew.graph import Groups, Link, WalkGraph, WeightedLink, WiringLink
 from phew.options import Fork, Power
 
+
 @dataclass(frozen=True)
 class Flow:
     """The expected passages of one walk of one direction.
 
     Attributes:
         units: Per space, the probability that a walk passes each unit, float64.
-        links: Per link, the probability that a walk takes it from each unit on its near side, float64.
-        totals: Per weighted link, the sum of powers of magnitudes over each near unit's edges to live units.
+        links: Per link, the probability that a walk takes it from each unit on its near side,
+            float64.
+        totals: Per weighted link, the sum of powers of magnitudes over each near unit's edges to
+            live units.
         scales: Per weighted link, the magnitude that the powers are relative to.
     """
 
@@ -122,7 +125,7 @@ class _FlowPass:
         return (far_flow + uniform[:, 0] * by_number.sum(dim=1, keepdim=True)).flatten()
 
     def _channel_masses(self, index: int, link: WeightedLink) -> torch.Tensor:
-        """Sum magnitudes over kernel positions: shape (num_groups, near, far), zero where the far unit is dead."""
+        """Sum over kernel positions: shape (num_groups, near, far), zero to dead units."""
         view = link.view(self.graph.parameters[link.parameter].detach())
         self.scales[index] = _scale(view, self.power)
         masses = _raised(view, self.power, self.scales[index]).sum(dim=3, dtype=torch.float64)
@@ -132,12 +135,13 @@ class _FlowPass:
         return masses * self.live[far].view(link.num_groups, 1, -1)
 
     def _fork_masses(self) -> dict[int, torch.Tensor]:
-        """Per link, the mass of each near unit: its edges' magnitudes, or what the units behind a wiring have."""
+        """Per link, the mass of each near unit at a fork (see `Reference.fork_mass`)."""
         masses: dict[int, torch.Tensor] = {}
         for index, link in enumerate(self.graph.links):
             if isinstance(link, WeightedLink):
                 masses[index] = self._channel_masses(index, link).sum(dim=2).flatten()
-        # Bring all to the scale of the link with the largest value; one unit of integer mass is the least.
+        # Bring all to the scale of the link with the largest value; one unit of integer mass is the
+        # least.
         logs = {index: self.power * math.log2(scale) for index, scale in self.scales.items()}
         largest = max(logs.values(), default=0.0)
         self.least_mass = 2.0 ** (math.floor(largest) - 30 - largest)
@@ -166,7 +170,8 @@ class _FlowPass:
 def _per_group(link: WiringLink, groups: Groups, values: torch.Tensor) -> npt.NDArray[np.float64]:
     """Sum the values of each group's units."""
     # Bin 0 takes the units without a group (-1).
-    return np.bincount(groups + 1, values.numpy(), minlength=link.num_groups + 1)[1:]
+    bins = np.bincount(groups + 1, values.numpy(), minlength=link.num_groups + 1)
+    return bins[1:].astype(np.float64)
 
 
 def _near_far_groups(link: WiringLink, backward: bool) -> tuple[Groups, Groups]:
@@ -179,7 +184,7 @@ def _magnitudes(weights: torch.Tensor) -> torch.Tensor:
 
 
 def _scale(weights: torch.Tensor, power: Power) -> float:
-    """Return the magnitude whose power is the largest: the smallest nonzero one where the power is -1."""
+    """Return the magnitude whose power is the largest, 1 where all are zero."""
     if power == 0 or not weights.any():
         return 1.0
     magnitudes = _magnitudes(weights)
@@ -187,7 +192,7 @@ def _scale(weights: torch.Tensor, power: Power) -> float:
 
 
 def _raised(weights: torch.Tensor, power: Power, scale: float) -> torch.Tensor:
-    """Raise magnitudes, relative to `scale`, to a power; zero counts as `scale` where the power is -1."""
+    """Raise magnitudes, relative to `scale`, to a power."""
     if power == 0:
         return torch.ones_like(weights, dtype=torch.float32)
     magnitudes = _magnitudes(weights)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from phew.flow import edge_probabilities, exact_flow
 from phew.graph import WalkGraph, WeightedLink
-from phew.options import Fork, Power
+from phew.options import Fork, Granularity, Power
 
 SAMPLE_SIZE = 2**19
 """Number of weights that a forecast looks at; networks with fewer are looked at whole."""
@@ -22,11 +22,15 @@ class Forecast:
     Args:
         graph: The walk graph.
         fork: How a walk chooses among links.
+        granularity: Whether a walk visits the weights of its edges, or the kernels they are in.
         power: The power of the magnitude that an edge is chosen by.
     """
 
-    def __init__(self, graph: WalkGraph, *, fork: Fork, power: Power) -> None:
+    def __init__(
+        self, graph: WalkGraph, *, fork: Fork, granularity: Granularity, power: Power
+    ) -> None:
         self._graph = graph
+        self._granularity = granularity
         self._flows = [
             exact_flow(graph, backward=backward, fork=fork, power=power)
             for backward in (False, True)
@@ -40,7 +44,7 @@ class Forecast:
 
     def walks_for(self, num_weights: float) -> int:
         """Return the number of walks that is expected to visit so many weights."""
-        num_weights = min(num_weights, 0.9999 * self._numbers.sum())
+        num_weights = min(num_weights, self._numbers.sum() - 0.5)
         high = 1.0
         while self.expected(high) < num_weights:
             high *= 2
@@ -61,20 +65,42 @@ class Forecast:
                 continue
             step = min(every, max(1, link.targets_per_group))
             forward, backward = (
-                edge_probabilities(
-                    graph, index, flow, backward=backward, power=self._power, every=step
-                )
-                for flow, backward in zip(self._flows, (False, True), strict=True)
+                self._visit_probabilities(index, backward=backward, every=step)
+                for backward in (False, True)
             )
-            # A walk is forward or backward with probability 1/2; over n walks a weight is missed with e^(-rate n).
+            # A walk is forward or backward with probability 1/2; over n walks a weight is missed
+            # with e^(-rate n).
             misses = torch.log1p(-forward.clamp(max=1 - 1e-12)) + torch.log1p(
                 -backward.clamp(max=1 - 1e-12)
             )
             rate = (misses / -2).flatten()
-            rates.append(rate)
-            weight = np.prod(link.shape) / max(rate.numel(), 1)
-            numbers.append(torch.full_like(rate, weight))
+            number = np.prod(link.shape) / max(rate.numel(), 1)
+            # Links that share a parameter visit the same weights: as one that is taken more often.
+            num_uses = self._num_uses(link.parameter)
+            rates.append(rate * num_uses)
+            numbers.append(torch.full_like(rate, number / num_uses))
         return _binned(torch.cat(rates).numpy(), torch.cat(numbers).numpy())
+
+    def _visit_probabilities(self, index: int, *, backward: bool, every: int) -> torch.Tensor:
+        """Return the probability that a walk visits each weight, or each kernel, of a link."""
+        probabilities = edge_probabilities(
+            self._graph,
+            index,
+            self._flows[backward],
+            backward=backward,
+            power=self._power,
+            every=every,
+        )
+        return probabilities.sum(dim=3) if self._granularity == "kernel" else probabilities
+
+    def _num_uses(self, parameter: str) -> float:
+        """Return how many links the weights of a parameter are in, on average and at least 1."""
+        num_edges = sum(
+            math.prod(link.shape)
+            for link in self._graph.links
+            if isinstance(link, WeightedLink) and link.parameter == parameter
+        )
+        return max(1.0, num_edges / max(self._graph.parameters[parameter].numel(), 1))
 
     @cached_property
     def reachable(self) -> dict[str, int]:
@@ -104,6 +130,8 @@ class Forecast:
             empty = (flow.totals[index] == 0).view(near_shape)
             live = torch.from_numpy(self._graph.live[far]).view(far_shape)
             result |= passed & live & (nonzero | empty)
+        if self._granularity == "kernel":
+            result = result.any(dim=3, keepdim=True).expand(link.shape)
         return result
 
 

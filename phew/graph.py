@@ -1,7 +1,8 @@
 """The walk graph: spaces of units, joined by links.
 
-A convolution of 16 -> 32 channels is one weighted link between a space of 16 units and a space of 32. Everything that
-moves units without weights (flatten, concatenation, residual addition, attention heads) is a wiring link.
+A convolution of 16 -> 32 channels is one weighted link between a space of 16 units and a space of
+32. Everything that moves units without weights (flatten, concatenation, residual addition,
+attention heads) is a wiring link.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ class Space:
 class WeightedLink:
     """Edges that are the weights of one parameter, as a strided view of it.
 
-    The view has the shape (num_groups, targets_per_group, sources_per_group, num_positions): inside each group every
-    source unit has an edge to every target unit at each kernel position. Unit g * sources_per_group + s of the source
-    space is source s of group g; targets are counted the same way.
+    The view has the shape (num_groups, targets_per_group, sources_per_group, num_positions): inside
+    each group every source unit has an edge to every target unit at each kernel position. Unit g *
+    sources_per_group + s of the source space is source s of group g; targets are counted the same
+    way.
 
     Attributes:
         source: Index of the space that the edges leave.
@@ -79,8 +81,9 @@ class WeightedLink:
 class WiringLink:
     """Edges without weights: a source and a target unit are joined where their groups are equal.
 
-    One pair of vectors describes the identity (each unit is its own group), a flatten (the targets of one channel share
-    the channel's group), a permutation, a slice (group -1 has no edges) and a complete wiring (one group for all).
+    One pair of vectors describes the identity (each unit is its own group), a flatten (the targets
+    of one channel share the channel's group), a permutation, a slice (group -1 has no edges) and a
+    complete wiring (one group for all).
 
     Attributes:
         source: Index of the space that the edges leave.
@@ -127,9 +130,10 @@ class WalkGraph:
         exits: Indices of the spaces that the model's output reads.
         parameters: The model's parameters that are weights of a link, by name.
         prunable: Names of those that are pruned, in the model's order.
-        unit_parameters: Biases and normalisation parameters, by name: the space whose units they belong to, one
-            element a unit.
-        approximations: Operations that capture replaced by a complete wiring, with the module that called them.
+        unit_parameters: Biases and normalisation parameters, by name: the space whose units they
+            belong to, one element a unit.
+        approximations: Operations that capture replaced by a complete wiring, with the module that
+            called them.
     """
 
     spaces: tuple[Space, ...]
@@ -151,7 +155,8 @@ class WalkGraph:
     def _check_link(self, index: int, link: Link) -> None:
         if not 0 <= link.source < link.target < len(self.spaces):
             raise ValueError(
-                f"links[{index}] must lead from an earlier to a later space, got {link.source} -> {link.target}."
+                f"links[{index}] must lead from an earlier to a later space, "
+                f"got {link.source} -> {link.target}."
             )
         if isinstance(link, WeightedLink):
             sizes = (
@@ -166,7 +171,7 @@ class WalkGraph:
                 link.offset >= 0 <= min(link.strides) and last < num_elements
             ):
                 raise ValueError(
-                    f"links[{index}] must lie inside {link.parameter!r} of {num_elements} elements, "
+                    f"links[{index}] must lie in {link.parameter!r} of {num_elements} elements, "
                     f"got offset {link.offset}, shape {link.shape} and strides {link.strides}."
                 )
         else:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from phew.graph import WalkGraph, WeightedLink, WiringLink
 
 FORK, EDGE = 0, 1
-"""What a random number is for: which link leaves a unit (counted by space), which edge of a link (by link)."""
+"""Purposes of a random number: a unit's link (counted by space), a link's edge (by link)."""
 
 MASS_CAP = 2**56
 """Masses at a fork saturate here, so that the sum over 255 links fits in 64 bits."""
@@ -61,9 +61,9 @@ class LinkMass(NamedTuple):
 def link_mass(magnitudes: npt.NDArray[np.float64], power: int) -> LinkMass:
     """Turn the magnitudes of a link's weights into integer masses.
 
-    The magnitudes are scaled by a power of two so that the base of the power is near 1, raised to the power in float64,
-    and scaled again so that the link's largest value falls in [2^30, 2^31); then truncated. What is not zero gets at
-    least 1.
+    The magnitudes are scaled by a power of two so that the base of the power is near 1, raised to
+    the power in float64, and scaled again so that the link's largest value falls in [2^30, 2^31);
+    then truncated. What is not zero gets at least 1.
     """
     nonzero = magnitudes[magnitudes > 0]
     if power == 0:
@@ -84,7 +84,7 @@ def link_mass(magnitudes: npt.NDArray[np.float64], power: int) -> LinkMass:
 
 
 class Edge(NamedTuple):
-    """An edge as seen from a unit: where it leads, its mass, and the elements of the parameter that its use visits."""
+    """An edge seen from a unit: where it leads, its mass, the elements that its use visits."""
 
     unit: int
     mass: int
@@ -112,7 +112,8 @@ class Reference:
     Args:
         graph: The walk graph.
         seed: Key of the random numbers, in [0, 2^64).
-        fork: How a walk chooses among links: "uniform", or "mass" for in proportion to the unit's mass.
+        fork: How a walk chooses among links: "uniform", or "mass" for in proportion to the unit's
+            mass.
         granularity: "weight" keeps the visited weights, "kernel" the whole kernels they are in.
         power: The bias of a walk is this power of the magnitude: 1, 0, 2 or -1.
     """
@@ -147,7 +148,8 @@ class Reference:
         live = [np.ones(space.num_units, dtype=bool) for space in graph.spaces]
         for backward, ends in ((False, graph.exits), (True, graph.entries)):
             leads_on = [np.zeros(space.num_units, dtype=bool) for space in graph.spaces]
-            # A unit leads on where an edge goes to a unit that leads on: later spaces first, backward the other way.
+            # A unit leads on where an edge goes to a unit that leads on: later spaces first,
+            # backward the other way.
             order = range(len(graph.spaces))
             for space in order if backward else reversed(order):
                 for unit in range(graph.spaces[space].num_units):
@@ -166,7 +168,7 @@ class Reference:
         return self.graph.links[index].source if backward else self.graph.links[index].target
 
     def _all_edges(self, index: int, unit: int, backward: bool) -> Iterator[Edge]:
-        """List the edges of a unit in a link, by the unit they lead to and then by kernel position."""
+        """List the edges of a unit in a link, by the unit they lead to, then by position."""
         link = self.graph.links[index]
         if isinstance(link, WiringLink):
             near, far = link.source_groups, link.target_groups
@@ -194,7 +196,7 @@ class Reference:
                 )
 
     def edges(self, index: int, unit: int, *, backward: bool) -> list[Edge]:
-        """Return the edges of a unit in a link that lead to live units; equal masses where all are zero."""
+        """Return a unit's edges in a link to live units; equal masses where all are zero."""
         key = (index, unit, backward)
         if key not in self._edges:
             live = self._live[self._far_space(index, backward)]
@@ -205,7 +207,7 @@ class Reference:
         return self._edges[key]
 
     def eligible(self, space: int, unit: int, *, backward: bool) -> list[int]:
-        """Return the links that a walk may take: those that lead on, shortcuts only where there is no other."""
+        """Return the links that a walk may take: shortcuts only where there is no other."""
         leading_on = [
             index
             for index in self._links(space, backward)
@@ -216,8 +218,8 @@ class Reference:
     def fork_mass(self, index: int, unit: int, *, backward: bool) -> int:
         """Return the mass of a unit in a link, in the graph's common scale, at least 1.
 
-        That of a weighted link is the sum over its edges; that of a wiring link is what the units that it leads to
-        have together. A unit that leads no further has mass 1.
+        That of a weighted link is the sum over its edges; that of a wiring link is what the units
+        that it leads to have together. A unit that leads no further has mass 1.
         """
         key = (index, unit, backward)
         if key not in self._fork_mass:
@@ -256,7 +258,7 @@ class Reference:
         return units[walk // 2 % len(units)]
 
     def walk(self, number: int) -> list[Visit]:
-        """Return the visits of one walk: forward where the number is even, backward where it is odd."""
+        """Return the visits of a walk: forward if its number is even, else backward."""
         backward = number % 2 == 1
         space, unit = self.start(number)
         visits = []

@@ -20,6 +20,9 @@ from phew.options import Options
 BATCH_SIZE = 2**21
 """Walks of one direction that move together. Results do not depend on it."""
 
+LANDING_SIZE = 2**16
+"""Walks that are listed visit by visit when none have been made before."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -37,8 +40,9 @@ class Sample:
 class Sampler:
     """Walks on one graph until a number of weights is visited.
 
-    Most walks go in one large batch that only marks what they visit; its size is forecast, a little short of the need.
-    The walks around the last one are listed visit by visit, so that the count is exact to the walk.
+    Most walks go in one large batch that only marks what they visit; its size is forecast, a little
+    short of the need. The walks around the last one are listed visit by visit, so that the count is
+    exact to the walk.
 
     Args:
         graph: The walk graph.
@@ -58,7 +62,9 @@ class Sampler:
         self._num_threads = num_threads
         self._batch_size = batch_size
         self._engine = walk_engine(graph, **asdict(options), num_threads=num_threads)
-        self._forecast = Forecast(graph, fork=options.fork, power=options.power)
+        self._forecast = Forecast(
+            graph, fork=options.fork, granularity=options.granularity, power=options.power
+        )
         self._layout = _Layout(graph)
         self._visited = torch.zeros(self._layout.num_weights, dtype=torch.bool)
         self._num_walks = 0
@@ -97,11 +103,13 @@ class Sampler:
                 f"{message} {names} {verb} not on any path from input to output that walks take. "
                 f"Lower the density, or leave such weights out with exclude=[{unreached[0]!r}]."
             )
-        name = max(reachable, key=lambda name: self._graph.parameters[name].numel() - reachable[name])
+        name = max(
+            reachable, key=lambda name: self._graph.parameters[name].numel() - reachable[name]
+        )
         number = self._graph.parameters[name].numel() - reachable[name]
         return (
-            f"{message} no walk takes {number:,} weights of {name!r}, which are zero beside others or "
-            "not on a path from input to output. Lower the density, or initialise the weights."
+            f"{message} no walk takes {number:,} weights of {name!r}, which are zero beside others "
+            "or not on a path from input to output. Lower the density, or initialise the weights."
         )
 
     def run(
@@ -139,10 +147,12 @@ class Sampler:
             shortfall *= 4
 
     def _land(self, target: int) -> None:
-        """List the new visits of some more walks, and stop at the first walk that meets the target."""
-        forecast = self._forecast.walks_for(target)
-        margin = int(forecast * _uncertainty(target)) + 1
-        num_walks = max(forecast - self._num_walks, 0) + margin
+        """List the new visits of some more walks; stop at the walk that meets the target."""
+        forecast = int(self._forecast.walks_for(target) * (1 + _uncertainty(target)))
+        num_walks = max(forecast - self._num_walks, self._num_walks // 8) + 1
+        # A weight that no walk has visited yet is rare enough that as many walks again list it
+        # about once: so the lists stay shorter than the weights.
+        num_walks = min(num_walks, max(self._num_walks, LANDING_SIZE))
         visits = self._walk(num_walks, "new")
         weights = self._layout.weights_of(visits)
         # Sorted by walk, the first occurrence of a weight is its first visit.
@@ -201,7 +211,7 @@ class _Layout:
 
 
 def _uncertainty(target: int) -> float:
-    """Return how far a forecast may be off: 2 %, and five standard deviations of independent visits."""
+    """Return how far a forecast may be off: 2 %, and five standard deviations."""
     return 0.02 + 5 / math.sqrt(target)
 
 

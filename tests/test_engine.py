@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from random_graphs import DTYPES, random_graph
 
 from phew import _core
 from phew.engine import LinkLoader, walk_engine
-from phew.graph import Space, WalkGraph, WeightedLink, WiringLink
+from phew.graph import Space, WalkGraph, WeightedLink
 from phew.reference import Reference, Visit
-from random_graphs import DTYPES, random_graph
 
 OPTIONS = [
     dict(zip(("fork", "granularity", "power"), values, strict=True))
@@ -52,11 +51,9 @@ def new_visits(
         num_threads=num_threads,
         batch_size=batch_size,
     )
+    names = [link.parameter if isinstance(link, WeightedLink) else "" for link in graph.links]
     rows = zip(visits.walks, visits.links, visits.elements, strict=True)
-    return Counter(
-        (int(walk), Visit(graph.links[link].parameter, int(element)))  # type: ignore[union-attr]
-        for walk, link, element in rows
-    )
+    return Counter((int(walk), Visit(names[link], int(element))) for walk, link, element in rows)
 
 
 def check_recordings(
@@ -90,7 +87,9 @@ def check_recordings(
     )
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.parametrize(
+    "options", OPTIONS, ids=lambda options: "-".join(map(str, options.values()))
+)
 def test_engine_walks_as_the_reference(options: dict[str, Any], num_graphs: int) -> None:
     for seed in range(OPTIONS.index(options), num_graphs, len(OPTIONS)):
         rng = np.random.default_rng(seed)
@@ -111,3 +110,80 @@ def test_engine_walks_as_the_reference(options: dict[str, Any], num_graphs: int)
             )
             assert visits == expected, f"graph {seed}, {num_threads=}, {batch_size=}"
         check_recordings(engine, graph, walks, expected, int(rng.integers(len(SCHEDULES))))
+
+
+def dense_graph(weight: torch.Tensor) -> WalkGraph:
+    """One link from the inputs to the outputs of a linear layer."""
+    num_targets, num_sources = weight.shape
+    return WalkGraph(
+        spaces=(Space("input", num_sources), Space("output", num_targets)),
+        links=(
+            WeightedLink(0, 1, "weight", 1, num_targets, num_sources, 1, (0, num_sources, 1, 1)),
+        ),
+        entries=(0,),
+        exits=(1,),
+        parameters={"weight": weight},
+        prunable=("weight",),
+    )
+
+
+def dense_engine(graph: WalkGraph, power: Literal[1, 0, 2, -1] = 1) -> _core.WalkEngine:
+    return walk_engine(
+        graph, seed=7, fork="uniform", granularity="weight", power=power, num_threads=1
+    )
+
+
+@pytest.mark.parametrize("power", [1, 0, 2, -1])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_extreme_magnitudes_have_the_masses_of_the_reference(
+    dtype: torch.dtype, power: Literal[1, 0, 2, -1]
+) -> None:
+    info = torch.finfo(dtype)
+    largest, smallest = info.max, info.smallest_normal * info.eps
+    for values in (
+        [largest, largest / 2, smallest, -smallest, 0.0, 1.0],
+        [smallest, 2 * smallest, 3 * smallest, 0.0, 0.0, smallest],
+        [largest, largest, -largest, largest / 2, largest / 4, 0.0],
+    ):
+        graph = dense_graph(torch.tensor(values, dtype=torch.float64).to(dtype).reshape(2, 3))
+        expected = reference_visits(Reference(graph, seed=7, power=power), range(300))
+        engine = dense_engine(graph, power)
+        assert new_visits(engine, graph, range(300), flat_visits(graph, torch.uint8)) == expected
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_weights_that_are_not_finite_are_an_error_that_names_the_parameter(
+    dtype: torch.dtype, bad: float
+) -> None:
+    weight = torch.ones(2, 3, dtype=dtype)
+    weight[1, 2] = bad
+    with pytest.raises(ValueError, match=r"'weight' must hold finite weights, got infinity or NaN"):
+        dense_engine(dense_graph(weight))
+
+
+def test_weights_of_a_type_that_is_no_float_are_an_error_that_names_the_parameter() -> None:
+    with pytest.raises(TypeError, match=r"'weight' must hold .*bfloat16, got torch.int64"):
+        dense_engine(dense_graph(torch.ones(2, 3, dtype=torch.int64)))
+
+
+def test_an_exception_while_loading_ends_the_walk() -> None:
+    def interrupt(index: int) -> _core.LinkBuffers:
+        raise KeyboardInterrupt
+
+    engine = dense_engine(dense_graph(torch.ones(2, 3)))
+    with pytest.raises(KeyboardInterrupt):
+        engine.measure(interrupt, num_threads=2)
+    with pytest.raises(KeyboardInterrupt):
+        engine.walk(0, 9, interrupt, recording="mark", num_threads=2, batch_size=9)
+
+
+def test_visits_outlive_what_returned_them() -> None:
+    graph = dense_graph(torch.ones(2, 3))
+    loader = LinkLoader(graph, flat_visits(graph, torch.uint8))
+    walks = (
+        dense_engine(graph).walk(0, 9, loader, recording="new", num_threads=1, batch_size=9).walks
+    )
+    assert sorted(walks.tolist()) == list(range(9))
+    with pytest.raises(ValueError, match="read-only"):
+        walks[0] = 1

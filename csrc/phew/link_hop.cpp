@@ -23,7 +23,8 @@ struct Block {
 std::vector<Block> cut_blocks(const std::vector<std::uint32_t>& unit_begin, unsigned num_threads) {
   constexpr std::size_t kFewWalkers = 1024;
   const std::size_t num_walkers = unit_begin.back() - unit_begin.front();
-  const std::size_t most_walkers = std::max(kFewWalkers, num_walkers / (std::size_t{4} * num_threads));
+  const std::size_t most_walkers =
+      std::max(kFewWalkers, num_walkers / (std::size_t{4} * num_threads));
   std::vector<Block> blocks;
   Block block{0, 0};
   std::size_t num_units = 0;

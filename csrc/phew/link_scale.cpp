@@ -22,7 +22,7 @@ std::array<Dimension, 4> sort_dimensions(const WeightedLink& link) {
                                        {link.strides[2], link.sources_per_group},
                                        {link.strides[3], link.num_positions}}};
   std::sort(dimensions.begin(), dimensions.end(),
-                   [](const Dimension& a, const Dimension& b) { return a.stride > b.stride; });
+            [](const Dimension& a, const Dimension& b) { return a.stride > b.stride; });
   return dimensions;
 }
 

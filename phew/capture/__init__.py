@@ -22,28 +22,31 @@ WEIGHT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 def capture(model: nn.Module, example_inputs: Any, *, exclude: Sequence[str] = ()) -> WalkGraph:
     """Turn a model into the graph that walks run on.
 
-    The model runs once, in evaluation mode, on tensors without data where it does not read values. An operation that
-    capture does not know is replaced by a complete wiring and listed in `WalkGraph.approximations`. The model is left
-    as it was: parameters, buffers, gradients, flags, hooks and random states.
+    The model runs once, in evaluation mode, on tensors without data where it does not read values.
+    An operation that capture does not know is replaced by a complete wiring and listed in
+    `WalkGraph.approximations`. The model is left as it was: parameters, buffers, gradients, flags,
+    hooks and random states.
 
     Args:
         model: The model. Its parameters are referred to, not copied.
-        example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of keyword arguments. Values
-            do not matter, shapes do.
+        example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of keyword
+            arguments. Values do not matter, shapes do.
         exclude: Names of parameters that are not to be pruned, with `*` and `?` as wildcards.
 
     Returns:
-        The walk graph. Prunable are the parameters of two or more dimensions that are weights of a link.
+        The walk graph. Prunable are the parameters of two or more dimensions that are weights of a
+        link.
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If the model does not accept the example inputs, nothing in it can be pruned, a pattern matches
+        ValueError: If the model does not accept the example inputs, nothing in it can be pruned, a
+        pattern matches
             no parameter, or a weight's dtype or layout is not supported.
 
     Example:
         >>> import torch, phew
-        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
-        >>> print(phew.capture(model, torch.zeros(1, 8)))
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4,
+        2)) >>> print(phew.capture(model, torch.zeros(1, 8)))
         WalkGraph: 3 spaces, 2 weighted and 0 wiring links, 40 prunable weights
     """
     if not isinstance(model, nn.Module):
@@ -63,8 +66,8 @@ def _as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example_inputs, dict):
         return (), example_inputs
     raise TypeError(
-        "example_inputs must be a tensor, a tuple of positional arguments or a dict of keyword arguments, "
-        f"got {type(example_inputs).__name__}."
+        "example_inputs must be a tensor, a tuple of positional arguments or a dict of keyword "
+        f"arguments, got {type(example_inputs).__name__}."
     )
 
 
@@ -91,7 +94,9 @@ def _check_weights(model: nn.Module, excluded: set[str]) -> None:
             continue
         if parameter.layout != torch.strided or parameter.is_quantized:
             kind = "quantised" if parameter.is_quantized else "sparse"
-            raise ValueError(f"parameter {name!r} must be dense, got a {kind} tensor. {_remedy(name)}")
+            raise ValueError(
+                f"parameter {name!r} must be dense, got a {kind} tensor. {_remedy(name)}"
+            )
         if parameter.dtype not in WEIGHT_DTYPES:
             raise ValueError(
                 f"parameter {name!r} must be of dtype float32, float64, float16 or bfloat16, "
@@ -103,11 +108,14 @@ def _remedy(name: str) -> str:
     return f"Leave it out with exclude=[{name!r}]."
 
 
-def _trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tracer, list[int]]:
+def _trace(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tracer, list[int]]:
     try:
         return _run(model, args, kwargs, FakeTensorMode(allow_non_fake_inputs=True))
     except Exception:
-        # The model reads values, or has an operation without a rule for shapes: run it on its real tensors.
+        # The model reads values, or has an operation without a rule for shapes: run it on its real
+        # tensors.
         try:
             return _run(model, args, kwargs, None)
         except Exception as error:
@@ -145,8 +153,8 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], excluded: set[str
     )
     if not any(parameters[name].numel() for name in prunable):
         raise ValueError(
-            "model must have prunable weights (parameters of two or more dimensions that are not excluded and that "
-            "example_inputs lead through), got none."
+            "model must have prunable weights (parameters of two or more dimensions that are not "
+            "excluded and that example_inputs lead through), got none."
         )
     return WalkGraph(
         spaces=tuple(builder.spaces),

@@ -57,13 +57,14 @@ class GraphBuilder:
         """Return a space with one unit for each row of `labels`, wired from the units in that row.
 
         Args:
-            labels: Labels by position, shape (num_positions, places); elements of the input become an entry.
+            labels: Labels by position, shape (num_positions, places); elements of the input become
+                an entry.
             name: The name of the space, if a new one is needed.
         """
         return self.join([labels], name)
 
     def join(self, operands: Sequence[torch.Tensor], name: str) -> int:
-        """Return a space with one unit for each position, wired from the units that each operand has there.
+        """Return a space with one unit a position, wired from the operands' units there.
 
         An operand's space that is an ancestor of another operand's is a shortcut.
         """
@@ -75,7 +76,7 @@ class GraphBuilder:
         return self._space_of_labels[key]
 
     def _with_entry(self, labels: npt.NDArray[np.int32], name: str) -> npt.NDArray[np.int32]:
-        """Replace elements of the model's input by the units of a new entry, one for each position that has any."""
+        """Replace elements of the model's input by the units of a new entry, one a position."""
         is_input = (labels < NO_UNIT).any(axis=1)
         if not is_input.any():
             return labels
@@ -114,7 +115,7 @@ class GraphBuilder:
         return np.searchsorted(self._starts, labels, side="right") - 1
 
     def _edges(self, labels: npt.NDArray[np.int32]) -> Iterator[tuple[int, IntArray, IntArray]]:
-        """Yield (space, its units, positions) of the distinct pairs of a label and the position that has it."""
+        """Yield (space, its units, positions) of the distinct pairs of label and position."""
         positions = np.repeat(np.arange(len(labels)), labels.shape[1])
         pairs = np.stack([labels.reshape(-1).astype(np.int64), positions])[:, labels.ravel() >= 0]
         if labels.shape[1] > 1:
@@ -125,12 +126,18 @@ class GraphBuilder:
             yield int(space), units - self._starts[space], positions
 
     def _wire(
-        self, source: int, target: int, units: IntArray, positions: IntArray, *, shortcut: bool = False
+        self,
+        source: int,
+        target: int,
+        units: IntArray,
+        positions: IntArray,
+        *,
+        shortcut: bool = False,
     ) -> None:
         """Link units of a space to positions of another, pair by pair.
 
-        One link can hold the pairs if every connected part of them is complete. If not, the first pair of every
-        position makes one link, the second another, and so on.
+        One link can hold the pairs if every connected part of them is complete. If not, the first
+        pair of every position makes one link, the second another, and so on.
         """
         num_units = (self.spaces[source].num_units, self.spaces[target].num_units)
         for chosen in _complete_parts(units, positions, num_units):
@@ -146,8 +153,13 @@ class GraphBuilder:
         return self.units(self.space_of(torch.from_numpy(labels[labels >= 0])[None], name))
 
     def add_weights(
-        self, source: int, name: str, parameter: str, shape: tuple[int, int, int, int],
-        strides: tuple[int, int, int, int], offset: int,
+        self,
+        source: int,
+        name: str,
+        parameter: str,
+        shape: tuple[int, int, int, int],
+        strides: tuple[int, int, int, int],
+        offset: int,
     ) -> int:
         """Add a weighted link from a space to a new one and return the new one."""
         target = self.add_space(name, shape[0] * shape[1])
@@ -155,7 +167,7 @@ class GraphBuilder:
         return target
 
     def add_constant(self, source: int, name: str, num_groups: int, num_targets: int) -> int:
-        """Add a new space to which every group of source units is wired completely and return it."""
+        """Add a space to which every group of source units is wired completely."""
         num_sources = self.spaces[source].num_units
         target = self.add_space(name, num_targets)
         groups = np.arange(num_groups, dtype=np.int32)
@@ -173,12 +185,13 @@ class GraphBuilder:
 def _connected_parts(
     units: IntArray, positions: IntArray, num_units: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Number the connected parts of a set of pairs: the part of each source and each target unit, -1 for none."""
+    """Number the connected parts of a set of pairs, per source and target unit; -1 for none."""
     unit_part = np.full(num_units[0], -1, dtype=np.int32)
     position_part = np.full(num_units[1], -1, dtype=np.int32)
     unit_part[units] = units
     while True:
-        # A part's number is the smallest source unit in it: pass it over to the positions and back until it is stable.
+        # A part's number is the smallest source unit in it: pass it over to the positions and back
+        # until it is stable.
         position_part[positions] = num_units[0]
         np.minimum.at(position_part, positions, unit_part[units])
         before = unit_part.copy()
@@ -190,9 +203,11 @@ def _connected_parts(
 def _complete_parts(
     units: IntArray, positions: IntArray, num_units: tuple[int, int]
 ) -> list[npt.NDArray[np.bool_]]:
-    """Divide distinct pairs into sets in which every connected part is complete: all of them, if that is so."""
+    """Divide distinct pairs into sets whose connected parts are complete, one if possible."""
     unit_part, position_part = _connected_parts(units, positions, num_units)
-    sizes = [np.bincount(part[part >= 0], minlength=num_units[0]) for part in (unit_part, position_part)]
+    sizes = [
+        np.bincount(part[part >= 0], minlength=num_units[0]) for part in (unit_part, position_part)
+    ]
     if np.dot(*sizes) == len(units):
         return [np.ones(len(units), dtype=np.bool_)]
     order = np.lexsort((units, positions))

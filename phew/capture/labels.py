@@ -1,11 +1,14 @@
 """Labels: which unit each element of an activation belongs to.
 
-An activation's labels are an int32 tensor of its shape. Where all positions along a dimension belong to the same unit the
-dimension has stride 0, so that the labels of a convolution's output cost one number a channel:
+An activation's labels are an int32 tensor of its shape. Where all positions along a dimension
+belong to the same unit the dimension has stride 0, so that the labels of a convolution's output
+cost one number a channel:
 
-    channels 5, 6, 7 of a (2, 3, 8, 8) activation: tensor([5, 6, 7]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
+    channels 5, 6, 7 of a (2, 3, 8, 8) activation: tensor([5, 6, 7]).view(1, 3, 1, 1).expand(2, 3,
+    8, 8)
 
-Because labels have the activation's shape, whatever moves data (view, permute, slice, ...) is applied to them as it is.
+Because labels have the activation's shape, whatever moves data (view, permute, slice, ...) is
+applied to them as it is.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ from collections.abc import Iterable, Sequence
 import torch
 
 NO_UNIT = -1
-"""The label of a constant. Labels below it stand for elements of the model's input (see `raw_labels`)."""
+"""The label of a constant. Lower ones stand for elements of the model's input."""
 
 
 def raw_labels(shape: torch.Size, start: int, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
-    """Label a model input: every element its own, counted down from `start`, the batch dimension aside.
+    """Label a model input: every element its own, counted down from `start`.
 
-    Which axis of an input holds its units is known only when a weighted operation reads it.
+    Along the batch dimension nothing varies. Which axis of an input holds its units is known only
+    when a weighted operation reads it.
     """
     constant = {dim for dim in constant_dims if len(shape) > 1}
     compact = [1 if dim in constant else size for dim, size in enumerate(shape)]
@@ -31,7 +35,7 @@ def raw_labels(shape: torch.Size, start: int, constant_dims: Iterable[int] = (0,
 
 
 def unit_labels(units: torch.Tensor, shape: torch.Size, dims: Sequence[int]) -> torch.Tensor:
-    """Label a tensor of `shape` whose positions along `dims` are `units`, the same everywhere else."""
+    """Label a tensor of `shape` whose positions along `dims` are `units`."""
     sizes = [size if dim in dims else 1 for dim, size in enumerate(shape)]
     return units.view(sizes).expand(shape)
 
@@ -47,7 +51,7 @@ def varying_dims(labels: torch.Tensor) -> list[int]:
 
 
 def compact(labels: torch.Tensor, keep: Iterable[int] = ()) -> torch.Tensor:
-    """Narrow the dimensions along which the labels are the same to size 1, those of `keep` excepted."""
+    """Narrow the dimensions along which nothing varies to size 1, except those of `keep`."""
     kept = {*varying_dims(labels), *keep}
     for dim, size in enumerate(labels.shape):
         if size > 1 and dim not in kept:
@@ -56,17 +60,19 @@ def compact(labels: torch.Tensor, keep: Iterable[int] = ()) -> torch.Tensor:
 
 
 def by_position(labels: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
-    """Return the labels as a matrix: a row for each position in `dims`, a column for each place that may differ in it."""
+    """Return the labels as a matrix: a row a position in `dims`, a column a place in it."""
     num_positions = math.prod(labels.shape[dim] for dim in dims)
     labels = compact(labels, keep=dims).movedim(tuple(dims), tuple(range(len(dims))))
-    return labels.reshape(num_positions, -1) if labels.numel() else labels.new_empty(num_positions, 0)
+    return (
+        labels.reshape(num_positions, -1) if labels.numel() else labels.new_empty(num_positions, 0)
+    )
 
 
 def reshape(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Reshape labels, leaving dimensions that are the same everywhere unmaterialised.
 
-    Both shapes are cut into the shortest runs of dimensions with equal products; a run in which nothing varies before
-    does not vary after.
+    Both shapes are cut into the shortest runs of dimensions with equal products; a run in which
+    nothing varies before does not vary after.
     """
     if labels.numel() == 0:
         return labels.reshape(shape)
@@ -82,7 +88,7 @@ def reshape(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 
 def _runs(old: torch.Size, new: torch.Size) -> list[tuple[range, range]]:
-    """Pair runs of dimensions of equal product, e.g. (2, 3, 4) and (6, 4): [0, 1] with [0], [2] with [1]."""
+    """Pair runs of equal product, e.g. of (2, 3, 4) and (6, 4): [0, 1], [0] and [2], [1]."""
     runs = []
     i = j = 0
     while i < len(old) or j < len(new):

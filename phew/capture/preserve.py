@@ -15,9 +15,10 @@ from torch import nn
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Put back on exit every attribute of every module (tensors, flags, hooks) and all random states.
+    """Put back on exit the attributes of every module and all random states.
 
-    What tensors hold is not copied: capture runs on fake ones, or saves a tensor before its first change.
+    What tensors hold is not copied: capture runs on fake ones, or saves a tensor before its first
+    change.
     """
     attributes = [(module.__dict__, dict(module.__dict__)) for module in model.modules()]
     containers = [

@@ -53,8 +53,8 @@ class ParameterView:
 
     Attributes:
         name: The parameter's name.
-        index: A meta tensor whose size, strides and offset say which element of the contiguous parameter each
-            element is.
+        index: A meta tensor whose size, strides and offset say which element of the contiguous
+            parameter each element is.
     """
 
     name: str
@@ -122,7 +122,8 @@ class Tracer(TorchDispatchMode):
             # A literal is handed on as it is: the fake mode then remembers its value.
             if func is not torch.ops.aten.lift_fresh.default:
                 args, kwargs = tree_map_only(torch.Tensor, self.imitate, (args, dict(kwargs)))
-        elif func._schema.is_mutable:
+        elif func._schema.is_mutable or "batch_norm" in func.name():
+            # A batch norm's schema does not say that it updates running statistics.
             for tensor in _tensors((args, dict(kwargs))):
                 self._saver.before_write(tensor)
         with mode:
@@ -212,7 +213,7 @@ class Tracer(TorchDispatchMode):
         self._computed[tensor] = True
 
     def space_of(self, labels: torch.Tensor, dims: list[int], name: str) -> int:
-        """Return a space that has a unit for each position along `dims` (see `GraphBuilder.space_of`)."""
+        """Return a space with a unit for each position along `dims`."""
         return self.builder.space_of(by_position(labels, dims), name)
 
     def own_unit_parameter(self, parameter: Any, space: int) -> None:
@@ -243,7 +244,7 @@ def _plain(outputs: Any) -> Any:
 
 
 def tensors_held_by(model: nn.Module) -> Iterator[torch.Tensor]:
-    """Yield the model's parameters and buffers, and tensors that are plain attributes of its modules."""
+    """Yield a model's parameters, buffers and tensors that are plain attributes."""
     yield from model.parameters()
     yield from model.buffers()
     for module in model.modules():

@@ -1,10 +1,10 @@
-#include "phew/directed_graph.hpp"
-
 #include <doctest/doctest.h>
 
 #include <cstdint>
 #include <variant>
 #include <vector>
+
+#include "phew/directed_graph.hpp"
 
 namespace {
 
@@ -39,13 +39,12 @@ TEST_CASE("a wiring lists the live members of each group") {
 }
 
 TEST_CASE("walks may take links with an edge to a live unit, shortcuts where there is no other") {
-  const phew::Graph graph{
-      {{1, 1, 1}, {1, 0, 1}, {1}},
-      {phew::WiringLink{0, 1, {0, 1, -1}, {0, 1, 1}, false}, dense(0, 2, 3, 1),
-       phew::WiringLink{0, 1, {0, -1, -1}, {1, 1, 1}, true},
-       phew::WiringLink{1, 2, {0, 0, -1}, {0}, true}},
-      {0},
-      {2}};
+  const phew::Graph graph{{{1, 1, 1}, {1, 0, 1}, {1}},
+                          {phew::WiringLink{0, 1, {0, 1, -1}, {0, 1, 1}, false}, dense(0, 2, 3, 1),
+                           phew::WiringLink{0, 1, {0, -1, -1}, {1, 1, 1}, true},
+                           phew::WiringLink{1, 2, {0, 0, -1}, {0}, true}},
+                          {0},
+                          {2}};
   const phew::DirectedGraph forward(graph, phew::Direction::kForward);
   CHECK(forward.spaces[0].fork.begin == Indices{0, 2, 4, 5});
   CHECK(forward.spaces[0].fork.links == Indices{0, 1, 0, 1, 1});

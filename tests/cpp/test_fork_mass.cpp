@@ -1,9 +1,10 @@
-#include "phew/fork_mass.hpp"
-
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
+
+#include "phew/fork_mass.hpp"
 
 namespace {
 
@@ -25,7 +26,7 @@ constexpr phew::WeightedLink dense(std::uint32_t source, std::uint32_t target,
 
 // Two links to the exit and a wiring to a space whose two units have a link of their own:
 //
-//   0 --link 0--> 3,  0 --link 1--> 3,  0 --link 2 (wiring)--> 1 --link 3--> 3
+//   0 --link 0--> 2,  0 --link 1--> 2,  0 --link 2 (wiring)--> 1 --link 3--> 2
 struct Fixture {
   phew::Graph graph{{{1}, {1, 1}, {1}},
                     {dense(0, 2, 1, 1), dense(0, 2, 1, 1),
@@ -36,6 +37,7 @@ struct Fixture {
 
   UnitMasses fork_of_unit_0(std::vector<UnitMasses> masses, const std::vector<int>& exponents) {
     std::vector<phew::MassScale> scales;
+    scales.reserve(exponents.size());
     for (const int exponent : exponents) scales.push_back(scale(exponent));
     phew::set_fork_masses(forward, std::move(masses), scales);
     return forward.spaces[0].fork.cumulative;

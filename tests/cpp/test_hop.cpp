@@ -1,11 +1,10 @@
-#include "phew/hop.hpp"
-
 #include <doctest/doctest.h>
 
 #include <cstdint>
 #include <limits>
 #include <vector>
 
+#include "phew/hop.hpp"
 #include "phew/mass.hpp"
 
 namespace {
@@ -22,10 +21,10 @@ TEST_CASE("multiply_high is the high half of the product") {
 }
 
 TEST_CASE("a draw takes its 64 bits from the first two words, low word first") {
-  const auto words = phew::philox4x32({{3, 2, 5, 1}}, {{7, 9}}).words;
+  const phew::PhiloxCounter block = phew::philox4x32({{3, 2, 5, 1}}, {{7, 9}});
   const std::uint64_t walk = (std::uint64_t{2} << 32) + 3;
   const phew::PhiloxKey key = phew::make_key((std::uint64_t{9} << 32) + 7);
-  const std::uint64_t bits = (std::uint64_t{words[1]} << 32) + words[0];
+  const std::uint64_t bits = (std::uint64_t{block.words[1]} << 32) + block.words[0];
   CHECK(phew::random_bits(key, walk, 5, phew::Purpose::kEdge) == bits);
   CHECK(phew::draw(key, walk, 5, phew::Purpose::kEdge, 1000) == phew::multiply_high(bits, 1000));
 }
@@ -40,9 +39,9 @@ TEST_CASE("a draw falls to the first cumulative above it") {
 
 TEST_CASE("the search finds every index of tables of every size") {
   for (std::uint32_t size = 1; size <= 65; ++size) {
-    std::vector<std::uint64_t> cumulative;
-    for (std::uint32_t i = 0; i < size; ++i) cumulative.push_back(2 * i + 2);
-    for (std::uint32_t i = 0; i < size; ++i) {
+    std::vector<std::uint64_t> cumulative(size);
+    for (std::uint64_t i = 0; i < size; ++i) cumulative[i] = 2 * (i + 1);
+    for (std::uint64_t i = 0; i < size; ++i) {
       CHECK(phew::first_above(cumulative.data(), size, 2 * i) == i);
       CHECK(phew::first_above(cumulative.data(), size, 2 * i + 1) == i);
     }

@@ -1,10 +1,10 @@
-#include "phew/link_scale.hpp"
-
 #include <doctest/doctest.h>
 
 #include <cstddef>
 #include <limits>
 #include <vector>
+
+#include "phew/link_scale.hpp"
 
 namespace {
 
@@ -14,8 +14,7 @@ constexpr std::size_t kNumElements = 1 + 5 * 24;
 
 phew::MagnitudeRange measure(const std::vector<float>& weights, const phew::WeightedLink& link) {
   phew::Workers workers(3);
-  return phew::measure_magnitudes(workers, link,
-                                  {weights.data(), phew::DType::kFloat32, nullptr});
+  return phew::measure_magnitudes(workers, link, {weights.data(), phew::DType::kFloat32, nullptr});
 }
 
 }  // namespace
@@ -52,9 +51,9 @@ TEST_CASE("a view of zeros, and one of nothing, have an empty range") {
 }
 
 TEST_CASE("infinities and NaNs in the view are not finite") {
-  for (const float bad : {std::numeric_limits<float>::infinity(),
-                          -std::numeric_limits<float>::infinity(),
-                          std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()}) {
     std::vector<float> weights(kNumElements, 1);
     weights[0] = bad;
     CHECK(measure(weights, kLink).is_finite);

@@ -1,5 +1,3 @@
-#include "phew/mass.hpp"
-
 #include <doctest/doctest.h>
 
 #include <cstdint>
@@ -7,6 +5,8 @@
 #include <initializer_list>
 #include <limits>
 #include <vector>
+
+#include "phew/mass.hpp"
 
 namespace {
 
@@ -22,8 +22,7 @@ std::vector<std::uint32_t> masses(std::initializer_list<double> magnitudes) {
     if (smallest == 0 || magnitude < smallest) smallest = magnitude;
     if (magnitude > largest) largest = magnitude;
   }
-  const phew::MassOf<phew::Float64, Power> mass_of{
-      phew::make_mass_scale(smallest, largest, Power)};
+  const phew::MassOf<phew::Float64, Power> mass_of{phew::make_mass_scale(smallest, largest, Power)};
   std::vector<std::uint32_t> result;
   for (const double magnitude : magnitudes) {
     std::uint64_t bits = 0;
@@ -40,7 +39,7 @@ constexpr double kLargestDouble = std::numeric_limits<double>::max();
 
 }  // namespace
 
-TEST_CASE("a link's largest magnitude has a mass in [2^30, 2^31)") {
+TEST_CASE("the largest mass of a link has its top bit at 2^30") {
   CHECK(masses<1>({0.5, 0.25}) == Masses{kTop, kTop / 2});
   CHECK(masses<1>({0.75, 0.3}) == Masses{1610612736, 644245094});
   CHECK(masses<2>({0.5, 0.25}) == Masses{kTop, kTop / 4});

@@ -1,11 +1,11 @@
-#include "phew/parallel.hpp"
-
 #include <doctest/doctest.h>
 
 #include <atomic>
 #include <cstddef>
 #include <stdexcept>
 #include <vector>
+
+#include "phew/parallel.hpp"
 
 TEST_CASE("every task is done once, whatever the number of threads") {
   for (const unsigned num_threads : {1U, 2U, 3U, 7U}) {

@@ -25,6 +25,10 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     movement.pad: ("constant_pad_nd",),
     movement.copy: ("copy_",),
     movement.fill: ("zero_", "fill_"),
+    movement.constant: (
+        *(f"{kind}_like" for kind in ("empty", "zeros", "ones", "full", "rand", "randn")),
+        *(f"new_{kind}" for kind in ("empty", "empty_strided", "zeros", "ones", "full")),
+    ),
     joins.reduce: ("mean", "sum", "amax", "amin", "max", "min", "logsumexp", "var"),
     joins.resample: (
         *(f"{kind}_pool{n}d" for kind in ("avg", "_adaptive_avg") for n in _DIMENSIONS),
@@ -61,7 +65,7 @@ def follow(tracer: Tracer, call: Call) -> None:
 
 
 def _has_weights(tracer: Tracer, call: Call) -> bool:
-    """Return whether an operation on constants is weighted, so that its input is an entry of its own."""
+    """Return whether an operation without units is weighted: its input is then an entry."""
     weighted = _RULE_OF_NAME.get(call.name) in (
         weights.convolution,
         weights.linear,

@@ -1,4 +1,4 @@
-"""Operations that bring units together: joins, reductions, pooling, normalisation, and what is unknown."""
+"""Operations that bring units together: joins, reductions, pooling, normalisation."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ def _operands(tracer: Tracer, call: Call) -> list[torch.Tensor]:
 
 def _join(tracer: Tracer, name: str, operands: list[torch.Tensor]) -> torch.Tensor:
     first, *others = operands
-    if all(
-        torch.equal(*torch.broadcast_tensors(compact(first), compact(part))) for part in others
-    ):
+    if all(torch.equal(*torch.broadcast_tensors(compact(first), compact(part))) for part in others):
         return first
-    # An element of the model's input is no unit yet: it is read along the axes of the units that it meets.
+    # An element of the model's input is no unit yet: it is read along the axes of the units that it
+    # meets.
     fed = [part for part in operands if bool((compact(part) >= 0).any())]
     inner = [part for part in fed if bool((compact(part) >= NO_UNIT).all())] or fed
     if not inner:

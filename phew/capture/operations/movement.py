@@ -57,7 +57,7 @@ def stack(tracer: Tracer, call: Call) -> None:
 
 
 def pad(tracer: Tracer, call: Call) -> None:
-    """Pad with no unit; along dimensions where nothing varies padding stays with its surroundings."""
+    """Pad with no unit; where nothing varies padding stays with its surroundings."""
     tensor = call.args[0]
     labels = compact(tracer.labels_or_constant(tensor))
     padding = list(call.args[1])
@@ -77,6 +77,10 @@ def copy(tracer: Tracer, call: Call) -> None:
 def fill(tracer: Tracer, call: Call) -> None:
     """Make the argument a constant."""
     tracer.label(call, call.result, no_units(call.result.shape))
+
+
+def constant(tracer: Tracer, call: Call) -> None:
+    """Take only the argument's shape, or its values out of the network's sight."""
 
 
 def as_list(result: Any) -> list[Any]:

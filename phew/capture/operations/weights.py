@@ -25,7 +25,8 @@ def convolution(tracer: Tracer, call: Call) -> None:
     """Link channels to channels, group by group, with a weight for each kernel position."""
     activation, weight, bias, _, _, _, transposed, _, groups = call.args
     view = tracer.parameter_view(weight)
-    # (out, in / groups, *kernel), or (in, out / groups, *kernel) where transposed; groups cut the first.
+    # (out, in / groups, *kernel), or (in, out / groups, *kernel) where transposed; groups cut the
+    # first.
     target, source = (1, 0) if transposed else (0, 1)
     sizes = [weight.shape[0] // groups, *weight.shape[1:]]
     strides = weight.stride() if view is None else view.index.stride()
@@ -42,7 +43,7 @@ def convolution(tracer: Tracer, call: Call) -> None:
 
 
 def _merge(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
-    """Return size and stride of several dimensions as one, None where no single stride steps through them."""
+    """Return several dimensions as one (size, stride), None if no stride steps through."""
     size, step = 1, 1
     for dim_size, dim_stride in zip(reversed(sizes), reversed(strides), strict=True):
         if dim_size == 1:
@@ -98,7 +99,7 @@ def _weighted(
     axis: int,
     bias: Any,
 ) -> None:
-    """Link the units along `axis` of an activation to a new space, along the same axis of the result.
+    """Link the units along `axis` of an activation to a new space along that of the result.
 
     Where the weights are constant the link is a wiring link.
     """

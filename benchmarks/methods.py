@@ -1,0 +1,101 @@
+"""The ways to make PHEW's masks that the benchmarks compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Literal, NamedTuple, Protocol
+
+import pytorch_walks
+import torch
+from torch import Tensor, nn
+
+import phew
+from phew.engine import LinkLoader, walk_engine
+from phew.options import Options
+from phew.reference import Reference
+from phew.sampling import BATCH_SIZE
+
+
+class Run(NamedTuple):
+    """What a method found, and its seconds: in all, and those of them in capture."""
+
+    masks: Mapping[str, Tensor]
+    num_walks: int
+    seconds: float
+    capture_seconds: float = 0.0
+
+
+class Method(Protocol):
+    def __call__(self, network: nn.Module, example_input: Tensor, density: float) -> Run: ...
+
+
+def run_engine(network: nn.Module, example_input: Tensor, density: float) -> Run:
+    started = time.perf_counter()
+    graph = phew.capture(network, example_input)
+    captured = time.perf_counter()
+    masks = phew.sample_masks(graph, density=density)
+    seconds = time.perf_counter() - started
+    return Run(masks, int(masks.info["num_walks"]), seconds, captured - started)
+
+
+def run_walks(
+    network: nn.Module,
+    example_input: Tensor,
+    density: float,
+    *,
+    num_walks: int,
+    num_threads: int,
+) -> Run:
+    """Make the walks that are known to meet the density; all but these is left out."""
+    graph = phew.capture(network, example_input)
+    visited = empty_visits(graph, torch.bool)
+    started = time.perf_counter()
+    walk(graph, num_walks, visited, recording="mark", num_threads=num_threads)
+    return Run(visited, num_walks, time.perf_counter() - started)
+
+
+def run_reference(network: nn.Module, example_input: Tensor, density: float) -> Run:
+    started = time.perf_counter()
+    graph = phew.capture(network, example_input)
+    captured = time.perf_counter()
+    result = Reference(graph).sample_masks(density)
+    seconds = time.perf_counter() - started
+    masks = {name: torch.from_numpy(mask) for name, mask in result.masks.items()}
+    return Run(masks, result.num_walks, seconds, captured - started)
+
+
+def run_pytorch(network: nn.Module, example_input: Tensor, density: float) -> Run:
+    generator = torch.Generator().manual_seed(0)
+    started = time.perf_counter()
+    sample = pytorch_walks.sample_masks(network, density, generator)
+    return Run(sample.masks, sample.num_walks, time.perf_counter() - started)
+
+
+def count_hops(network: nn.Module, example_input: Tensor, num_walks: int) -> int:
+    """Count the hops of walks over weighted links."""
+    graph = phew.capture(network, example_input)
+    counts = empty_visits(graph, torch.int32)
+    walk(graph, num_walks, counts, recording="count", num_threads=torch.get_num_threads())
+    return sum(int(count.sum()) for count in counts.values())
+
+
+def walk(
+    graph: phew.WalkGraph,
+    num_walks: int,
+    visits: Mapping[str, Tensor],
+    *,
+    recording: Literal["mark", "count"],
+    num_threads: int,
+) -> None:
+    """Measure the weights, then build the tables, walk and record the visits."""
+    engine = walk_engine(graph, **asdict(Options()), num_threads=num_threads)
+    loader = LinkLoader(graph, visits)
+    engine.walk(
+        0, num_walks, loader, recording=recording, num_threads=num_threads, batch_size=BATCH_SIZE
+    )
+
+
+def empty_visits(graph: phew.WalkGraph, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: torch.zeros(graph.parameters[name].shape, dtype=dtype) for name in graph.prunable}

@@ -1,0 +1,19 @@
+// The walks one after another, edge by edge: what the engine must do.
+#pragma once
+
+#include <cstdint>
+#include <tuple>
+#include <vector>
+
+#include "phew/graph.hpp"
+#include "phew/walk_engine.hpp"
+
+// The float32 weights of each link's parameter; none for a wiring link.
+using Weights = std::vector<std::vector<float>>;
+
+// Walk, link and element.
+using Visit = std::tuple<std::uint64_t, std::uint32_t, std::uint64_t>;
+
+// The visits of the walks of a range, sorted. Forks are uniform.
+std::vector<Visit> walk_naively(const phew::Graph& graph, const Weights& weights,
+                                const phew::Options& options, phew::WalkRange range);

@@ -1,0 +1,164 @@
+"""The walks and masks against those of the authors' code, on the same weights (see data/README.md)."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import phew
+from path_kernel import path_kernel_trace
+from phew.options import Options
+from visit_statistics import difference, prunable_links, visit_counts
+
+DATA = Path(__file__).parent / "data"
+NUM_SEEDS = 12
+BOUND = 4.0
+"""In standard deviations, or standard errors."""
+
+
+def masks_of_ones(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name: torch.ones_like(parameter, dtype=torch.bool)
+        for name, parameter in network.named_parameters()
+        if parameter.dim() > 1
+    }
+
+
+class Authors(NamedTuple):
+    """A network of the authors and the shape of one input."""
+
+    layers: dict[str, nn.Module]
+    input_shape: tuple[int, ...]
+
+    def network(self, name: str) -> nn.Module:
+        network = nn.Sequential(OrderedDict(self.layers))
+        weights = np.load(DATA / f"{name}_weights.npz")
+        with torch.no_grad():
+            for parameter in masks_of_ones(network):
+                values = weights[parameter]
+                if values.dtype == np.uint8:
+                    values = (values / 255) ** 2 * weights[f"largest.{parameter}"]
+                network.get_parameter(parameter).copy_(torch.from_numpy(values))
+        return network
+
+
+NETWORKS = {
+    "mlp": Authors(
+        {
+            "fc0": nn.Linear(784, 300),
+            "relu0": nn.ReLU(),
+            "fc1": nn.Linear(300, 100),
+            "relu1": nn.ReLU(),
+            "fc2": nn.Linear(100, 10),
+        },
+        (784,),
+    ),
+    "convnet5": Authors(
+        {
+            "c1": nn.Conv2d(3, 16, 3, padding=1),
+            "relu1": nn.ReLU(),
+            "pool1": nn.MaxPool2d(2),
+            "c2": nn.Conv2d(16, 32, 3, padding=1),
+            "relu2": nn.ReLU(),
+            "pool2": nn.MaxPool2d(2),
+            "c3": nn.Conv2d(32, 32, 3, padding=1),
+            "relu3": nn.ReLU(),
+            "pool3": nn.MaxPool2d(2),
+            "flatten": nn.Flatten(),
+            "f1": nn.Linear(512, 64),
+            "relu4": nn.ReLU(),
+            "f2": nn.Linear(64, 10),
+        },
+        (3, 32, 32),
+    ),
+    "lenet5": Authors(
+        {
+            "c1": nn.Conv2d(1, 6, 5, padding=2),
+            "relu1": nn.ReLU(),
+            "pool1": nn.MaxPool2d(2),
+            "c2": nn.Conv2d(6, 16, 5),
+            "relu2": nn.ReLU(),
+            "pool2": nn.MaxPool2d(2),
+            "flatten": nn.Flatten(),
+            "f1": nn.Linear(400, 120),
+            "relu3": nn.ReLU(),
+            "f2": nn.Linear(120, 84),
+            "relu4": nn.ReLU(),
+            "f3": nn.Linear(84, 10),
+        },
+        (1, 28, 28),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet5"])
+def test_walks_visit_as_the_authors_do(name: str) -> None:
+    authors = NETWORKS[name]
+    graph = phew.capture(authors.network(name), torch.zeros(1, *authors.input_shape))
+    visits = np.load(DATA / f"{name}_visits.npz")
+    links = prunable_links(graph)
+    for direction, counts in visit_counts(graph, 400_000, Options())._asdict().items():
+        # Walks start from all inputs (outputs) equally often, in both samples.
+        first = min(links) if direction == "forward" else max(links)
+        for index, link in links.items():
+            near = link.source if direction == "forward" else link.target
+            z = difference(
+                counts[index],
+                visits[f"{direction}.{link.parameter}"].reshape(-1).astype(np.int64),
+                num_strata=graph.spaces[near].num_units if index == first else 1,
+            )
+            print(f"{name} {direction} {link.parameter} {z:.2f}")
+            assert abs(z) < BOUND, f"{direction} {link.parameter}"
+
+
+def statistics_of(name: str, seeds: range) -> dict[float, dict[str, list[float]]]:
+    """Per density, the values of each statistic over seeds."""
+    authors = NETWORKS[name]
+    network = authors.network(name)
+    graph = phew.capture(network, torch.zeros(1, *authors.input_shape))
+    dense_trace = path_kernel_trace(network, authors.input_shape, masks_of_ones(network))
+    densities = [0.02, 0.05, 0.1, 0.2, 0.5]
+    statistics: dict[float, dict[str, list[float]]] = {density: {} for density in densities}
+    for seed in seeds:
+        masks_of = phew.sample_masks(graph, densities=densities, seed=seed)
+        for values, masks in zip(statistics.values(), masks_of, strict=True):
+            trace = path_kernel_trace(network, authors.input_shape, masks) / dense_trace
+            figures = {"walks": masks.num_walks, "path_kernel_trace": trace}
+            figures |= {name: float(mask.double().mean()) for name, mask in masks.items()}
+            for statistic, value in figures.items():
+                values.setdefault(statistic, []).append(value)
+    return statistics
+
+
+def standard_errors(ours: list[float], authors: dict[str, float]) -> float:
+    """Return the distance of the means; where neither set scatters it is zero or infinite."""
+    gap = abs(mean(ours) - authors["mean"])
+    error = ((stdev(ours) ** 2 + authors["std"] ** 2) / NUM_SEEDS) ** 0.5
+    return 0.0 if gap < 1e-8 else gap / max(error, 1e-12)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_masks_are_like_those_of_the_authors(name: str) -> None:
+    expected: dict[str, dict[str, Any]] = json.loads((DATA / "statistics.json").read_text())[name]["densities"]
+    for density, statistics in statistics_of(name, range(NUM_SEEDS)).items():
+        authors = expected[str(density)]
+        assert statistics.keys() == authors.keys()
+        for statistic, values in statistics.items():
+            z = standard_errors(values, authors[statistic])
+            if 'path' in statistic or 'walk' in statistic or z>2: print(f"{name} {density} {statistic} {mean(values):.6g} {authors[statistic]} {z:.2f}")
+            assert z < BOUND, f"{density} {statistic}"
+
+
+def test_path_kernel_trace_of_the_dense_network_is_that_of_the_authors() -> None:
+    authors = NETWORKS["convnet5"]
+    network = authors.network("convnet5")
+    trace = path_kernel_trace(network, authors.input_shape, masks_of_ones(network))
+    assert trace == pytest.approx(173056.63300835987, rel=1e-12)
