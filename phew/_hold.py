@@ -35,7 +35,7 @@ def hold(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
         held = {name: parameter for name, parameter in own if parameter in pruned}
         if held:
             module_hold = _ModuleHold(held, {name: pruned[p] for name, p in held.items()})
-            module.register_load_state_dict_post_hook(module_hold)  # type: ignore[no-untyped-call]
+            module.register_load_state_dict_post_hook(module_hold)
 
 
 def release(model: nn.Module) -> None:
@@ -114,7 +114,7 @@ def _hold_parameter(parameter: nn.Parameter, pruned: torch.Tensor) -> None:
     # A frozen parameter takes a hook only while it requires grad; the hook outlasts freezing.
     requires_grad = parameter.requires_grad
     parameter.requires_grad_()
-    entry.handle = parameter.register_hook(entry)  # type: ignore[no-untyped-call]
+    entry.handle = parameter.register_hook(entry)
     parameter.requires_grad_(requires_grad)
     _holds[parameter] = entry
     entry.zero(parameter)

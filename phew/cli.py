@@ -10,18 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
 
-from phew import __version__
+from phew import __version__, sample_masks
+from phew.models import NETWORKS
 from phew.options import Fork, Granularity, Power
-
-# torch takes a second to import, so only the commands import it: help is instant.
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 app = typer.Typer(
     add_completion=False,
@@ -137,9 +136,6 @@ def prune(
         if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
             raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
         network, example_input = _load_network(model, input_shape, init_seed)
-
-        from phew import sample_masks
-
         started = time.perf_counter()
         masks = sample_masks(
             network,
@@ -184,10 +180,6 @@ def prune(
 @app.command()
 def models() -> None:
     """List the built-in networks."""
-    import torch
-
-    from phew.models import NETWORKS
-
     table = Table("name", "input shape", box=None)
     table.add_column("prunable weights", justify="right")
     for name, network in NETWORKS.items():
@@ -210,10 +202,6 @@ def _errors_in_one_line() -> Iterator[None]:
 
 def _load_network(target: str, input_shape: str | None, init_seed: int) -> tuple[nn.Module, Tensor]:
     """Build the network that MODEL names, and an input for it."""
-    import torch
-
-    from phew.models import NETWORKS
-
     if target in NETWORKS:
         known = NETWORKS[target]
         build = known.build
@@ -248,8 +236,6 @@ def _import(target: str) -> Callable[[], nn.Module]:
 
 
 def _build(target: str, build: Callable[[], nn.Module]) -> nn.Module:
-    from torch import nn
-
     try:
         network = build()
     except TypeError as error:

@@ -126,13 +126,18 @@ class _FlowPass:
 
     def _channel_masses(self, index: int, link: WeightedLink) -> torch.Tensor:
         """Sum over kernel positions: shape (num_groups, near, far), zero to dead units."""
-        view = link.view(self.graph.parameters[link.parameter].detach())
+        view = self._weights(index)
         self.scales[index] = _scale(view, self.power)
         masses = _raised(view, self.power, self.scales[index]).sum(dim=3, dtype=torch.float64)
         if not self.backward:
             masses = masses.transpose(1, 2)
         far = link.source if self.backward else link.target
         return masses * self.live[far].view(link.num_groups, 1, -1)
+
+    def _weights(self, index: int) -> torch.Tensor:
+        link = self.graph.links[index]
+        assert isinstance(link, WeightedLink)
+        return link.view(self.graph.parameters[link.parameter].detach())
 
     def _fork_masses(self) -> dict[int, torch.Tensor]:
         """Per link, the mass of each near unit at a fork (see `Reference.fork_mass`)."""
@@ -142,11 +147,15 @@ class _FlowPass:
                 masses[index] = self._channel_masses(index, link).sum(dim=2).flatten()
         # Bring all to the scale of the link with the largest value; one unit of integer mass is the
         # least.
-        logs = {index: self.power * math.log2(scale) for index, scale in self.scales.items()}
+        logs = {
+            index: self.power * math.log2(scale)
+            for index, scale in self.scales.items()
+            if self._weights(index).any()
+        }
         largest = max(logs.values(), default=0.0)
         self.least_mass = 2.0 ** (math.floor(largest) - 30 - largest)
         for index, mass in masses.items():
-            mass.mul_(2.0 ** (logs[index] - largest)).clamp_(min=self.least_mass)
+            mass.mul_(2.0 ** (logs.get(index, largest) - largest)).clamp_(min=self.least_mass)
         order = range(len(self.graph.spaces))
         for space in order if self.backward else reversed(order):
             for index in self.onward[space]:

@@ -57,7 +57,9 @@ def passages(reference: Reference, *, backward: bool) -> Passages:
             if not links:
                 ends += units[space][unit]
             masses = [
-                reference.fork_mass(index, unit, backward=backward) if reference.fork == "mass" else 1
+                reference.fork_mass(index, unit, backward=backward)
+                if reference.fork == "mass"
+                else 1
                 for index in links
             ]
             for index, mass in zip(links, masses, strict=True):

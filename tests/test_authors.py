@@ -147,13 +147,18 @@ def standard_errors(ours: list[float], authors: dict[str, float]) -> float:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_masks_are_like_those_of_the_authors(name: str) -> None:
-    expected: dict[str, dict[str, Any]] = json.loads((DATA / "statistics.json").read_text())[name]["densities"]
+    expected: dict[str, dict[str, Any]] = json.loads((DATA / "statistics.json").read_text())[name][
+        "densities"
+    ]
     for density, statistics in statistics_of(name, range(NUM_SEEDS)).items():
         authors = expected[str(density)]
         assert statistics.keys() == authors.keys()
         for statistic, values in statistics.items():
             z = standard_errors(values, authors[statistic])
-            if 'path' in statistic or 'walk' in statistic or z>2: print(f"{name} {density} {statistic} {mean(values):.6g} {authors[statistic]} {z:.2f}")
+            if "path" in statistic or "walk" in statistic or z > 2:
+                print(
+                    f"{name} {density} {statistic} {mean(values):.6g} {authors[statistic]} {z:.2f}"
+                )
             assert z < BOUND, f"{density} {statistic}"
 
 

@@ -14,19 +14,23 @@ from torch import nn
 
 import phew
 from graph_walks import passages, reachable_weights
+from phew.engine import LinkLoader, walk_engine
 from phew.flow import Flow, edge_probabilities, exact_flow
 from phew.forecast import Forecast
-from phew.graph import WalkGraph, WeightedLink, WiringLink
+from phew.graph import Space, WalkGraph, WeightedLink, WiringLink
 from phew.models import lenet5, resnet_cifar
-from phew.options import Options
+from phew.options import Granularity, Options
 from phew.reference import Reference
 from random_graphs import random_graph
 from visit_statistics import excess, prunable_links, visit_counts
 
-OPTIONS = [Options(fork=fork, power=power) for fork, power in product(("uniform", "mass"), (1, 0, 2, -1))]  # type: ignore[arg-type]
-BOUND = 4.5
-"""On the excess of a chi-square statistic, in standard deviations: of 2,000 one is so high once in
-150 times."""
+OPTIONS = [
+    Options(fork=fork, power=power)  # type: ignore[arg-type]
+    for fork, power in product(("uniform", "mass"), (1, 0, 2, -1))
+]
+BOUND = 4.0
+"""On the excess of a chi-square statistic, in standard deviations. Walks start from all units in
+turn, so visits may be more even than chance, and only an excess tells of a fault."""
 
 
 def grouped_network() -> nn.Module:
@@ -130,7 +134,6 @@ def test_flow_ends_where_nothing_leads_on(options: Options) -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_visits_in_networks_are_as_expected(network_graph: WalkGraph, options: Options) -> None:
     z = excesses(network_graph, options, num_walks=50_000)
-    print('Z', options, len(z), min(z), max(z))
     assert max(z) < BOUND
 
 
@@ -139,5 +142,103 @@ def test_visits_in_random_graphs_are_as_expected(options: Options) -> None:
     for seed in range(OPTIONS.index(options), 96, len(OPTIONS)):
         graph = even_random_graph(np.random.default_rng(seed))
         z = excesses(graph, dataclasses.replace(options, seed=seed), num_walks=10_000)
-        print('Zr', options, len(z), min(z, default=0.), max(z, default=0.))
         assert max(z, default=0.0) < BOUND, f"graph {seed}"
+
+
+def num_visited(graph: WalkGraph, num_walks: int, options: Options) -> int:
+    visited = {
+        name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
+    }
+    walk_engine(graph, **vars(options), num_threads=2).walk(
+        0,
+        num_walks,
+        LinkLoader(graph, visited),
+        recording="mark",
+        num_threads=2,
+        batch_size=num_walks,
+    )
+    return sum(int(mask.count_nonzero()) for mask in visited.values())
+
+
+def forecast_of(graph: WalkGraph, options: Options) -> Forecast:
+    return Forecast(graph, fork=options.fork, granularity=options.granularity, power=options.power)
+
+
+def scatter(graph: WalkGraph, num_weights: float, options: Options) -> float:
+    """Return the standard deviation of a number of visited weights, were visits independent.
+
+    Of kernels, it is that of as many visits as there are kernels of the largest size.
+    """
+    sizes = [link.num_positions for link in prunable_links(graph).values()]
+    return (num_weights * (max(sizes) if options.granularity == "kernel" else 1)) ** 0.5
+
+
+@pytest.mark.parametrize("granularity", ["weight", "kernel"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_forecast_is_of_what_is_visited(
+    network_graph: WalkGraph, options: Options, granularity: Granularity
+) -> None:
+    options = dataclasses.replace(options, granularity=granularity)
+    forecast = forecast_of(network_graph, options)
+    for num_walks in (200, 2_000, 20_000):
+        visited = num_visited(network_graph, num_walks, options)
+        gap = abs(visited - forecast.expected(num_walks))
+        assert gap < 2 * scatter(network_graph, visited, options), f"{num_walks} walks"
+
+
+def test_forecast_counts_weights_once_that_several_links_share() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(32, 32)
+    graph = phew.capture(nn.Sequential(*[layer] * 6, nn.Linear(32, 64)), torch.zeros(1, 32))
+    forecast = forecast_of(graph, Options())
+    for num_walks in (50, 200, 1_000, 5_000):
+        visited = num_visited(graph, num_walks, Options())
+        assert forecast.expected(num_walks) == pytest.approx(visited, rel=0.03)
+
+
+def test_number_of_walks_is_the_inverse_of_the_forecast(network_graph: WalkGraph) -> None:
+    forecast = forecast_of(network_graph, Options())
+    for density in (0.01, 0.1, 0.5, 0.9, 0.98):
+        num_weights = density * network_graph.num_prunable_weights
+        num_walks = forecast.walks_for(num_weights)
+        assert forecast.expected(0.999 * num_walks - 1) < num_weights
+        assert forecast.expected(1.001 * num_walks + 1) > num_weights
+
+
+def test_forecast_from_a_sample_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    graph = phew.capture(resnet_cifar(20), torch.zeros(1, 3, 32, 32))
+    whole = forecast_of(graph, Options())
+    monkeypatch.setattr("phew.forecast.SAMPLE_SIZE", 2**14)
+    sample = forecast_of(graph, Options())
+    for num_walks in (200, 2_000, 20_000):
+        assert sample.expected(num_walks) == pytest.approx(whole.expected(num_walks), rel=0.02)
+
+
+@pytest.mark.parametrize("granularity", ["weight", "kernel"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_reachable_is_what_some_walk_visits(options: Options, granularity: Granularity) -> None:
+    options = dataclasses.replace(options, granularity=granularity)
+    for seed in range(OPTIONS.index(dataclasses.replace(options, granularity="weight")), 160, 8):
+        graph = random_graph(np.random.default_rng(seed))
+        visits = reachable_weights(Reference(graph, **vars(options)))
+        expected = Counter(visit.parameter for visit in visits)
+        reachable = forecast_of(graph, options).reachable
+        assert reachable == {name: expected[name] for name in graph.prunable}, f"graph {seed}"
+
+
+def test_edge_probabilities_are_of_weighted_links() -> None:
+    groups = np.zeros(2, dtype=np.int32)
+    graph = WalkGraph(
+        spaces=(Space("input", 2), Space("output", 2)),
+        links=(WiringLink(0, 1, groups, groups),),
+        entries=(0,),
+        exits=(1,),
+        parameters={},
+        prunable=(),
+    )
+    flow = exact_flow(graph, backward=False)
+    with pytest.raises(
+        TypeError, match="index must be that of a weighted link, got 0, a wiring link."
+    ):
+        edge_probabilities(graph, 0, flow, backward=False)

@@ -78,7 +78,7 @@ class Tracer(TorchDispatchMode):
         fake: FakeTensorMode | None,
         saver: TensorSaver,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.builder = GraphBuilder()
         self.modules = ModuleTracker()
         self.unit_parameters: dict[str, int] = {}
