@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from path_kernel import path_kernel_trace
 from torch import nn
+from visit_statistics import difference, prunable_links, visit_counts
 
 import phew
-from path_kernel import path_kernel_trace
 from phew.options import Options
-from visit_statistics import difference, prunable_links, visit_counts
 
 DATA = Path(__file__).parent / "data"
 NUM_SEEDS = 12

@@ -10,10 +10,12 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from graph_walks import passages, reachable_weights
+from random_graphs import random_graph
 from torch import nn
+from visit_statistics import excess, prunable_links, visit_counts
 
 import phew
-from graph_walks import passages, reachable_weights
 from phew.engine import LinkLoader, walk_engine
 from phew.flow import Flow, edge_probabilities, exact_flow
 from phew.forecast import Forecast
@@ -21,8 +23,6 @@ from phew.graph import Space, WalkGraph, WeightedLink, WiringLink
 from phew.models import lenet5, resnet_cifar
 from phew.options import Granularity, Options
 from phew.reference import Reference
-from random_graphs import random_graph
-from visit_statistics import excess, prunable_links, visit_counts
 
 OPTIONS = [
     Options(fork=fork, power=power)  # type: ignore[arg-type]

@@ -40,13 +40,13 @@ def capture(model: nn.Module, example_inputs: Any, *, exclude: Sequence[str] = (
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If the model does not accept the example inputs, nothing in it can be pruned, a
-        pattern matches
-            no parameter, or a weight's dtype or layout is not supported.
+            pattern matches no parameter, or a weight's dtype or layout is not supported.
 
     Example:
         >>> import torch, phew
-        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4,
-        2)) >>> print(phew.capture(model, torch.zeros(1, 8)))
+        >>> layers = torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+        >>> model = torch.nn.Sequential(*layers)
+        >>> print(phew.capture(model, torch.zeros(1, 8)))
         WalkGraph: 3 spaces, 2 weighted and 0 wiring links, 40 prunable weights
     """
     if not isinstance(model, nn.Module):
