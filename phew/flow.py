@@ -51,7 +51,7 @@ def exact_flow(
 
 class _FlowPass:
     def __init__(self, graph: WalkGraph, backward: bool, fork: Fork, power: Power) -> None:
-        self.graph, self.backward, self.fork, self.power = graph, backward, fork, power
+        self.graph, self.backward, self.power = graph, backward, power
         self.live = [torch.from_numpy(units) for units in graph.live]
         self.units = [torch.zeros(space.num_units, dtype=torch.float64) for space in graph.spaces]
         self.links: list[torch.Tensor] = [torch.empty(0)] * len(graph.links)
@@ -126,32 +126,25 @@ class _FlowPass:
 
     def _channel_masses(self, index: int, link: WeightedLink) -> torch.Tensor:
         """Sum over kernel positions: shape (num_groups, near, far), zero to dead units."""
-        view = self._weights(index)
-        self.scales[index] = _scale(view, self.power)
-        masses = _raised(view, self.power, self.scales[index]).sum(dim=3, dtype=torch.float64)
+        weights = self.graph.weights_of(link)
+        self.scales[index] = _scale(weights, self.power)
+        masses = _raised(weights, self.power, self.scales[index]).sum(dim=3, dtype=torch.float64)
         if not self.backward:
             masses = masses.transpose(1, 2)
         far = link.source if self.backward else link.target
         return masses * self.live[far].view(link.num_groups, 1, -1)
 
-    def _weights(self, index: int) -> torch.Tensor:
-        link = self.graph.links[index]
-        assert isinstance(link, WeightedLink)
-        return link.view(self.graph.parameters[link.parameter].detach())
-
     def _fork_masses(self) -> dict[int, torch.Tensor]:
         """Per link, the mass of each near unit at a fork (see `Reference.fork_mass`)."""
         masses: dict[int, torch.Tensor] = {}
+        logs: dict[int, float] = {}
         for index, link in enumerate(self.graph.links):
             if isinstance(link, WeightedLink):
                 masses[index] = self._channel_masses(index, link).sum(dim=2).flatten()
+                if self.graph.weights_of(link).any():
+                    logs[index] = self.power * math.log2(self.scales[index])
         # Bring all to the scale of the link with the largest value; one unit of integer mass is the
         # least.
-        logs = {
-            index: self.power * math.log2(scale)
-            for index, scale in self.scales.items()
-            if self._weights(index).any()
-        }
         largest = max(logs.values(), default=0.0)
         self.least_mass = 2.0 ** (math.floor(largest) - 30 - largest)
         for index, mass in masses.items():
@@ -248,8 +241,8 @@ def edge_probabilities(
     totals = flow.totals[index].view(near_shape)
     empty = totals == 0
     rate = flow.links[index].view(near_shape) / torch.where(empty, num_edges.clamp(min=1), totals)
-    view = link.view(graph.parameters[link.parameter].detach())[:, ::every]
-    masses = _raised(view, power, flow.scales[index]).double()
+    weights = graph.weights_of(link)[:, ::every]
+    masses = _raised(weights, power, flow.scales[index]).double()
     if backward:
         rate, empty = rate[:, ::every], empty[:, ::every]
     else:

@@ -185,6 +185,10 @@ class WalkGraph:
         """The number of weights that a density refers to."""
         return sum(self.parameters[name].numel() for name in self.prunable)
 
+    def weights_of(self, link: WeightedLink) -> torch.Tensor:
+        """Return a link's weights on the CPU, shape `link.shape`."""
+        return link.view(self.parameters[link.parameter].detach().cpu())
+
     @cached_property
     def links_from(self) -> tuple[tuple[int, ...], ...]:
         """Per space, the indices of the links that leave it."""
@@ -238,7 +242,7 @@ class WalkGraph:
             for index in self.links_into[space]:
                 link = self.links[index]
                 if isinstance(link, WeightedLink) and link.parameter in masks:
-                    kept = link.view(masks[link.parameter]).any(dim=3).any(dim=2)
+                    kept = link.view(masks[link.parameter].cpu()).any(dim=3).any(dim=2)
                     active[space] |= kept.flatten().numpy()
                 else:
                     active[space] |= link.reach(active[link.source])

@@ -121,7 +121,7 @@ class Sampler:
             targets: Numbers of weights from `target`, in ascending order.
             report: Told the share of the work that is done, in [0, 1].
         """
-        expected_walks = max(1, self._forecast.walks_for(targets[-1]))
+        expected_walks = max(1, self._forecast.walks_for(max(targets, default=0)))
         for target in targets:
             self._mark_most(target)
             while self._num_visited < target:

@@ -15,11 +15,16 @@ from torch import nn
 def path_kernel_trace(
     network: nn.Module, input_shape: tuple[int, ...], masks: Mapping[str, torch.Tensor]
 ) -> float:
-    """Sum, over the kept weights and the paths through them, the squares of the paths' other weights.
+    """Sum over paths and their weights the product of the path's other weights, all squared.
 
     That is the gradient, in the squared weights, of what the network of squared weights without
-    biases makes of an input of ones. There all activations are positive, so ReLU changes nothing,
-    and max pooling passes the place where most paths meet.
+    biases makes of an input of ones. There no activation is negative, so ReLU changes nothing, and
+    max pooling passes the place where most paths meet.
+
+    Args:
+        network: A network of convolutions, linear layers, ReLU and max pooling.
+        input_shape: Shape of one input.
+        masks: Masks of all its weights.
     """
     squared = copy.deepcopy(network).double()
     with torch.no_grad():

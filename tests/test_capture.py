@@ -146,6 +146,23 @@ def test_weights_used_through_functions_and_views() -> None:
     torch.testing.assert_close(last.view(model.right)[0, :, :, 0], model.right.t())
 
 
+def test_units_pass_through_buffers() -> None:
+    class Cached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 3), nn.Linear(6, 2)
+            self.register_buffer("cache", torch.zeros(1, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.cache[:, 2:5] = self.first(x)
+            return self.second(self.cache)
+
+    model = Cached()
+    graph = phew.capture(model, torch.ones(1, 4))
+    assert [units.sum() for units in graph.live] == [4, 3, 3, 2]
+    assert not model.cache.any()
+
+
 def test_fixed_kernels_are_wiring() -> None:
     class Blur(nn.Module):
         def __init__(self) -> None:

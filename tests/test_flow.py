@@ -239,6 +239,6 @@ def test_edge_probabilities_are_of_weighted_links() -> None:
     )
     flow = exact_flow(graph, backward=False)
     with pytest.raises(
-        TypeError, match="index must be that of a weighted link, got 0, a wiring link."
+        TypeError, match=r"index must be that of a weighted link, got 0, a wiring link\."
     ):
         edge_probabilities(graph, 0, flow, backward=False)

@@ -93,19 +93,19 @@ class Tracer(TorchDispatchMode):
         self._written = WeakTensorKeyDictionary()
         self._parameter_views = WeakTensorKeyDictionary()
         self._computed = WeakTensorKeyDictionary()
-        # The fake mode forgets what nobody holds.
-        self._imitations = [self.imitate(parameter) for parameter in model.parameters()]
-        for (name, parameter), imitation in zip(
-            model.named_parameters(), self._imitations, strict=True
-        ):
+        self._imitations = WeakTensorKeyDictionary()
+        for name, parameter in model.named_parameters():
             index = torch.empty(parameter.shape, device="meta")
-            self._parameter_views[imitation] = ParameterView(name, index)
+            self._parameter_views[self.imitate(parameter)] = ParameterView(name, index)
 
     def imitate(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the tensor that stands for `tensor` while the model runs."""
         if self._fake is None or isinstance(tensor, FakeTensor):
             return tensor
-        return self._fake.from_tensor(tensor)
+        # The fake mode itself forgets what nobody holds.
+        if tensor not in self._imitations:
+            self._imitations[tensor] = self._fake.from_tensor(tensor)
+        return self._imitations[tensor]  # type: ignore[no-any-return]
 
     def __torch_dispatch__(
         self,
