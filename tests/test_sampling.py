@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,6 @@ OPTIONS = [
 SCHEDULES = list(product((1, 2, 3, 7), (1, 7, 1 << 20)))
 NUM_GRAPHS = 160
 DENSITIES = [0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 0.9, 0.98]
-
-
-def as_arrays(masks: Masks) -> dict[str, Any]:
-    return {name: mask.numpy() for name, mask in masks.items()}
 
 
 def assert_equal(
@@ -82,3 +78,261 @@ def test_masks_are_those_of_the_reference(options: dict[str, Any]) -> None:
             for sample, result in zip(sampler.run(targets), ascending, strict=True):
                 assert sample.num_walks == result.num_walks, f"graph {seed}, {SCHEDULES[number]}"
                 assert_equal(sample.visited, result.masks, f"graph {seed}, {SCHEDULES[number]}")
+
+
+def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str, Any]:
+    """Return the number of the walk that first visits each weight; `num_walks` where none does."""
+    unvisited = {
+        name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
+    }
+    visits = walk_engine(graph, **vars(options), num_threads=2).walk(
+        0,
+        num_walks,
+        LinkLoader(graph, unvisited),
+        recording="new",
+        num_threads=2,
+        batch_size=num_walks,
+    )
+    firsts = {}
+    for index, link in enumerate(graph.links):
+        if isinstance(link, WeightedLink):
+            first = np.full(graph.parameters[link.parameter].shape, num_walks)
+            chosen = visits.links == index
+            np.minimum.at(first.reshape(-1), visits.elements[chosen], visits.walks[chosen])
+            firsts[link.parameter] = first
+    return firsts
+
+
+@pytest.mark.parametrize("granularity", ["weight", "kernel"])
+def test_masks_are_what_the_first_walks_visit(granularity: str) -> None:
+    torch.manual_seed(0)
+    graph = phew.capture(lenet5(), torch.zeros(1, 1, 28, 28))
+    firsts = first_visits(graph, Options(granularity=granularity), 40_000)  # type: ignore[arg-type]
+    in_order = np.sort(np.concatenate([first.reshape(-1) for first in firsts.values()]))
+    densities = [0.001, 0.02, 0.1, 0.3, 0.5]
+    for density, masks in zip(
+        densities,
+        phew.sample_masks(graph, densities=densities, granularity=granularity),  # type: ignore[call-overload]
+        strict=True,
+    ):
+        last_walk = in_order[round(density * len(in_order)) - 1]
+        assert masks.num_walks == last_walk + 1
+        assert_equal(masks, {name: first <= last_walk for name, first in firsts.items()})
+
+
+@pytest.fixture(scope="module")
+def resnet() -> WalkGraph:
+    torch.manual_seed(0)
+    return phew.capture(resnet_cifar(20), torch.zeros(1, 3, 32, 32))
+
+
+@pytest.fixture(scope="module")
+def resnet_masks(resnet: WalkGraph) -> dict[float, Masks]:
+    masks = phew.sample_masks(resnet, densities=DENSITIES)
+    return dict(zip(DENSITIES, masks, strict=True))
+
+
+def test_masks_of_a_residual_network_are_nested(resnet_masks: dict[float, Masks]) -> None:
+    for density, denser in pairwise(DENSITIES):
+        for name, mask in resnet_masks[density].items():
+            assert mask.any()
+            assert (mask <= resnet_masks[denser][name]).all()
+
+
+def test_masks_hold_at_most_one_walk_too_much(
+    resnet: WalkGraph, resnet_masks: dict[float, Masks]
+) -> None:
+    # A walk visits 19 3x3 convolutions, or projections in their place, and the classifier.
+    for density, masks in resnet_masks.items():
+        assert 0 <= masks.num_kept - round(density * resnet.num_prunable_weights) < 20
+
+
+def test_kept_weights_are_on_kept_paths(resnet_masks: dict[float, Masks]) -> None:
+    network = resnet_cifar(20).double().eval()
+    for masks in resnet_masks.values():
+        for name, parameter in network.named_parameters():
+            if name in masks:
+                # With weights of one, what reaches a unit is the number of paths to it.
+                parameter.data.copy_(masks[name])
+                parameter.grad = None
+        network(torch.ones(1, 3, 32, 32, dtype=torch.float64)).sum().backward()
+        for name, mask in masks.items():
+            gradient = network.get_parameter(name).grad
+            assert gradient is not None
+            assert (gradient[mask] > 0).all(), name
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.1, 0.9, 1.1, 3.0, 20.0])
+def test_masks_do_not_depend_on_the_forecast(
+    resnet: WalkGraph,
+    resnet_masks: dict[float, Masks],
+    monkeypatch: pytest.MonkeyPatch,
+    factor: float,
+) -> None:
+    walks_for = Forecast.walks_for
+    monkeypatch.setattr(
+        Forecast,
+        "walks_for",
+        lambda forecast, num_weights: int(factor * walks_for(forecast, num_weights)),
+    )
+    densities = [0.01, 0.1, 0.3]
+    for density, masks in zip(
+        densities, phew.sample_masks(resnet, densities=densities), strict=True
+    ):
+        assert masks.num_walks == resnet_masks[density].num_walks
+        assert_equal(masks, resnet_masks[density])
+
+
+def test_one_density_of_several_is_that_of_its_own_run(
+    resnet: WalkGraph, resnet_masks: dict[float, Masks]
+) -> None:
+    for density in (0.05, 0.5):
+        masks = phew.sample_masks(resnet, density=density, num_threads=1)
+        assert masks.num_walks == resnet_masks[density].num_walks
+        assert_equal(masks, resnet_masks[density])
+    twice = phew.sample_masks(resnet, densities=[0.1, 0.01, 0.1])
+    for density, masks in zip([0.1, 0.01, 0.1], twice, strict=True):
+        assert_equal(masks, resnet_masks[density])
+    assert phew.sample_masks(resnet, densities=[]) == []
+
+
+def test_a_rare_weight_is_waited_for() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[1, 1e-5], [1e-5, 1]]))
+        network[1].weight.copy_(torch.tensor([[1.0, 1.0]]))
+    masks = phew.sample_masks(network, torch.zeros(1, 2), density=1)
+    assert masks.density == 1
+    assert 20_000 < masks.num_walks < 1_000_000
+
+
+def test_masks_say_how_they_were_made(resnet_masks: dict[float, Masks]) -> None:
+    masks = resnet_masks[0.1]
+    assert masks.info == {
+        "method": "PHEW",
+        "density": 0.1,
+        "num_walks": masks.num_walks,
+        "seed": 0,
+        "fork": "uniform",
+        "granularity": "weight",
+        "power": 1,
+    }
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, groups=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12 * 4 * 4, 10),
+    )
+
+
+INPUTS = torch.zeros(2, 3, 8, 8)
+
+
+def with_strides(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+SAME_WEIGHTS: dict[str, Callable[[nn.Module], object]] = {
+    "double precision": lambda model: model.double(),
+    "channels last": lambda model: model.to(memory_format=torch.channels_last),
+    "strides": with_strides,
+    "frozen": lambda model: model.requires_grad_(False),
+    "evaluation": lambda model: model.eval(),
+    "gradients": lambda model: model(torch.randn(INPUTS.shape)).sum().backward(),
+}
+
+
+@pytest.mark.parametrize("change", SAME_WEIGHTS)
+def test_equal_weights_have_equal_masks(change: str) -> None:
+    expected = phew.sample_masks(network(), INPUTS, density=0.2)
+    changed = network()
+    SAME_WEIGHTS[change](changed)
+    masks = phew.sample_masks(changed, INPUTS.to(changed[0].weight.dtype), density=0.2)
+    assert_equal(masks, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_the_masks_of_its_values(dtype: torch.dtype) -> None:
+    half = network().to(dtype)
+    masks = phew.sample_masks(half, INPUTS.to(dtype), density=0.2)
+    assert_equal(masks, phew.sample_masks(copy.deepcopy(half).float(), INPUTS, density=0.2))
+
+
+def test_tied_weights_have_one_mask() -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 2))
+    model[2].weight = model[0].weight
+    masks = phew.sample_masks(model, torch.zeros(1, 6), density=0.5)
+    assert list(masks) == ["0.weight", "3.weight"]
+    assert masks.num_weights == 6 * 6 + 2 * 6
+    assert 24 <= masks.num_kept < 24 + 3
+
+
+def test_layer_of_zeros_is_walked_uniformly() -> None:
+    model = network()
+    nn.init.zeros_(model[3].weight)
+    masks = phew.sample_masks(model, INPUTS, density=0.5)
+    assert 0.1 < masks["3.weight"].double().mean() < 0.9
+    uniform = network()
+    nn.init.constant_(uniform[3].weight, 0.1)
+    assert_equal(masks, phew.sample_masks(uniform, INPUTS, density=0.5))
+
+
+class WithEmptyLayer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = nn.Linear(6, 4)
+        with pytest.warns(UserWarning, match="zero-element"):
+            self.empty = nn.Linear(6, 0)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.cat([self.full(x), self.empty(x)], dim=1))
+
+
+def test_layer_without_units_has_an_empty_mask() -> None:
+    masks = phew.sample_masks(WithEmptyLayer(), torch.zeros(1, 6), density=0.5)
+    assert masks["empty.weight"].shape == (0, 6)
+    assert 16 <= masks.num_kept < 16 + 2
+
+
+def test_kernels_are_kept_whole() -> None:
+    masks = phew.sample_masks(network(), INPUTS, density=0.2, granularity="kernel")
+    kept = [masks[name].flatten(2) for name in ("0.weight", "3.weight")]
+    for kernels in kept:
+        assert kernels.any()
+        assert not kernels.all()
+        assert (kernels.any(dim=2) == kernels.all(dim=2)).all()
+
+
+def test_excluded_weights_are_walked_and_kept() -> None:
+    masks = phew.sample_masks(network(), INPUTS, density=0.2, exclude=["3.*"])
+    assert list(masks) == ["0.weight", "6.weight"]
+    assert masks.density == pytest.approx(0.2, abs=0.001)
+
+
+def test_seeds_have_masks_of_their_own() -> None:
+    seeds = [0, 1, 2**32, 2**63, 2**64 - 1]
+    masks = [phew.sample_masks(network(), INPUTS, density=0.2, seed=seed) for seed in seeds]
+    for one, other in combinations(masks, 2):
+        assert one != other
+
+
+def test_random_states_are_left_alone() -> None:
+    states: Sequence[Callable[[], Any]] = (
+        torch.get_rng_state,
+        random.getstate,
+        np.random.get_state,  # noqa: NPY002
+    )
+    model = network()
+    before = [str(state()) for state in states]
+    phew.sample_masks(model, INPUTS, density=0.2)
+    assert [str(state()) for state in states] == before

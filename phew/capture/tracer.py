@@ -156,7 +156,7 @@ class Tracer(TorchDispatchMode):
     def labels_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Return a tensor's labels, None for a constant."""
         time, labels = self._labels.get(tensor, (0, None))
-        base = tensor._base
+        base = self._base_of(tensor)
         if base is not None and self._written.get(base, 0) > time:
             _, base_labels = self._labels[base]
             # The labels at the base's own strides: the view's strides then find its labels.
@@ -165,6 +165,11 @@ class Tracer(TorchDispatchMode):
             offset = tensor.storage_offset() - base.storage_offset()
             return strided.as_strided(tensor.shape, tensor.stride(), offset)
         return labels  # type: ignore[no-any-return]
+
+    def _base_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return what a tensor is a view of, None if it is none."""
+        # A view of a buffer has the real buffer as its base, whatever stands for it.
+        return None if tensor._base is None else self.imitate(tensor._base)
 
     def labels_or_constant(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a tensor's labels, those of a constant included."""
@@ -185,7 +190,7 @@ class Tracer(TorchDispatchMode):
 
     def write_labels(self, tensor: torch.Tensor, labels: torch.Tensor) -> None:
         """Label a tensor that was changed in place, and with it the tensor that it is a view of."""
-        base = tensor._base
+        base = self._base_of(tensor)
         if base is not None:
             strided = torch.empty_strided(base.shape, base.stride(), dtype=torch.int32)
             strided.copy_(self.labels_or_constant(base))

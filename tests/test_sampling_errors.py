@@ -1,0 +1,197 @@
+"""What `sample_masks` and `prune` refuse, and that the model is then as it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import phew
+
+INPUTS = torch.zeros(1, 6)
+
+
+class WithSideBranch(nn.Module):
+    """Its `side` leads nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 8)
+        self.side = nn.Linear(8, 8)
+        self.last = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        self.side(x)
+        return self.last(x)
+
+
+class WithoutPath(nn.Module):
+    """Its output does not depend on its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(self.first(x))
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def network_with(value: float, weights: slice) -> nn.Sequential:
+    """A network with some inputs' weights of the first layer at a value."""
+    model = network()
+    with torch.no_grad():
+        model[0].weight[:, weights] = value
+    return model
+
+
+def state_of(model: nn.Module) -> dict[str, Any]:
+    """Everything of a model that sampling or pruning could change, to compare."""
+    state: dict[str, Any] = {
+        name: str(tensor.tolist()) + str(tensor.requires_grad)
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+        if not tensor.is_meta
+    }
+    for name, module in model.named_modules():
+        attributes = module.__dict__
+        state[name] = {key: len(hooks) for key, hooks in attributes.items() if "_hooks" in key}
+        state[name] |= {"attributes": list(attributes), "training": module.training}
+    return state
+
+
+ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"density": 0}, ValueError, "density must be in (0, 1], got 0."),
+    ({"density": -0.1}, ValueError, "density must be in (0, 1], got -0.1."),
+    ({"density": 1.5}, ValueError, "density must be in (0, 1], got 1.5."),
+    ({"density": float("nan")}, ValueError, "density must be in (0, 1], got nan."),
+    ({"density": "0.1"}, TypeError, "density must be a number in (0, 1], got '0.1'."),
+    ({"density": True}, TypeError, "density must be a number in (0, 1], got True."),
+    (
+        {"density": 1e-9},
+        ValueError,
+        "density must keep at least one of 64 weights, got 1e-09.",
+    ),
+    ({"seed": -1}, ValueError, "seed must be in [0, 2^64), got -1."),
+    ({"seed": 2**64}, ValueError, f"seed must be in [0, 2^64), got {2**64}."),
+    ({"seed": 1.5}, TypeError, "seed must be an integer, got 1.5."),
+    ({"seed": True}, TypeError, "seed must be an integer, got True."),
+    ({"fork": "random"}, ValueError, "fork must be one of 'uniform', 'mass', got 'random'."),
+    (
+        {"granularity": "channel"},
+        ValueError,
+        "granularity must be one of 'weight', 'kernel', got 'channel'.",
+    ),
+    ({"power": 3}, ValueError, "power must be one of 1, 0, 2, -1, got 3."),
+    ({"num_threads": 0}, ValueError, "num_threads must be at least 1, got 0."),
+    ({"num_threads": "2"}, TypeError, "num_threads must be an integer, got '2'."),
+    ({"num_threads": True}, TypeError, "num_threads must be an integer, got True."),
+]
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], float, str]] = {
+    "a branch that leads nowhere": (
+        WithSideBranch,
+        0.8,
+        "density 0.8 is out of reach: walks reach 50.0% of the prunable weights; 'side.weight' is "
+        "not on any path from input to output that walks take. Lower the density, or leave such "
+        "weights out with exclude=['side.weight'].",
+    ),
+    "zeros beside other weights": (
+        lambda: network_with(0.0, slice(3)),
+        0.8,
+        "density 0.8 is out of reach: walks reach 62.5% of the prunable weights; no walk takes 24 "
+        "weights of '0.weight', which are zero beside others or not on a path from input to "
+        "output. Lower the density, or initialise the weights.",
+    ),
+    "no path": (
+        WithoutPath,
+        0.5,
+        "model must have a path from its input to its output, got none: no output depends on a "
+        "floating-point input or an embedding.",
+    ),
+    "NaN": (
+        lambda: network_with(float("nan"), slice(1)),
+        0.5,
+        "'0.weight' must hold finite weights, got infinity or NaN. Initialise it, or exclude it "
+        "from pruning.",
+    ),
+    "infinity": (
+        lambda: network_with(float("-inf"), slice(1)),
+        0.5,
+        "'0.weight' must hold finite weights, got infinity or NaN. Initialise it, or exclude it "
+        "from pruning.",
+    ),
+    "no data": (
+        lambda: network().to("meta"),
+        0.5,
+        "model must hold its weights, got '0.weight' on the meta device. Load or initialise it "
+        "first, e.g. with model.to_empty(device='cpu').",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "kind", "message"), ARGUMENTS)
+def test_argument_out_of_range(
+    arguments: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    model = network()
+    before = state_of(model)
+    with pytest.raises(kind, match="^" + re.escape(message)):
+        phew.prune(model, INPUTS, **({"density": 0.5} | arguments))
+    with pytest.raises(kind, match="^" + re.escape(message)):
+        phew.sample_masks(model, INPUTS, **({"density": 0.5} | arguments))
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_that_cannot_be_pruned_so(name: str) -> None:
+    build, density, message = MODELS[name]
+    model = build()
+    before = state_of(model)
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        phew.prune(model, INPUTS.to(next(model.parameters()).device), density=density)
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize("arguments", [{}, {"density": 0.5, "densities": [0.1]}])
+def test_density_and_densities_exclude_each_other(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"^density or densities must be given, and not both\.$"):
+        phew.sample_masks(network(), INPUTS, **arguments)
+
+
+def test_densities_are_checked_one_by_one() -> None:
+    with pytest.raises(ValueError, match=r"^density must be in \(0, 1\], got 2\.$"):
+        phew.sample_masks(network(), INPUTS, densities=[0.5, 2])
+
+
+def test_zero_weights_are_within_reach_of_other_powers() -> None:
+    model = network_with(0.0, slice(3))
+    for power in (0, -1):
+        assert phew.sample_masks(model, INPUTS, density=1, power=power).density == 1
+    assert phew.sample_masks(model, INPUTS, density=40 / 64).num_kept == 40
+
+
+def test_a_graph_has_its_inputs_and_exclusions() -> None:
+    graph = phew.capture(network(), INPUTS)
+    with pytest.raises(
+        TypeError, match=r"^example_inputs must be left out where model is a WalkGraph\.$"
+    ):
+        phew.sample_masks(graph, INPUTS, density=0.5)
+    with pytest.raises(
+        TypeError, match=r"^exclude must be given to capture where model is a WalkGraph\.$"
+    ):
+        phew.sample_masks(graph, density=0.5, exclude=["0.*"])
+
+
+def test_only_a_model_is_pruned() -> None:
+    graph = phew.capture(network(), INPUTS)
+    with pytest.raises(TypeError, match=r"^model must be a torch\.nn\.Module, got WalkGraph\.$"):
+        phew.prune(graph, None, density=0.5)  # type: ignore[arg-type]
