@@ -141,7 +141,7 @@ class _FlowPass:
         for index, link in enumerate(self.graph.links):
             if isinstance(link, WeightedLink):
                 masses[index] = self._channel_masses(index, link).sum(dim=2).flatten()
-                if self.graph.weights_of(link).any():
+                if self.graph.weights_of(link).count_nonzero():
                     logs[index] = self.power * math.log2(self.scales[index])
         # Bring all to the scale of the link with the largest value; one unit of integer mass is the
         # least.
@@ -187,10 +187,11 @@ def _magnitudes(weights: torch.Tensor) -> torch.Tensor:
 
 def _scale(weights: torch.Tensor, power: Power) -> float:
     """Return the magnitude whose power is the largest, 1 where all are zero."""
-    if power == 0 or not weights.any():
-        return 1.0
     magnitudes = _magnitudes(weights)
-    return float(magnitudes.max() if power > 0 else magnitudes[magnitudes > 0].min())
+    largest = float(magnitudes.max()) if weights.numel() else 0.0
+    if power == 0 or largest == 0.0:
+        return 1.0
+    return largest if power > 0 else float(magnitudes[magnitudes > 0].min())
 
 
 def _raised(weights: torch.Tensor, power: Power, scale: float) -> torch.Tensor:

@@ -107,32 +107,34 @@ class Forecast:
         """How many weights of each prunable parameter walks can visit."""
         reachable = {}
         for name in self._graph.prunable:
-            parameter = self._graph.parameters[name].detach()
-            visited = torch.zeros(parameter.shape, dtype=torch.bool)
+            visitable = torch.zeros(self._graph.parameters[name].shape, dtype=torch.bool)
             for index, link in enumerate(self._graph.links):
                 if isinstance(link, WeightedLink) and link.parameter == name:
-                    link.view(visited).logical_or_(self._visitable(index, link, parameter))
-            reachable[name] = int(visited.count_nonzero())
+                    link.view(visitable).logical_or_(self._visitable(index, link))
+            reachable[name] = int(visitable.count_nonzero())
         return reachable
 
-    def _visitable(self, index: int, link: WeightedLink, parameter: torch.Tensor) -> torch.Tensor:
-        groups = link.num_groups
-        nonzero = link.view(parameter) != 0
-        if self._power in (0, -1):
-            nonzero = torch.ones_like(nonzero)
-        result = torch.zeros(link.shape, dtype=torch.bool)
-        source_shape, target_shape = (groups, 1, -1, 1), (groups, -1, 1, 1)
-        for flow, backward in zip(self._flows, (False, True), strict=True):
-            near_shape, far_shape, far = source_shape, target_shape, link.target
-            if backward:
-                near_shape, far_shape, far = target_shape, source_shape, link.source
+    def _visitable(self, index: int, link: WeightedLink) -> torch.Tensor:
+        """Flag the edges that walks can take, in the shape of the link's view or to be expanded."""
+        has_mass = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+        if self._power > 0:
+            nonzero = self._graph.weights_of(link) != 0
+            # Nearly always: then a flag a channel pair is enough.
+            if not nonzero.all():
+                has_mass = nonzero
+        by_source, by_target = (link.num_groups, 1, -1, 1), (link.num_groups, -1, 1, 1)
+        visitable = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
+        for flow, (near_shape, far_shape), far in (
+            (self._flows[0], (by_source, by_target), link.target),
+            (self._flows[1], (by_target, by_source), link.source),
+        ):
             passed = (flow.links[index] > 0).view(near_shape)
-            empty = (flow.totals[index] == 0).view(near_shape)
+            all_zero = (flow.totals[index] == 0).view(near_shape)
             live = torch.from_numpy(self._graph.live[far]).view(far_shape)
-            result |= passed & live & (nonzero | empty)
+            visitable = visitable | (passed & live & (has_mass | all_zero))
         if self._granularity == "kernel":
-            result = result.any(dim=3, keepdim=True).expand(link.shape)
-        return result
+            visitable = visitable.any(dim=3, keepdim=True)
+        return visitable
 
 
 def _binned(rates: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -242,7 +242,7 @@ class WalkGraph:
             for index in self.links_into[space]:
                 link = self.links[index]
                 if isinstance(link, WeightedLink) and link.parameter in masks:
-                    kept = link.view(masks[link.parameter].cpu()).any(dim=3).any(dim=2)
+                    kept = link.view(masks[link.parameter].cpu()).flatten(2).any(dim=2)
                     active[space] |= kept.flatten().numpy()
                 else:
                     active[space] |= link.reach(active[link.source])
