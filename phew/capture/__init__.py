@@ -8,12 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_map_only
 
 from phew.capture.operations import follow
 from phew.capture.preserve import TensorSaver, preserved
-from phew.capture.tracer import Tracer, tensors_held_by
+from phew.capture.tracer import Tracer, tensors_held_by, tensors_in
 from phew.graph import WalkGraph, WeightedLink
 
 WEIGHT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -112,12 +110,11 @@ def _trace(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Tracer, list[int]]:
     try:
-        return _run(model, args, kwargs, FakeTensorMode(allow_non_fake_inputs=True))
+        return _run(model, args, kwargs, shapes_only=True)
     except Exception:
-        # The model reads values, or has an operation without a rule for shapes: run it on its real
-        # tensors.
+        # The model reads values, or an operation does not work on shapes: run it on real tensors.
         try:
-            return _run(model, args, kwargs, None)
+            return _run(model, args, kwargs, shapes_only=False)
         except Exception as error:
             raise ValueError(
                 f"example_inputs must be accepted by the model, got {type(error).__name__}: {error}"
@@ -125,15 +122,14 @@ def _trace(
 
 
 def _run(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], fake: FakeTensorMode | None
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, shapes_only: bool
 ) -> tuple[Tracer, list[int]]:
-    saver = TensorSaver(tensors_held_by(model) if fake is None else iter(()))
+    saver = TensorSaver([*tensors_held_by(model), *tensors_in((args, kwargs))])
     with preserved(model):
         for module in model.modules():
             module.training = False
-        tracer = Tracer(model, follow, fake, saver)
-        args, kwargs = tree_map_only(torch.Tensor, tracer.imitate, (args, kwargs))
-        tracer.enter((args, kwargs))
+        tracer = Tracer(model, follow, saver, shapes_only=shapes_only)
+        args, kwargs = tracer.enter((args, kwargs))
         try:
             with torch.no_grad(), tracer.modules, tracer:
                 outputs = model(*args, **kwargs)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,13 +47,14 @@ class TensorSaver:
         tensors: The tensors to protect, e.g. a model's buffers.
     """
 
-    def __init__(self, tensors: Iterator[torch.Tensor]) -> None:
-        self._storages = {storage.data_ptr(): storage for storage in map(_storage, tensors)}
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        storages = (tensor.untyped_storage() for tensor in tensors if _has_storage(tensor))
+        self._storages = {storage.data_ptr(): storage for storage in storages}
         self._saved: list[tuple[torch.UntypedStorage, torch.UntypedStorage]] = []
 
-    def before_write(self, tensor: Any) -> None:
+    def before_write(self, tensor: torch.Tensor) -> None:
         """Save a tensor's storage if it is among the protected ones."""
-        storage = self._storages.pop(_storage(tensor).data_ptr(), None)
+        storage = self._storages.pop(tensor.untyped_storage().data_ptr(), None)
         if storage is not None:
             self._saved.append((storage, storage.clone()))
 
@@ -64,5 +64,5 @@ class TensorSaver:
             storage.copy_(content)
 
 
-def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
-    return tensor.untyped_storage()
+def _has_storage(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.module_tracker import ModuleTracker
@@ -39,12 +37,12 @@ class Call:
     @property
     def tensors(self) -> list[torch.Tensor]:
         """All tensors among the arguments, those in lists included."""
-        return _tensors((self.args, dict(self.kwargs)))
+        return tensors_in((self.args, dict(self.kwargs)))
 
     @property
     def outputs(self) -> list[torch.Tensor]:
         """All tensors that were returned."""
-        return _tensors(self.result)
+        return tensors_in(self.result)
 
 
 @dataclass(frozen=True)
@@ -67,16 +65,18 @@ class Tracer(TorchDispatchMode):
     Args:
         model: The model that will run.
         follow: Called after each operation to label what it returned.
-        fake: The mode that computes shapes only, or None to run on real tensors.
-        saver: What protects the model's tensors where operations really run.
+        shapes_only: Whether activations and parameters are replaced by meta tensors, which have no
+            data. Constants keep their values.
+        saver: What protects existing tensors where operations really run.
     """
 
     def __init__(
         self,
         model: nn.Module,
         follow: Callable[[Tracer, Call], None],
-        fake: FakeTensorMode | None,
         saver: TensorSaver,
+        *,
+        shapes_only: bool,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.builder = GraphBuilder()
@@ -84,8 +84,8 @@ class Tracer(TorchDispatchMode):
         self.unit_parameters: dict[str, int] = {}
         self.approximations: list[str] = []
         self._follow = follow
-        self._fake = fake
         self._saver = saver
+        self._shapes_only = shapes_only
         self._clock = 0
         self._num_raw = 0
         # Labels with the time they were set at, and when a tensor was last changed in place.
@@ -93,19 +93,9 @@ class Tracer(TorchDispatchMode):
         self._written = WeakTensorKeyDictionary()
         self._parameter_views = WeakTensorKeyDictionary()
         self._computed = WeakTensorKeyDictionary()
-        self._imitations = WeakTensorKeyDictionary()
         for name, parameter in model.named_parameters():
             index = torch.empty(parameter.shape, device="meta")
-            self._parameter_views[self.imitate(parameter)] = ParameterView(name, index)
-
-    def imitate(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the tensor that stands for `tensor` while the model runs."""
-        if self._fake is None or isinstance(tensor, FakeTensor):
-            return tensor
-        # The fake mode itself forgets what nobody holds.
-        if tensor not in self._imitations:
-            self._imitations[tensor] = self._fake.from_tensor(tensor)
-        return self._imitations[tensor]  # type: ignore[no-any-return]
+            self._parameter_views[parameter] = ParameterView(name, index)
 
     def __torch_dispatch__(
         self,
@@ -116,27 +106,37 @@ class Tracer(TorchDispatchMode):
     ) -> Any:
         """Run one operation and follow the units through it."""
         kwargs = kwargs or {}
-        mode: AbstractContextManager[object] = nullcontext()
-        if self._fake is not None:
-            mode = self._fake
-            # A literal is handed on as it is: the fake mode then remembers its value.
-            if func is not torch.ops.aten.lift_fresh.default:
-                args, kwargs = tree_map_only(torch.Tensor, self.imitate, (args, dict(kwargs)))
-        elif func._schema.is_mutable or "batch_norm" in func.name():
+        tensors = tensors_in((args, dict(kwargs)))
+        if self._shapes_only and any(map(self._has_no_data, tensors)):
+            result = _run_on_shapes(func, args, dict(kwargs))
+        else:
             # A batch norm's schema does not say that it updates running statistics.
-            for tensor in _tensors((args, dict(kwargs))):
-                self._saver.before_write(tensor)
-        with mode:
+            if func._schema.is_mutable or "batch_norm" in func.name():
+                for tensor in tensors:
+                    self._saver.before_write(tensor)
             result = func(*args, **kwargs)
         if func.namespace != "prim":
             self._follow(self, Call(func, args, kwargs, result))
         return result
 
-    def enter(self, inputs: Any) -> None:
-        """Label the floating-point tensors of a model's inputs."""
-        for tensor in _tensors(inputs):
-            if tensor.is_floating_point():
-                self.set_labels(tensor, self.raw_labels(tensor.shape))
+    def _has_no_data(self, tensor: torch.Tensor) -> bool:
+        return (
+            tensor.is_meta
+            or self.parameter_view(tensor) is not None
+            or self.labels_of(tensor) is not None
+        )
+
+    def enter(self, inputs: Any) -> Any:
+        """Return a model's inputs as it is to be run on, floating-point tensors labelled."""
+
+        def label(tensor: torch.Tensor) -> torch.Tensor:
+            if not tensor.is_floating_point():
+                return tensor
+            stand_in = _without_data(tensor) if self._shapes_only else tensor.detach()
+            self.set_labels(stand_in, self.raw_labels(tensor.shape))
+            return stand_in
+
+        return tree_map_only(torch.Tensor, label, inputs)
 
     def raw_labels(self, shape: torch.Size, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
         """Label a tensor that the model is fed with."""
@@ -147,7 +147,7 @@ class Tracer(TorchDispatchMode):
     def exits(self, outputs: Any) -> list[int]:
         """Return the spaces that a model's outputs read."""
         spaces = []
-        for tensor in _tensors(_plain(outputs)):
+        for tensor in tensors_in(_plain(outputs)):
             labels = self.labels_of(tensor)
             if labels is not None and bool((labels >= 0).any()):
                 spaces.append(self.space_of(labels, varying_dims(labels), "output"))
@@ -156,7 +156,7 @@ class Tracer(TorchDispatchMode):
     def labels_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Return a tensor's labels, None for a constant."""
         time, labels = self._labels.get(tensor, (0, None))
-        base = self._base_of(tensor)
+        base = tensor._base
         if base is not None and self._written.get(base, 0) > time:
             _, base_labels = self._labels[base]
             # The labels at the base's own strides: the view's strides then find its labels.
@@ -165,11 +165,6 @@ class Tracer(TorchDispatchMode):
             offset = tensor.storage_offset() - base.storage_offset()
             return strided.as_strided(tensor.shape, tensor.stride(), offset)
         return labels  # type: ignore[no-any-return]
-
-    def _base_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """Return what a tensor is a view of, None if it is none."""
-        # A view of a buffer has the real buffer as its base, whatever stands for it.
-        return None if tensor._base is None else self.imitate(tensor._base)
 
     def labels_or_constant(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a tensor's labels, those of a constant included."""
@@ -190,7 +185,7 @@ class Tracer(TorchDispatchMode):
 
     def write_labels(self, tensor: torch.Tensor, labels: torch.Tensor) -> None:
         """Label a tensor that was changed in place, and with it the tensor that it is a view of."""
-        base = self._base_of(tensor)
+        base = tensor._base
         if base is not None:
             strided = torch.empty_strided(base.shape, base.stride(), dtype=torch.int32)
             strided.copy_(self.labels_or_constant(base))
@@ -233,7 +228,32 @@ class Tracer(TorchDispatchMode):
         self.approximations.append(f"{operation} in {module!r}" if module else operation)
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
+def _run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operation on meta tensors."""
+    originals = {}
+
+    def replace(tensor: torch.Tensor) -> torch.Tensor:
+        stand_in = _without_data(tensor)
+        originals[stand_in] = tensor
+        return stand_in
+
+    args, kwargs = tree_map_only(torch.Tensor, replace, (args, kwargs))
+    if kwargs.get("device") is not None:
+        kwargs["device"] = torch.device("meta")
+    # What works in place returns its argument.
+    return tree_map_only(
+        torch.Tensor, lambda result: originals.get(result, result), func(*args, **kwargs)
+    )
+
+
+def _without_data(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_meta:
+        return tensor
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def tensors_in(tree: Any) -> list[torch.Tensor]:
+    """Return the tensors in nested containers."""
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
 
 
