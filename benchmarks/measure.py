@@ -47,7 +47,8 @@ class Measurement:
 def measure(method: Method, network: str, density: float, *, repetitions: int) -> Measurement:
     """Measure a method in a fresh process, whose memory holds nothing of other measurements."""
     context = multiprocessing.get_context("forkserver")
-    # Imported once for all processes. phew is not: the server looks in the current directory first.
+    # Imported once for all; capture needs it. Not so phew, which the server, unlike a script, would
+    # look for in the current directory first.
     context.set_forkserver_preload(["torch._dynamo"])
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as executor:
         return executor.submit(_measure, method, network, density, repetitions).result()

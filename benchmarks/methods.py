@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Literal, NamedTuple, Protocol
 
 import pytorch_walks
@@ -90,7 +89,7 @@ def walk(
     num_threads: int,
 ) -> None:
     """Measure the weights, then build the tables, walk and record the visits."""
-    engine = walk_engine(graph, **asdict(Options()), num_threads=num_threads)
+    engine = walk_engine(graph, Options(), num_threads=num_threads)
     loader = LinkLoader(graph, visits)
     engine.walk(
         0, num_walks, loader, recording=recording, num_threads=num_threads, batch_size=BATCH_SIZE

@@ -28,8 +28,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 def hold(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
     """Zero what `masks` prune in `model` and hold it at zero, in place of any earlier hold."""
-    release(model)
     pruned = {model.get_parameter(name): mask.logical_not() for name, mask in masks.items()}
+    release(model)
     for module in model.modules():
         own = module.named_parameters(recurse=False, remove_duplicate=False)
         held = {name: parameter for name, parameter in own if parameter in pruned}

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import nn
 
 from phew.capture import capture
 from phew.graph import WalkGraph, WeightedLink
 from phew.masks import Masks
-from phew.options import Fork, Granularity, Options, Power
+from phew.options import Fork, Granularity, Options, Power, as_integer
 from phew.progress import progress_bar
 from phew.sampling import Sample, Sampler
+
+MAX_NUM_THREADS = 1024
 
 
 @overload
@@ -105,18 +109,19 @@ def sample_masks(
     if density is not None and densities is None:
         requested = [density]
     elif densities is not None and density is None:
-        requested = list(densities)
+        requested = _as_list(densities)
     else:
         raise TypeError("density or densities must be given, and not both.")
     for value in requested:
         _check_density(value)
     options = Options(seed, fork, granularity, power)
-    _check_num_threads(num_threads)
+    num_threads = _as_num_threads(num_threads)
     graph = _as_graph(model, example_inputs, exclude)
-    sampler = Sampler(graph, options, num_threads=num_threads or torch.get_num_threads())
-    targets = [sampler.target(value) for value in requested]
-    ascending = sorted(set(targets))
-    with progress_bar("walking", shown=progress) as report:
+    # Whatever the caller's default device is.
+    with torch.device("cpu"), progress_bar("walking", shown=progress) as report:
+        sampler = Sampler(graph, options, num_threads=num_threads)
+        targets = [sampler.target(value) for value in requested]
+        ascending = sorted(set(targets))
         samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
     masks = [
         _as_masks(graph, options, value, samples[target])
@@ -184,6 +189,13 @@ def prune(
     return masks
 
 
+def _as_list(densities: Sequence[float]) -> list[float]:
+    try:
+        return list(densities)
+    except TypeError:
+        raise TypeError(f"densities must be a sequence of densities, got {densities!r}.") from None
+
+
 def _check_density(density: object) -> None:
     if not isinstance(density, Real) or isinstance(density, bool):
         raise TypeError(f"density must be a number in (0, 1], got {density!r}.")
@@ -191,13 +203,13 @@ def _check_density(density: object) -> None:
         raise ValueError(f"density must be in (0, 1], got {density}.")
 
 
-def _check_num_threads(num_threads: object) -> None:
+def _as_num_threads(num_threads: object) -> int:
     if num_threads is None:
-        return
-    if not isinstance(num_threads, int) or isinstance(num_threads, bool):
-        raise TypeError(f"num_threads must be an integer, got {num_threads!r}.")
-    if num_threads < 1:
-        raise ValueError(f"num_threads must be at least 1, got {num_threads}.")
+        return torch.get_num_threads()
+    number = as_integer("num_threads", num_threads)
+    if not 1 <= number <= MAX_NUM_THREADS:
+        raise ValueError(f"num_threads must be in [1, {MAX_NUM_THREADS}], got {number}.")
+    return number
 
 
 def _as_graph(
@@ -214,19 +226,27 @@ def _as_graph(
 
 def _as_masks(graph: WalkGraph, options: Options, density: float, sample: Sample) -> Masks:
     active = graph.active_units(sample.visited)
-    units_of = {
-        link.parameter: active[link.target]
-        for link in graph.links
-        if isinstance(link, WeightedLink)
+    targets: dict[str, set[int]] = defaultdict(set)
+    for link in graph.links:
+        if isinstance(link, WeightedLink):
+            targets[link.parameter].add(link.target)
+    active_units = {
+        name: (
+            sum(int(active[space].sum()) for space in targets[name]),
+            sum(graph.spaces[space].num_units for space in targets[name]),
+        )
+        for name in sample.visited
+    }
+    # The graph does not hold these parameters: they are taken to be where the weights are.
+    device = graph.parameters[graph.prunable[0]].device
+    unit_masks = {
+        name: torch.from_numpy(np.logical_or.reduce([active[space] for space in spaces])).to(device)
+        for name, spaces in graph.unit_parameters.items()
     }
     return Masks(
         {name: mask.to(graph.parameters[name].device) for name, mask in sample.visited.items()},
-        unit_masks={
-            name: torch.from_numpy(active[space]) for name, space in graph.unit_parameters.items()
-        },
-        active_units={
-            name: (int(units_of[name].sum()), len(units_of[name])) for name in sample.visited
-        },
+        unit_masks=unit_masks,
+        active_units=active_units,
         info={
             "method": "PHEW",
             "density": float(density),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import json
 import sys
 import time
@@ -224,6 +225,8 @@ def _load_network(target: str, input_shape: str | None, init_seed: int) -> tuple
 
 def _import(target: str) -> Callable[[], nn.Module]:
     module_name, _, attribute = target.partition(":")
+    if not all(map(str.isidentifier, [*module_name.split("."), attribute])):
+        raise ValueError(f"MODEL must be package.module:callable, got {target!r}.")
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
@@ -237,10 +240,17 @@ def _import(target: str) -> Callable[[], nn.Module]:
 
 def _build(target: str, build: Callable[[], nn.Module]) -> nn.Module:
     try:
-        network = build()
-    except TypeError as error:
+        inspect.signature(build).bind()
+    except (TypeError, ValueError) as error:
         raise TypeError(
             f"MODEL must be callable without arguments, got {target!r}: {error}."
+        ) from error
+    try:
+        network = build()
+    except Exception as error:
+        kind = type(error).__name__
+        raise ValueError(
+            f"MODEL must return a torch.nn.Module, got {kind} from {target!r}: {error}."
         ) from error
     if not isinstance(network, nn.Module):
         kind = type(network).__name__

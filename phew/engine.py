@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Literal, TypeAlias
 
 import torch
 
 from phew import _core
 from phew.graph import Link, WalkGraph, WeightedLink
+from phew.options import Options
 
 DType: TypeAlias = Literal["float64", "float32", "float16", "bfloat16"]
 
@@ -18,7 +20,7 @@ DTYPES: dict[torch.dtype, DType] = {
     torch.float16: "float16",
     torch.bfloat16: "bfloat16",
 }
-"""The weights that the engine reads as they are."""
+"""The weights that the engine reads as they are; others are converted to float32."""
 
 
 class LinkLoader:
@@ -41,10 +43,7 @@ class LinkLoader:
         assert isinstance(link, WeightedLink)
         self._weights = self._graph.parameters[link.parameter].detach().cpu().contiguous()
         if self._weights.dtype not in DTYPES:
-            raise TypeError(
-                f"{link.parameter!r} must hold {', '.join(DTYPES.values())}, "
-                f"got {self._weights.dtype}. Convert it, or exclude it from pruning."
-            )
+            self._weights = self._weights.float()
         visits = self._visits.get(link.parameter)
         return _core.LinkBuffers(
             self._weights.data_ptr(),
@@ -53,24 +52,12 @@ class LinkLoader:
         )
 
 
-def walk_engine(
-    graph: WalkGraph,
-    *,
-    seed: int,
-    fork: Literal["uniform", "mass"],
-    granularity: Literal["weight", "kernel"],
-    power: Literal[1, 0, 2, -1],
-    num_threads: int,
-) -> _core.WalkEngine:
+def walk_engine(graph: WalkGraph, options: Options, *, num_threads: int) -> _core.WalkEngine:
     """Build the engine for a graph and measure the graph's weights.
 
     Args:
         graph: The walk graph.
-        seed: Key of the random numbers, in [0, 2^64).
-        fork: How a walk chooses among links: "uniform", or "mass" for in proportion to the unit's
-            mass.
-        granularity: "weight" records the visited weights, "kernel" the whole kernels they are in.
-        power: The bias of a walk is this power of the magnitude.
+        options: What the walks depend on.
         num_threads: Number of threads that measure.
 
     Returns:
@@ -84,17 +71,14 @@ def walk_engine(
         [_core_link(link) for link in graph.links],
         graph.entries,
         graph.exits,
-        seed=seed,
-        fork=fork,
-        granularity=granularity,
-        power=power,
+        **asdict(options),
     )
     are_finite = engine.measure(LinkLoader(graph, {}), num_threads=num_threads)
     for link, is_finite in zip(graph.links, are_finite, strict=True):
         if isinstance(link, WeightedLink) and not is_finite:
             raise ValueError(
-                f"{link.parameter!r} must hold finite weights, got infinity or NaN. "
-                "Initialise it, or exclude it from pruning."
+                f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
+                "Initialise it; walks pass through it even where it is excluded."
             )
     return engine
 

@@ -12,6 +12,9 @@ import torch
 from phew.graph import Groups, Link, WalkGraph, WeightedLink, WiringLink
 from phew.options import Fork, Power
 
+LEAST_VALUE = 2.0**-31
+"""One unit of integer mass, relative to a link's largest value."""
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -195,16 +198,18 @@ def _scale(weights: torch.Tensor, power: Power) -> float:
 
 
 def _raised(weights: torch.Tensor, power: Power, scale: float) -> torch.Tensor:
-    """Raise magnitudes, relative to `scale`, to a power."""
+    """Raise magnitudes, relative to `scale`, to a power; what is not zero has at least one unit."""
     if power == 0:
         return torch.ones_like(weights, dtype=torch.float32)
     magnitudes = _magnitudes(weights)
     # As a tensor: dividing by a Python number multiplies by its reciprocal, which may overflow.
     divisor = torch.tensor(scale, dtype=magnitudes.dtype)
     if power == -1:
-        return divisor / magnitudes.clamp(min=scale) * magnitudes.any()
+        values = divisor / magnitudes.clamp(min=scale)
+        return values.clamp(min=LEAST_VALUE) * magnitudes.any()
     ratios = magnitudes / divisor
-    return ratios if power == 1 else ratios.double().square()
+    values = ratios if power == 1 else ratios.double().square()
+    return values.clamp_(min=LEAST_VALUE) * (magnitudes > 0)
 
 
 def edge_probabilities(

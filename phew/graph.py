@@ -130,7 +130,7 @@ class WalkGraph:
         exits: Indices of the spaces that the model's output reads.
         parameters: The model's parameters that are weights of a link, by name.
         prunable: Names of those that are pruned, in the model's order.
-        unit_parameters: Biases and normalisation parameters, by name: the space whose units they
+        unit_parameters: Biases and normalisation parameters, by name: the spaces whose units they
             belong to, one element a unit.
         approximations: Operations that capture replaced by a complete wiring, with the module that
             called them.
@@ -142,12 +142,15 @@ class WalkGraph:
     exits: tuple[int, ...]
     parameters: Mapping[str, torch.Tensor]
     prunable: tuple[str, ...]
-    unit_parameters: Mapping[str, int] = field(default_factory=dict)
+    unit_parameters: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     approximations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for index, link in enumerate(self.links):
             self._check_link(index, link)
+        for argument, ends in (("entries", self.entries), ("exits", self.exits)):
+            if not all(0 <= space < len(self.spaces) for space in ends):
+                raise ValueError(f"{argument} must be indices of spaces, got {ends}.")
         for name in self.prunable:
             if name not in self.parameters:
                 raise ValueError(f"prunable must name weights of a link, got {name!r}.")
@@ -163,6 +166,8 @@ class WalkGraph:
                 link.num_groups * link.sources_per_group,
                 link.num_groups * link.targets_per_group,
             )
+            if link.parameter not in self.parameters:
+                raise ValueError(f"parameters must hold {link.parameter!r} of links[{index}].")
             num_elements = self.parameters[link.parameter].numel()
             last = link.offset + sum(
                 stride * (size - 1) for stride, size in zip(link.strides, link.shape, strict=True)

@@ -211,6 +211,9 @@ class Masks(Mapping[str, torch.Tensor]):
         Args:
             path: The file; replaced if it exists.
 
+        Raises:
+            OSError: If the file cannot be written.
+
         Example:
             >>> import pathlib, tempfile, torch, phew
             >>> path = pathlib.Path(tempfile.mkdtemp(), "masks.safetensors")
@@ -231,10 +234,14 @@ class Masks(Mapping[str, torch.Tensor]):
         content = safetensors.numpy.save(arrays, metadata={"phew": json.dumps(header)})
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+            try:
+                partial.write_bytes(content)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            # Of the same class by its number, but naming the path that was asked for.
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Masks:
@@ -247,11 +254,12 @@ class Masks(Mapping[str, torch.Tensor]):
             The masks, on the CPU.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            OSError: If there is no such file, or it cannot be read.
             ValueError: If the file is cut off or not a mask file of phew.
 
         Example: see `save`.
         """
+        Path(path).open("rb").close()  # whose errors, unlike those of safetensors, name the path
         rule = f"path must be a file that Masks.save wrote, got {os.fspath(path)!r}, which"
         try:
             with safetensors.safe_open(path, framework="pt") as file:
@@ -324,6 +332,19 @@ def _check_fit(masks: dict[str, torch.Tensor], parameters: dict[str, nn.Paramete
             raise ValueError(
                 f"{name!r} must be dense and floating-point, got {parameter.layout}, "
                 f"{parameter.dtype}. Apply the masks before the model is converted."
+            )
+        if parameter.is_inference():
+            raise ValueError(
+                f"{name!r} must be a normal tensor, got one made in inference mode. "
+                "Build the model outside of torch.inference_mode()."
+            )
+        if any(
+            size > 1 and stride == 0
+            for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
+        ):
+            raise ValueError(
+                f"{name!r} must have memory for each of its weights, got an expanded tensor. "
+                "Make it a parameter of its own with .clone()."
             )
         first = first_name.setdefault(parameter, name)
         if not mask.equal(masks[first].to(mask.device)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -20,15 +21,26 @@ class Options:
     power: Power = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise TypeError(f"seed must be an integer, got {self.seed!r}.")
+        for name in ("seed", "power"):
+            object.__setattr__(self, name, as_integer(name, getattr(self, name)))
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be in [0, 2^64), got {self.seed}.")
-        for name, value, choices in (
-            ("fork", self.fork, get_args(Fork)),
-            ("granularity", self.granularity, get_args(Granularity)),
-            ("power", self.power, get_args(Power)),
+        for name, kind, choices in (
+            ("fork", str, get_args(Fork)),
+            ("granularity", str, get_args(Granularity)),
+            ("power", int, get_args(Power)),
         ):
-            if value not in choices:
+            value = getattr(self, name)
+            if not isinstance(value, kind) or value not in choices:
                 expected = ", ".join(map(repr, choices))
                 raise ValueError(f"{name} must be one of {expected}, got {value!r}.")
+
+
+def as_integer(name: str, value: object) -> int:
+    """Return an argument that must be an integer, of Python or another library, as an int."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be an integer, got {value!r}.")

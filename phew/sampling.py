@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,9 @@ BATCH_SIZE = 2**21
 
 LANDING_SIZE = 2**16
 """Walks that are listed visit by visit when none have been made before."""
+
+MOST_WALKS = 2**40
+"""More walks than anyone will wait for."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Sampler:
         self._graph = graph
         self._num_threads = num_threads
         self._batch_size = batch_size
-        self._engine = walk_engine(graph, **asdict(options), num_threads=num_threads)
+        self._engine = walk_engine(graph, options, num_threads=num_threads)
         self._forecast = Forecast(
             graph, fork=options.fork, granularity=options.granularity, power=options.power
         )
@@ -77,7 +80,7 @@ class Sampler:
             density: Kept / prunable weights, in (0, 1].
 
         Raises:
-            ValueError: If the number is 0 or out of reach.
+            ValueError: If the number is 0, or out of reach, or takes too many walks.
         """
         num_weights = self._graph.num_prunable_weights
         target = round(density * num_weights)
@@ -88,6 +91,12 @@ class Sampler:
         reachable = self._forecast.reachable
         if target > sum(reachable.values()):
             raise ValueError(self._out_of_reach(density, reachable))
+        num_walks = self._forecast.walks_for(target)
+        if num_walks > MOST_WALKS:
+            raise ValueError(
+                f"density {density} takes some {num_walks:.0e} walks: a few weights are so small "
+                "beside others that walks hardly ever take them. Lower the density."
+            )
         return target
 
     def _out_of_reach(self, density: float, reachable: dict[str, int]) -> str:
@@ -123,20 +132,22 @@ class Sampler:
         """
         expected_walks = max(1, self._forecast.walks_for(max(targets, default=0)))
         for target in targets:
-            self._mark_most(target)
+            self._mark_most(target, lambda num_walks: report(min(1.0, num_walks / expected_walks)))
             while self._num_visited < target:
-                report(min(1.0, self._num_walks / expected_walks))
                 self._land(target)
             masks = {name: mask.clone() for name, mask in self._layout.split(self._visited).items()}
             yield Sample(self._num_walks, masks)
 
-    def _mark_most(self, target: int) -> None:
+    def _mark_most(self, target: int, report: Callable[[int], None]) -> None:
         """Make nearly all walks that the target is forecast to need, and mark what they visit."""
         forecast = self._forecast.walks_for(target)
         before = self._visited.clone() if self._num_walks else None
         shortfall = _uncertainty(target)
         while (num_walks := int(forecast * (1 - shortfall)) - self._num_walks) > 0:
-            self._walk(num_walks, "mark")
+            end = self._num_walks + num_walks
+            for first in range(self._num_walks, end, 2 * self._batch_size):
+                self._walk(first, min(2 * self._batch_size, end - first), "mark")
+                report(first)
             num_visited = int(self._visited.count_nonzero())
             if num_visited < target:
                 self._num_walks += num_walks
@@ -153,7 +164,7 @@ class Sampler:
         # A weight that no walk has visited yet is rare enough that as many walks again list it
         # about once: so the lists stay shorter than the weights.
         num_walks = min(num_walks, max(self._num_walks, LANDING_SIZE))
-        visits = self._walk(num_walks, "new")
+        visits = self._walk(self._num_walks, num_walks, "new")
         weights = self._layout.weights_of(visits)
         # Sorted by walk, the first occurrence of a weight is its first visit.
         order = np.argsort(visits.walks, kind="stable")
@@ -169,9 +180,11 @@ class Sampler:
         self._num_visited += len(weights)
         self._visited[torch.from_numpy(weights)] = True
 
-    def _walk(self, num_walks: int, recording: Literal["mark", "new"]) -> _core.Visits:
+    def _walk(
+        self, first_walk: int, num_walks: int, recording: Literal["mark", "new"]
+    ) -> _core.Visits:
         return self._engine.walk(
-            self._num_walks,
+            first_walk,
             num_walks,
             LinkLoader(self._graph, self._layout.split(self._visited)),
             recording=recording,

@@ -11,7 +11,7 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def random_graph(rng: np.random.Generator) -> WalkGraph:
-    """Draw a graph of 3 to 8 small spaces in which some weight lies on a path from entry to exit."""
+    """Draw a graph of 3 to 8 small spaces with a path from an entry to an exit."""
     while True:
         graph = _draw_graph(rng)
         if any(graph.live[space].any() for space in graph.entries) and graph.prunable:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +13,7 @@ from wiring_oracle import autograd_wiring, graph_wiring
 
 import phew
 from phew.graph import WalkGraph, WeightedLink, WiringLink
-from phew.models import resnet, resnet_cifar, vgg
+from phew.models import resnet, vgg
 
 
 def weighted_links(graph: WalkGraph) -> dict[str, WeightedLink]:
@@ -202,14 +200,19 @@ def test_computed_weights_are_reported_and_not_pruned() -> None:
 
     model = nn.Sequential(Standardised(4, 6), nn.Linear(6, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
-    assert graph.approximations == ("addmm in '0'",)
+    assert graph.approximations == ("addmm with computed weights in '0'",)
     assert graph.prunable == ("1.weight",)
 
 
 def test_biases_and_normalisations_belong_to_units() -> None:
     model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1))
     graph = phew.capture(model, torch.zeros(1, 2, 3, 3))
-    assert dict(graph.unit_parameters) == {"0.bias": 1, "1.weight": 1, "1.bias": 1, "2.bias": 2}
+    assert dict(graph.unit_parameters) == {
+        "0.bias": (1,),
+        "1.weight": (1,),
+        "1.bias": (1,),
+        "2.bias": (2,),
+    }
 
 
 def test_tied_weights_are_counted_once() -> None:
@@ -261,90 +264,103 @@ def test_exclude_keeps_links_but_does_not_prune() -> None:
     assert sum(isinstance(link, WeightedLink) for link in graph.links) == 2
 
 
-class ReadsValues(nn.Module):
-    """Branches on data, changes buffers and attributes, draws random numbers, and may fail."""
-
-    def __init__(self, *, fails: bool = False) -> None:
-        super().__init__()
-        self.layer, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
-        self.register_buffer("calls", torch.zeros(()))
-        self.fails = fails
-        self.history: list[Tensor] = []
-        self.latest: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        self.calls = self.calls + 1
-        self.norm.train()
-        noise = random.random() * np.random.rand()  # noqa: NPY002
-        x = self.norm(self.layer(x + torch.rand_like(x) * noise))
-        self.history.append(x)
-        self.latest = x
-        if self.fails:
-            raise RuntimeError("half-way")
-        return x if float(x.sum()) > 1e9 else x * 2
+def test_inference_tensors_change_nothing() -> None:
+    expected = str(phew.capture(Bottlenecks(), torch.zeros(1, 3, 8, 8)))
+    model = Bottlenecks()
+    with torch.inference_mode():
+        assert str(phew.capture(model, torch.zeros(1, 3, 8, 8))) == expected
+        assert str(phew.capture(Bottlenecks(), torch.zeros(1, 3, 8, 8))) == expected
 
 
-def state(model: nn.Module) -> dict[str, Any]:
-    return {
-        "tensors": copy.deepcopy(model.state_dict()),
-        "identities": {name: id(value) for name, value in model.state_dict(keep_vars=True).items()},
-        "flags": [module.training for module in model.modules()],
-        "hooks": [len(module._forward_hooks) for module in model.modules()],
-        "gradients": [
-            copy.deepcopy(weight.grad) for weight in model.parameters() if weight.grad is not None
-        ],
-        "requires": [weight.requires_grad for weight in model.parameters()],
-        "attributes": [sorted(vars(module)) for module in model.modules()],
-        "torch": torch.get_rng_state(),
-        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
-        "python": random.getstate(),
-        "grad mode": torch.is_grad_enabled(),
-    }
+def test_compiled_models_are_captured_as_written() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+    compiled = torch.compile(model, backend="aot_eager")
+    compiled(torch.zeros(1, 4))
+    graph = phew.capture(compiled, torch.zeros(1, 4))
+    assert graph.prunable == ("_orig_mod.0.weight", "_orig_mod.2.weight")
 
 
-def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
-    for key in before:
-        if key in ("tensors", "gradients", "torch"):
-            torch.testing.assert_close(after[key], before[key], rtol=0, atol=0, msg=key)
-        else:
-            assert after[key] == before[key], key
+def test_other_default_devices_change_nothing() -> None:
+    model = Bottlenecks()
+    with torch.device("meta"):
+        masks = phew.sample_masks(model, torch.zeros(1, 3, 8, 8), density=0.5)
+    expected = phew.sample_masks(model, torch.zeros(1, 3, 8, 8), density=0.5)
+    assert all(torch.equal(masks[name], mask) for name, mask in expected.items())
 
 
-def value_reader() -> nn.Module:
-    model = ReadsValues()
-    model.layer.register_forward_hook(lambda module, args, output: output)
-    model.layer.weight.grad = torch.ones(4, 4)
-    model.layer.bias.requires_grad_(False)
-    model.norm.eval()
-    return model
+def test_packed_parameters_have_no_units_of_their_own() -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.randn(6, 4)), nn.Parameter(torch.zeros(6))
+            self.norm = nn.LayerNorm(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            pairs = zip(self.weight.chunk(2), self.bias.chunk(2), strict=True)
+            left, right = (self.norm(F.linear(x, weight, bias)) for weight, bias in pairs)
+            return torch.cat([left, right], dim=1)
+
+    graph = phew.capture(Packed(), torch.zeros(1, 4))
+    assert dict(graph.unit_parameters) == {"norm.weight": (1, 2), "norm.bias": (1, 2)}
+    masks = phew.sample_masks(graph, density=0.5)
+    assert masks.active_units["weight"][1] == 6
 
 
-def test_models_that_read_values_are_captured_and_left_untouched() -> None:
-    model = value_reader()
-    before = state(model)
-    graph = phew.capture(model, torch.ones(3, 4))
-    assert graph.prunable == ("layer.weight",)
-    assert_same(before, state(model))
-    assert model.history == []
-    assert model.latest is None
+def test_parametrised_weights_are_reported_and_not_pruned() -> None:
+    model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 2))
+    graph = phew.capture(model, torch.zeros(1, 4))
+    assert graph.prunable == ("1.weight",)
+    assert graph.approximations == ("addmm with computed weights in '0'",)
+    assert all(units.all() for units in graph.live)
 
 
-def test_failing_models_are_left_untouched() -> None:
-    model = value_reader()
-    model.fails = True
-    before = state(model)
-    with pytest.raises(ValueError, match=r"example_inputs must be accepted by the model.*half-way"):
-        phew.capture(model, torch.ones(3, 4))
-    assert_same(before, state(model))
-    assert model.history == []
+@pytest.mark.parametrize(
+    "activation",
+    [
+        *(nn.PReLU(), nn.Hardswish(), nn.Hardswish(inplace=True), nn.Mish(inplace=True)),
+        *(nn.RReLU(), nn.LogSigmoid(), nn.Softmax(dim=1), nn.LogSoftmax(dim=1), nn.ELU()),
+        *(nn.SELU(), nn.GELU(), nn.SiLU(inplace=True), nn.Hardtanh(), nn.Softplus()),
+        *(nn.Tanh(), nn.Threshold(0, 0)),
+    ],
+    ids=str,
+)
+def test_activations_keep_units(activation: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(4, 5), activation, nn.Linear(5, 2))
+    assert [type(link) for link in phew.capture(model, torch.zeros(1, 4)).links] == [
+        WeightedLink
+    ] * 2
 
 
-def test_training_networks_are_left_untouched() -> None:
-    model = resnet_cifar(20).train()
-    before = state(model)
-    phew.capture(model, torch.zeros(1, 3, 32, 32))
-    assert_same(before, state(model))
+@pytest.mark.parametrize("build", [nn.Dropout, nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_dropout_of_a_training_model_keeps_units(build: Callable[[], nn.Module]) -> None:
+    model = nn.Sequential(nn.Linear(4, 5), build(), nn.Linear(5, 2)).train()
+    assert len(phew.capture(model, torch.zeros(1, 4)).links) == 2
+
+
+def test_vectors_of_weights_and_broadcast_weights_are_approximated() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 5)
+            self.vector, self.row = nn.Parameter(torch.ones(5)), nn.Parameter(torch.ones(1, 5))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            x = self.first(x)
+            return x @ self.vector, F.linear(x, self.row.expand(3, 5)), x.sum().sum(0)
+
+    graph = phew.capture(Odd(), torch.zeros(2, 4))
+    assert graph.prunable == ("first.weight",)
+    assert len(graph.approximations) == 2
+
+
+def test_outputs_in_containers_and_cycles() -> None:
+    class Nested(nn.Linear):
+        def forward(self, x: Tensor) -> Any:
+            output: dict[str, Any] = {"list": [(super().forward(x), None)]}
+            output["self"] = output
+            return output
+
+    assert len(phew.capture(Nested(4, 2), torch.zeros(1, 4)).exits) == 1
 
 
 def test_meta_models_are_captured() -> None:
@@ -352,71 +368,3 @@ def test_meta_models_are_captured() -> None:
         model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
         inputs = torch.zeros(1, 4)
     assert phew.capture(model, inputs).num_prunable_weights == 18
-
-
-def sparse_model() -> nn.Module:
-    model = nn.Linear(4, 4)
-    model.weight = nn.Parameter(torch.eye(4).to_sparse())
-    return model
-
-
-def integer_model() -> nn.Module:
-    weight = nn.Parameter(torch.ones(2, 2, dtype=torch.int8), requires_grad=False)
-    return nn.ParameterDict({"w": weight})
-
-
-def linear() -> nn.Module:
-    return nn.Linear(4, 2)
-
-
-def complex_model() -> nn.Module:
-    return nn.Linear(4, 2, dtype=torch.complex64)
-
-
-ROW = torch.zeros(1, 4)
-
-
-@pytest.mark.parametrize(
-    ("build", "inputs", "message"),
-    [
-        (linear, torch.zeros(1, 5), r"example_inputs must be accepted by the model, got Runtime"),
-        (nn.ReLU, ROW, r"model must have prunable weights .*, got none"),
-        (complex_model, ROW, r"parameter 'weight' must be of dtype float32.* got torch.complex64"),
-        (integer_model, ROW, r"'w' must be .* got torch.int8. Leave it out with exclude=\['w'\]"),
-        (sparse_model, ROW, r"parameter 'weight' must be dense, got a sparse tensor"),
-    ],
-)
-def test_what_cannot_be_captured_is_named(
-    build: Callable[[], nn.Module], inputs: Tensor, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        phew.capture(build(), inputs)
-
-
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor.*:UserWarning")
-def test_quantised_weights_are_named() -> None:
-    model = nn.Linear(4, 2)
-    quantised = torch.quantize_per_tensor(torch.ones(2, 4), 0.1, 0, torch.qint8)
-    model.weight = nn.Parameter(quantised, requires_grad=False)
-    with pytest.raises(ValueError, match="parameter 'weight' must be dense, got a quantised"):
-        phew.capture(model, ROW)
-
-
-@pytest.mark.parametrize(
-    ("exclude", "error", "message"),
-    [
-        (["head.*"], ValueError, r"exclude must match .*, got 'head\.\*', which matches none"),
-        ("weight", TypeError, r"exclude must be a sequence of patterns, got the string 'weight'"),
-        (["*"], ValueError, r"model must have prunable weights"),
-    ],
-)
-def test_bad_exclude(exclude: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        phew.capture(linear(), ROW, exclude=exclude)
-
-
-def test_bad_types() -> None:
-    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got str"):
-        phew.capture("resnet", ROW)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"example_inputs must be a tensor, a tuple .*, got list"):
-        phew.capture(linear(), [ROW])

@@ -26,6 +26,9 @@ def make_nothing():
 def make_of(width):
     return torch.nn.Linear(width, width)
 
+def make_mistake():
+    return 1 + "1"
+
 not_callable = 3
 """
 
@@ -146,7 +149,7 @@ def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch)
         seen.update(options, shape=tuple(example_inputs.shape))
         return phew.Masks({"weight": torch.ones(2, 2, dtype=torch.bool)}, info={"num_walks": 1})
 
-    monkeypatch.setattr(phew, "sample_masks", sample_masks)
+    monkeypatch.setattr("phew.cli.sample_masks", sample_masks)
     result = run(
         *("prune", "resnet20", "--density", "0.3", "--seed", "7", "--input-shape", "3,40,48"),
         *("--fork", "mass", "--granularity", "kernel", "--power", "-1", "--threads", "3"),
@@ -204,12 +207,24 @@ def test_prune_takes_a_callable_of_the_current_directory() -> None:
         (
             ["my_networks:not_callable", "--input-shape", "6"],
             "MODEL must be callable without arguments, got 'my_networks:not_callable': "
-            "'int' object is not callable.",
+            "3 is not a callable object.",
         ),
         (
             ["my_networks:make_of", "--input-shape", "6"],
-            "MODEL must be callable without arguments, got 'my_networks:make_of': make_of() "
-            "missing 1 required positional argument: 'width'.",
+            "MODEL must be callable without arguments, got 'my_networks:make_of': "
+            "missing a required argument: 'width'.",
+        ),
+        (
+            ["my_networks:make_mistake", "--input-shape", "6"],
+            "MODEL must return a torch.nn.Module, got TypeError from 'my_networks:make_mistake': "
+            "unsupported operand type(s) for +: 'int' and 'str'.",
+        ),
+        *(
+            (
+                [target, "--input-shape", "6"],
+                f"MODEL must be package.module:callable, got {target!r}.",
+            )
+            for target in (":net", "..x:net", "my_networks:", "my_networks:make_net()")
         ),
         (
             ["my_networks:make_nothing", "--input-shape", "6"],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import product
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from random_graphs import DTYPES, random_graph
 from phew import _core
 from phew.engine import LinkLoader, walk_engine
 from phew.graph import Space, WalkGraph, WeightedLink
+from phew.options import Options
 from phew.reference import Reference, Visit
 
 OPTIONS = [
@@ -98,7 +100,7 @@ def test_engine_walks_as_the_reference(options: dict[str, Any], num_graphs: int)
         first = int(rng.choice([0, 1, 2**32 - 9, 2**40 + 1]))
         walks = range(first, first + NUM_WALKS)
         expected = reference_visits(Reference(graph, **options), walks)
-        engine = walk_engine(graph, **options, num_threads=2)
+        engine = walk_engine(graph, Options(**options), num_threads=2)
         for num_threads, batch_size in SCHEDULES:
             visits = new_visits(
                 engine,
@@ -128,9 +130,7 @@ def dense_graph(weight: torch.Tensor) -> WalkGraph:
 
 
 def dense_engine(graph: WalkGraph, power: Literal[1, 0, 2, -1] = 1) -> _core.WalkEngine:
-    return walk_engine(
-        graph, seed=7, fork="uniform", granularity="weight", power=power, num_threads=1
-    )
+    return walk_engine(graph, Options(seed=7, power=power), num_threads=1)
 
 
 @pytest.mark.parametrize("power", [1, 0, 2, -1])
@@ -158,13 +158,22 @@ def test_weights_that_are_not_finite_are_an_error_that_names_the_parameter(
 ) -> None:
     weight = torch.ones(2, 3, dtype=dtype)
     weight[1, 2] = bad
-    with pytest.raises(ValueError, match=r"'weight' must hold finite weights, got infinity or NaN"):
+    message = (
+        "parameter 'weight' must hold finite weights, got NaN or infinity. Initialise it; walks "
+        "pass through it even where it is excluded."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
         dense_engine(dense_graph(weight))
 
 
-def test_weights_of_a_type_that_is_no_float_are_an_error_that_names_the_parameter() -> None:
-    with pytest.raises(TypeError, match=r"'weight' must hold .*bfloat16, got torch.int64"):
-        dense_engine(dense_graph(torch.ones(2, 3, dtype=torch.int64)))
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.float8_e4m3fn])
+def test_other_weights_walk_as_float32(dtype: torch.dtype) -> None:
+    weight = torch.tensor([[-4, 2, 0], [1, 0, 8]]).to(dtype)
+    visits = [
+        new_visits(dense_engine(graph), graph, range(300), flat_visits(graph, torch.uint8))
+        for graph in map(dense_graph, (weight, weight.float()))
+    ]
+    assert visits[0] == visits[1]
 
 
 def test_an_exception_while_loading_ends_the_walk() -> None:

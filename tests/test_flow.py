@@ -25,12 +25,15 @@ from phew.options import Granularity, Options
 from phew.reference import Reference
 
 OPTIONS = [
-    Options(fork=fork, power=power)  # type: ignore[arg-type]
-    for fork, power in product(("uniform", "mass"), (1, 0, 2, -1))
+    Options(fork=fork, power=power) for fork, power in product(("uniform", "mass"), (1, 0, 2, -1))
 ]
 BOUND = 4.0
 """On the excess of a chi-square statistic, in standard deviations. Walks start from all units in
 turn, so visits may be more even than chance, and only an excess tells of a fault."""
+
+
+def describe(options: Options) -> str:
+    return f"{options.fork}-{options.power}"
 
 
 def grouped_network() -> nn.Module:
@@ -102,7 +105,7 @@ def excesses(graph: WalkGraph, options: Options, num_walks: int) -> list[float]:
     return result
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=describe)
 def test_flow_is_that_of_the_reference(options: Options) -> None:
     for seed, backward in product(range(OPTIONS.index(options), 96, len(OPTIONS)), (False, True)):
         graph = even_random_graph(np.random.default_rng(seed))
@@ -116,7 +119,7 @@ def test_flow_is_that_of_the_reference(options: Options) -> None:
             np.testing.assert_allclose(probabilities, weights, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=describe)
 def test_flow_ends_where_nothing_leads_on(options: Options) -> None:
     for seed, backward in product(range(OPTIONS.index(options), 96, len(OPTIONS)), (False, True)):
         graph = random_graph(np.random.default_rng(seed))
@@ -131,13 +134,13 @@ def test_flow_ends_where_nothing_leads_on(options: Options) -> None:
         assert ends == pytest.approx(1, abs=1e-9)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=describe)
 def test_visits_in_networks_are_as_expected(network_graph: WalkGraph, options: Options) -> None:
     z = excesses(network_graph, options, num_walks=50_000)
     assert max(z) < BOUND
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=describe)
 def test_visits_in_random_graphs_are_as_expected(options: Options) -> None:
     for seed in range(OPTIONS.index(options), 96, len(OPTIONS)):
         graph = even_random_graph(np.random.default_rng(seed))
@@ -149,7 +152,7 @@ def num_visited(graph: WalkGraph, num_walks: int, options: Options) -> int:
     visited = {
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
-    walk_engine(graph, **vars(options), num_threads=2).walk(
+    walk_engine(graph, options, num_threads=2).walk(
         0,
         num_walks,
         LinkLoader(graph, visited),
@@ -174,7 +177,7 @@ def scatter(graph: WalkGraph, num_weights: float, options: Options) -> float:
 
 
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=describe)
 def test_forecast_is_of_what_is_visited(
     network_graph: WalkGraph, options: Options, granularity: Granularity
 ) -> None:
@@ -216,7 +219,7 @@ def test_forecast_from_a_sample_of_the_weights(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=describe)
 def test_reachable_is_what_some_walk_visits(options: Options, granularity: Granularity) -> None:
     options = dataclasses.replace(options, granularity=granularity)
     for seed in range(OPTIONS.index(dataclasses.replace(options, granularity="weight")), 160, 8):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import pickle
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,34 @@ def test_an_integer_or_sparse_parameter_is_refused(weight: torch.Tensor) -> None
         masks_of(weight=(2, 2)).apply(model)
 
 
+def expanded_parameter() -> nn.Parameter:
+    return nn.Parameter(torch.ones(1, 20).expand(16, 20))
+
+
+@torch.inference_mode()
+def inference_parameter() -> nn.Parameter:
+    return nn.Parameter(torch.ones(16, 20))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (expanded_parameter, "must have memory for each of its weights, got an expanded tensor"),
+        (inference_parameter, "must be a normal tensor, got one made in inference mode. Build"),
+    ],
+)
+def test_a_parameter_that_cannot_be_held_is_refused(
+    build: Callable[[], nn.Parameter], message: str
+) -> None:
+    model = example_model()
+    model[1].weight = build()
+    before = model[0].weight.detach().clone()
+    with pytest.raises(ValueError, match=f"'1.weight' {message}"):
+        example_masks().apply(model)
+    assert model[0].weight.equal(before)
+    assert not model[0].weight._backward_hooks
+
+
 def test_masks_that_differ_on_a_tied_parameter_are_refused() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight
@@ -279,7 +309,7 @@ def test_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) -> Non
     def fill_disk(self: Path, content: bytes) -> None:
         with self.open("wb") as file:
             file.write(content[:10])
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fill_disk)
     with pytest.raises(OSError, match="No space left"):
@@ -288,9 +318,27 @@ def test_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) -> Non
     assert path.read_bytes() == b"before"
 
 
-def test_save_into_a_missing_folder_names_it(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="missing"):
-        example_masks().save(tmp_path / "missing" / "masks.safetensors")
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("missing/masks.safetensors", FileNotFoundError),
+        ("file/masks.safetensors", NotADirectoryError),
+        ("folder", IsADirectoryError),
+    ],
+)
+def test_save_to_where_no_file_can_be_names_the_path(
+    name: str, error: type[OSError], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(error, match=re.escape(f": '{tmp_path / name}'") + "$"):
+        example_masks().save(tmp_path / name)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_load_of_a_folder_names_it(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=re.escape(f": '{tmp_path}'") + "$"):
+        Masks.load(tmp_path)
 
 
 def test_load_of_a_missing_file_names_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -46,11 +47,11 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
 
 
-def network_with(value: float, weights: slice) -> nn.Sequential:
-    """A network with some inputs' weights of the first layer at a value."""
+def network_with(value: float) -> nn.Sequential:
+    """A network with some weights of some units of the first layer at a value."""
     model = network()
     with torch.no_grad():
-        model[0].weight[:, weights] = value
+        model[0].weight[:4, :3] = value
     return model
 
 
@@ -91,7 +92,12 @@ ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
         "granularity must be one of 'weight', 'kernel', got 'channel'.",
     ),
     ({"power": 3}, ValueError, "power must be one of 1, 0, 2, -1, got 3."),
-    ({"num_threads": 0}, ValueError, "num_threads must be at least 1, got 0."),
+    ({"fork": ["mass"]}, ValueError, "fork must be one of 'uniform', 'mass', got ['mass']."),
+    ({"power": 1.0}, TypeError, "power must be an integer, got 1.0."),
+    ({"power": True}, TypeError, "power must be an integer, got True."),
+    ({"power": np.ones(2)}, TypeError, "power must be an integer, got array([1., 1.])."),
+    ({"num_threads": 0}, ValueError, "num_threads must be in [1, 1024], got 0."),
+    ({"num_threads": 10**9}, ValueError, "num_threads must be in [1, 1024], got 1000000000."),
     ({"num_threads": "2"}, TypeError, "num_threads must be an integer, got '2'."),
     ({"num_threads": True}, TypeError, "num_threads must be an integer, got True."),
 ]
@@ -105,9 +111,9 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], float, str]] = {
         "weights out with exclude=['side.weight'].",
     ),
     "zeros beside other weights": (
-        lambda: network_with(0.0, slice(3)),
-        0.8,
-        "density 0.8 is out of reach: walks reach 62.5% of the prunable weights; no walk takes 24 "
+        lambda: network_with(0.0),
+        0.9,
+        "density 0.9 is out of reach: walks reach 81.2% of the prunable weights; no walk takes 12 "
         "weights of '0.weight', which are zero beside others or not on a path from input to "
         "output. Lower the density, or initialise the weights.",
     ),
@@ -118,16 +124,16 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], float, str]] = {
         "floating-point input or an embedding.",
     ),
     "NaN": (
-        lambda: network_with(float("nan"), slice(1)),
+        lambda: network_with(float("nan")),
         0.5,
-        "'0.weight' must hold finite weights, got infinity or NaN. Initialise it, or exclude it "
-        "from pruning.",
+        "parameter '0.weight' must hold finite weights, got NaN or infinity. Initialise it; walks "
+        "pass through it even where it is excluded.",
     ),
     "infinity": (
-        lambda: network_with(float("-inf"), slice(1)),
+        lambda: network_with(float("-inf")),
         0.5,
-        "'0.weight' must hold finite weights, got infinity or NaN. Initialise it, or exclude it "
-        "from pruning.",
+        "parameter '0.weight' must hold finite weights, got NaN or infinity. Initialise it; walks "
+        "pass through it even where it is excluded.",
     ),
     "no data": (
         lambda: network().to("meta"),
@@ -172,11 +178,30 @@ def test_densities_are_checked_one_by_one() -> None:
         phew.sample_masks(network(), INPUTS, densities=[0.5, 2])
 
 
+@pytest.mark.parametrize("densities", [0.1, np.array(0.1)])
+def test_densities_are_a_sequence(densities: Any) -> None:
+    message = f"densities must be a sequence of densities, got {densities!r}."
+    with pytest.raises(TypeError, match="^" + re.escape(message)):
+        phew.sample_masks(network(), INPUTS, densities=densities)
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    options = {"seed": 3, "power": 2, "num_threads": 2}
+    masks, expected = (
+        phew.sample_masks(
+            network(), INPUTS, density=0.5, **{name: kind(value) for name, value in options.items()}
+        )
+        for kind in (np.int64, int)
+    )
+    assert masks == expected
+    assert type(masks.info["seed"]) is type(masks.info["power"]) is int
+
+
 def test_zero_weights_are_within_reach_of_other_powers() -> None:
-    model = network_with(0.0, slice(3))
+    model = network_with(0.0)
     for power in (0, -1):
         assert phew.sample_masks(model, INPUTS, density=1, power=power).density == 1
-    assert phew.sample_masks(model, INPUTS, density=40 / 64).num_kept == 40
+    assert phew.sample_masks(model, INPUTS, density=52 / 64).num_kept == 52
 
 
 def test_a_graph_has_its_inputs_and_exclusions() -> None:
@@ -194,4 +219,4 @@ def test_a_graph_has_its_inputs_and_exclusions() -> None:
 def test_only_a_model_is_pruned() -> None:
     graph = phew.capture(network(), INPUTS)
     with pytest.raises(TypeError, match=r"^model must be a torch\.nn\.Module, got WalkGraph\.$"):
-        phew.prune(graph, None, density=0.5)  # type: ignore[arg-type]
+        phew.prune(graph, None, density=0.5)

@@ -27,7 +27,7 @@ class Direction(NamedTuple):
 
 def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Direction:
     """Count the visits of walks 0 .. num_walks - 1 over the links of prunable parameters."""
-    engine = walk_engine(graph, **vars(options), num_threads=2)
+    engine = walk_engine(graph, options, num_threads=2)
     unvisited = {
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.uint8)
         for name in graph.prunable

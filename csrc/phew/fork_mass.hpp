@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "phew/directed_graph.hpp"
+#include "phew/link_buffers.hpp"
 #include "phew/mass.hpp"
 #include "phew/parallel.hpp"
-#include "phew/weights.hpp"
 
 namespace phew {
 

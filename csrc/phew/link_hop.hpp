@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "phew/graph_view.hpp"
+#include "phew/link_buffers.hpp"
 #include "phew/mass.hpp"
 #include "phew/parallel.hpp"
 #include "phew/recording.hpp"
 #include "phew/walkers.hpp"
-#include "phew/weights.hpp"
 
 namespace phew {
 

@@ -8,7 +8,7 @@
 
 #include "phew/fork_mass.hpp"
 #include "phew/hop.hpp"
-#include "phew/link_scale.hpp"
+#include "phew/magnitude_range.hpp"
 #include "phew/walkers.hpp"
 
 namespace phew {

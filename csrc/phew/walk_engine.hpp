@@ -6,12 +6,12 @@
 
 #include "phew/directed_graph.hpp"
 #include "phew/graph.hpp"
+#include "phew/link_buffers.hpp"
 #include "phew/link_hop.hpp"
 #include "phew/mass.hpp"
 #include "phew/parallel.hpp"
 #include "phew/recording.hpp"
 #include "phew/walkers.hpp"
-#include "phew/weights.hpp"
 
 namespace phew {
 

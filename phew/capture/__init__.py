@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from phew.capture.checks import as_call, check_weights, matching
 from phew.capture.operations import follow
 from phew.capture.preserve import TensorSaver, preserved
 from phew.capture.tracer import Tracer, tensors_held_by, tensors_in
 from phew.graph import WalkGraph, WeightedLink
-
-WEIGHT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def capture(model: nn.Module, example_inputs: Any, *, exclude: Sequence[str] = ()) -> WalkGraph:
@@ -49,61 +48,11 @@ def capture(model: nn.Module, example_inputs: Any, *, exclude: Sequence[str] = (
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
-    args, kwargs = _as_call(example_inputs)
-    excluded = _matching(model, exclude)
-    _check_weights(model, excluded)
+    args, kwargs = as_call(example_inputs)
+    excluded = matching(model, exclude)
+    check_weights(model, excluded)
     tracer, exits = _trace(model, args, kwargs)
     return _graph(model, tracer, exits, excluded)
-
-
-def _as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(example_inputs, torch.Tensor):
-        return (example_inputs,), {}
-    if isinstance(example_inputs, tuple):
-        return example_inputs, {}
-    if isinstance(example_inputs, dict):
-        return (), example_inputs
-    raise TypeError(
-        "example_inputs must be a tensor, a tuple of positional arguments or a dict of keyword "
-        f"arguments, got {type(example_inputs).__name__}."
-    )
-
-
-def _matching(model: nn.Module, patterns: Sequence[str]) -> set[str]:
-    """Return the names of the parameters that match a pattern."""
-    if isinstance(patterns, str):
-        raise TypeError(f"exclude must be a sequence of patterns, got the string {patterns!r}.")
-    names = [name for name, _ in model.named_parameters()]
-    excluded: set[str] = set()
-    for pattern in patterns:
-        matches = fnmatch.filter(names, pattern)
-        if not matches:
-            raise ValueError(
-                f"exclude must match names of parameters, got {pattern!r}, which matches none. "
-                f"There are {', '.join(map(repr, names[:3]))}, ... (see named_parameters())."
-            )
-        excluded.update(matches)
-    return excluded
-
-
-def _check_weights(model: nn.Module, excluded: set[str]) -> None:
-    for name, parameter in model.named_parameters():
-        if parameter.dim() < 2 or name in excluded:
-            continue
-        if parameter.layout != torch.strided or parameter.is_quantized:
-            kind = "quantised" if parameter.is_quantized else "sparse"
-            raise ValueError(
-                f"parameter {name!r} must be dense, got a {kind} tensor. {_remedy(name)}"
-            )
-        if parameter.dtype not in WEIGHT_DTYPES:
-            raise ValueError(
-                f"parameter {name!r} must be of dtype float32, float64, float16 or bfloat16, "
-                f"got {parameter.dtype}. {_remedy(name)}"
-            )
-
-
-def _remedy(name: str) -> str:
-    return f"Leave it out with exclude=[{name!r}]."
 
 
 def _trace(
@@ -129,13 +78,25 @@ def _run(
         for module in model.modules():
             module.training = False
         tracer = Tracer(model, follow, saver, shapes_only=shapes_only)
+        tracer.watch(model)
         args, kwargs = tracer.enter((args, kwargs))
         try:
-            with torch.no_grad(), tracer.modules, tracer:
+            with _as_written(), tracer:
                 outputs = model(*args, **kwargs)
         finally:
             saver.restore()
         return tracer, tracer.exits(outputs)
+
+
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Run a model operation by operation, whatever modes the caller is in."""
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.compiler.set_stance("force_eager"),
+    ):
+        yield
 
 
 def _graph(model: nn.Module, tracer: Tracer, exits: list[int], excluded: set[str]) -> WalkGraph:
@@ -159,6 +120,8 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], excluded: set[str
         exits=tuple(exits),
         parameters=parameters,
         prunable=prunable,
-        unit_parameters=tracer.unit_parameters,
+        unit_parameters={
+            name: tuple(sorted(spaces)) for name, spaces in tracer.unit_parameters.items()
+        },
         approximations=tuple(dict.fromkeys(tracer.approximations)),
     )

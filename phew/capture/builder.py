@@ -27,7 +27,7 @@ class GraphBuilder:
         self._num_units = 0
         # Per space, a bit set of the spaces that lead to it.
         self._ancestors: list[int] = []
-        self._space_of_labels: dict[tuple[tuple[int, ...], bytes], int] = {}
+        self._space_of_labels: dict[tuple[tuple[torch.Size, ...], bytes], int] = {}
         self._entry_of_labels: dict[tuple[int, bytes], int] = {}
 
     def add_space(self, name: str, num_units: int) -> int:
@@ -51,7 +51,9 @@ class GraphBuilder:
     def units(self, space: int) -> torch.Tensor:
         """Return the labels of a space's units, shape (num_units,)."""
         start = self._starts[space]
-        return torch.arange(start, start + self.spaces[space].num_units, dtype=torch.int32)
+        return torch.arange(
+            start, start + self.spaces[space].num_units, dtype=torch.int32, device="cpu"
+        )
 
     def space_of(self, labels: torch.Tensor, name: str) -> int:
         """Return a space with one unit for each row of `labels`, wired from the units in that row.
@@ -68,8 +70,10 @@ class GraphBuilder:
 
         An operand's space that is an ancestor of another operand's is a shortcut.
         """
-        shape = tuple(operand.shape[1] for operand in operands)
-        key = (shape, torch.cat(list(operands), dim=1).numpy().tobytes())
+        key = (
+            tuple(operand.shape for operand in operands),
+            torch.cat(list(operands), dim=1).numpy().tobytes(),
+        )
         if key not in self._space_of_labels:
             matrices = [self._with_entry(operand.numpy(), name) for operand in operands]
             self._space_of_labels[key] = self._join(matrices, name)

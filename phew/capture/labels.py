@@ -30,7 +30,7 @@ def raw_labels(shape: torch.Size, start: int, constant_dims: Iterable[int] = (0,
     """
     constant = {dim for dim in constant_dims if len(shape) > 1}
     compact = [1 if dim in constant else size for dim, size in enumerate(shape)]
-    labels = torch.arange(math.prod(compact), dtype=torch.int32).neg_().add_(start)
+    labels = torch.arange(math.prod(compact), dtype=torch.int32, device="cpu").neg_().add_(start)
     return labels.view(compact).expand(shape)
 
 
@@ -42,7 +42,7 @@ def unit_labels(units: torch.Tensor, shape: torch.Size, dims: Sequence[int]) -> 
 
 def no_units(shape: torch.Size) -> torch.Tensor:
     """Label a constant of `shape`."""
-    return torch.tensor(NO_UNIT, dtype=torch.int32).expand(shape)
+    return torch.tensor(NO_UNIT, dtype=torch.int32, device="cpu").expand(shape)
 
 
 def varying_dims(labels: torch.Tensor) -> list[int]:

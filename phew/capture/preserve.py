@@ -4,40 +4,97 @@ from __future__ import annotations
 
 import copy
 import random
+import threading
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+_MAPPINGS = (dict, OrderedDict, defaultdict)
+_SEQUENCES = (list, set, deque)
+
+# Of two threads in one model, the later one would take the earlier one's changes for the model's.
+_one_at_a_time = threading.RLock()
+
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Put back on exit the attributes of every module and all random states.
+    """Put back on exit what a model's attributes refer to and all random states.
 
-    What tensors hold is not copied: capture runs on fake ones, or saves a tensor before its first
-    change.
+    Attributes are followed through modules and the containers of Python, but not into other
+    objects. What tensors hold is not copied: capture runs on tensors without data, or saves a
+    tensor before its first change.
     """
-    attributes = [(module.__dict__, dict(module.__dict__)) for module in model.modules()]
-    containers = [
-        (value, copy.copy(value))
-        for _, saved in attributes
-        for value in saved.values()
-        if isinstance(value, dict | list | set)
-    ]
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        for container, saved in [*attributes, *containers]:
-            container.clear()
-            add = container.extend if isinstance(container, list) else container.update
-            add(saved)
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+    with _one_at_a_time:
+        parts = _parts(model)
+        training = [(part, part.training) for part in parts if isinstance(part, nn.Module)]
+        tensors = [_TensorState(part) for part in parts if isinstance(part, torch.Tensor)]
+        containers = [
+            (part, copy.copy(part)) for part in parts if type(part) in _MAPPINGS + _SEQUENCES
+        ]
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                yield
+        finally:
+            # Script modules keep this flag elsewhere than in their attributes.
+            for module, flag in training:
+                module.training = flag
+            for container, saved in containers:
+                container.clear()
+                is_list = isinstance(container, list | deque)
+                (container.extend if is_list else container.update)(saved)
+            for tensor in tensors:
+                tensor.restore()
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _parts(model: nn.Module) -> list[Any]:
+    """List the modules, containers and tensors, among others, that a model consists of."""
+    pending: list[Any] = [*model.modules(), *model.parameters(), *model.buffers()]
+    seen = {}
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        if isinstance(part, nn.Module):
+            pending.append(part.__dict__)
+        elif type(part) in _MAPPINGS:
+            pending += part.values()
+        elif type(part) in (*_SEQUENCES, tuple):
+            pending += part
+    return list(seen.values())
+
+
+@dataclass
+class _TensorState:
+    """What a tensor is made of, beside the values in its memory."""
+
+    tensor: torch.Tensor
+    data: torch.Tensor = field(init=False)
+    requires_grad: bool = field(init=False)
+    grad: torch.Tensor | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.data = self.tensor.data
+        self.requires_grad = self.tensor.requires_grad
+        # Others have none, and warn when asked.
+        self.grad = self.tensor.grad if self.tensor.is_leaf else None
+
+    def restore(self) -> None:
+        self.tensor.data = self.data
+        if self.tensor.is_leaf:
+            self.tensor.grad = self.grad
+            if self.tensor.requires_grad != self.requires_grad:
+                self.tensor.requires_grad_(self.requires_grad)
 
 
 class TensorSaver:

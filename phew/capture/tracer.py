@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch._ops import OpOverload
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
-from torch.utils.module_tracker import ModuleTracker
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from phew.capture.builder import GraphBuilder
-from phew.capture.labels import NO_UNIT, by_position, no_units, raw_labels, varying_dims
+from phew.capture.labels import NO_UNIT, by_position, compact, no_units, raw_labels, varying_dims
 from phew.capture.preserve import TensorSaver
 
 
@@ -58,6 +58,12 @@ class ParameterView:
     name: str
     index: torch.Tensor
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all of the parameter."""
+        storage = self.index.untyped_storage().nbytes()
+        return self.index.numel() * self.index.element_size() == storage
+
 
 class Tracer(TorchDispatchMode):
     """Runs a model's operations, keeps the labels of every activation and builds the walk graph.
@@ -80,8 +86,8 @@ class Tracer(TorchDispatchMode):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.builder = GraphBuilder()
-        self.modules = ModuleTracker()
-        self.unit_parameters: dict[str, int] = {}
+        self._running: list[str] = []
+        self.unit_parameters: dict[str, set[int]] = {}
         self.approximations: list[str] = []
         self._follow = follow
         self._saver = saver
@@ -94,8 +100,12 @@ class Tracer(TorchDispatchMode):
         self._parameter_views = WeakTensorKeyDictionary()
         self._computed = WeakTensorKeyDictionary()
         for name, parameter in model.named_parameters():
-            index = torch.empty(parameter.shape, device="meta")
-            self._parameter_views[parameter] = ParameterView(name, index)
+            owner = model.get_submodule(name.rpartition(".")[0])
+            if isinstance(owner, ParametrizationList):
+                self.set_computed(parameter)
+            else:
+                index = torch.empty(parameter.shape, device="meta")
+                self._parameter_views[parameter] = ParameterView(name, index)
 
     def __torch_dispatch__(
         self,
@@ -107,6 +117,12 @@ class Tracer(TorchDispatchMode):
         """Run one operation and follow the units through it."""
         kwargs = kwargs or {}
         tensors = tensors_in((args, dict(kwargs)))
+        if any(tensor.is_inference() for tensor in tensors):
+            # On inference tensors, composite operations arrive whole.
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         if self._shapes_only and any(map(self._has_no_data, tensors)):
             result = _run_on_shapes(func, args, dict(kwargs))
         else:
@@ -126,6 +142,19 @@ class Tracer(TorchDispatchMode):
             or self.labels_of(tensor) is not None
         )
 
+    def watch(self, model: nn.Module) -> None:
+        """Hook onto a model's modules, so that operations can be named by where they are called."""
+
+        def begin(name: str) -> Callable[..., None]:
+            return lambda *_: self._running.append(name)
+
+        def end(*_: Any) -> None:
+            self._running.pop()
+
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(begin(name))
+            module.register_forward_hook(end)
+
     def enter(self, inputs: Any) -> Any:
         """Return a model's inputs as it is to be run on, floating-point tensors labelled."""
 
@@ -141,13 +170,13 @@ class Tracer(TorchDispatchMode):
     def raw_labels(self, shape: torch.Size, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
         """Label a tensor that the model is fed with."""
         labels = raw_labels(shape, NO_UNIT - 1 - self._num_raw, constant_dims)
-        self._num_raw += math.prod(shape)
+        self._num_raw += compact(labels).numel()
         return labels
 
     def exits(self, outputs: Any) -> list[int]:
         """Return the spaces that a model's outputs read."""
-        spaces = []
-        for tensor in tensors_in(_plain(outputs)):
+        spaces: list[int] = []
+        for tensor in _output_tensors(outputs):
             labels = self.labels_of(tensor)
             if labels is not None and bool((labels >= 0).any()):
                 spaces.append(self.space_of(labels, varying_dims(labels), "output"))
@@ -160,7 +189,7 @@ class Tracer(TorchDispatchMode):
         if base is not None and self._written.get(base, 0) > time:
             _, base_labels = self._labels[base]
             # The labels at the base's own strides: the view's strides then find its labels.
-            strided = torch.empty_strided(base.shape, base.stride(), dtype=torch.int32)
+            strided = _labels_at_strides_of(base)
             strided.copy_(base_labels)
             offset = tensor.storage_offset() - base.storage_offset()
             return strided.as_strided(tensor.shape, tensor.stride(), offset)
@@ -187,7 +216,7 @@ class Tracer(TorchDispatchMode):
         """Label a tensor that was changed in place, and with it the tensor that it is a view of."""
         base = tensor._base
         if base is not None:
-            strided = torch.empty_strided(base.shape, base.stride(), dtype=torch.int32)
+            strided = _labels_at_strides_of(base)
             strided.copy_(self.labels_or_constant(base))
             offset = tensor.storage_offset() - base.storage_offset()
             strided.as_strided(tensor.shape, tensor.stride(), offset).copy_(labels)
@@ -219,12 +248,13 @@ class Tracer(TorchDispatchMode):
     def own_unit_parameter(self, parameter: Any, space: int) -> None:
         """Note that a whole vector parameter has one element for each unit of a space."""
         view = self.parameter_view(parameter)
-        if view is not None and view.index.shape == (self.builder.spaces[space].num_units,):
-            self.unit_parameters.setdefault(view.name, space)
+        num_units = self.builder.spaces[space].num_units
+        if view is not None and view.is_whole and view.index.shape == (num_units,):
+            self.unit_parameters.setdefault(view.name, set()).add(space)
 
     def approximate(self, operation: str) -> None:
         """Report that an operation was replaced by a complete wiring."""
-        module = max(self.modules.parents, key=len).partition(".")[2]
+        module = self._running[-1]
         self.approximations.append(f"{operation} in {module!r}" if module else operation)
 
 
@@ -238,12 +268,24 @@ def _run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, An
         return stand_in
 
     args, kwargs = tree_map_only(torch.Tensor, replace, (args, kwargs))
+    if func.overloadpacket in _ONE_DTYPE and len({tensor.dtype for tensor in originals}) > 1:
+        raise TypeError(f"{func.name()} must have arguments of one dtype.")
     if kwargs.get("device") is not None:
         kwargs["device"] = torch.device("meta")
     # What works in place returns its argument.
     return tree_map_only(
         torch.Tensor, lambda result: originals.get(result, result), func(*args, **kwargs)
     )
+
+
+_aten = torch.ops.aten
+
+_ONE_DTYPE = (_aten.convolution, _aten.addmm, _aten.mm, _aten.linear)
+"""Operations that do not check dtypes where there are only shapes."""
+
+
+def _labels_at_strides_of(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=torch.int32, device="cpu")
 
 
 def _without_data(tensor: torch.Tensor) -> torch.Tensor:
@@ -257,15 +299,25 @@ def tensors_in(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
 
 
-def _plain(outputs: Any) -> Any:
-    """Turn an output object (a dataclass, a mapping) into plain containers."""
-    if isinstance(outputs, Mapping):
-        return [_plain(value) for value in outputs.values()]
-    if isinstance(outputs, list | tuple):
-        return [_plain(value) for value in outputs]
-    if not isinstance(outputs, torch.Tensor) and hasattr(outputs, "__dict__"):
-        return [_plain(value) for value in vars(outputs).values()]
-    return outputs
+def _output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in containers, mappings, dataclasses and other objects, cycles or not."""
+    seen: set[int] = set()
+    waiting = [outputs]
+    while waiting:
+        value = waiting.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+        elif dataclasses.is_dataclass(value):
+            waiting += [getattr(value, field.name) for field in dataclasses.fields(value)]
+        elif hasattr(value, "__dict__"):
+            waiting += vars(value).values()
 
 
 def tensors_held_by(model: nn.Module) -> Iterator[torch.Tensor]:

@@ -111,12 +111,13 @@ class NaiveWalk {
     const auto& link = std::get<phew::WeightedLink>(graph_.links[index]);
     const std::uint32_t group = source / link.sources_per_group;
     if (group != target / link.targets_per_group) return;
-    std::vector<std::uint64_t> kernel;
-    for (std::int64_t k = 0; k < link.num_positions; ++k) {
-      kernel.push_back(static_cast<std::uint64_t>(
-          link.offset + group * link.strides[0] +
-          target % link.targets_per_group * link.strides[1] +
-          source % link.sources_per_group * link.strides[2] + k * link.strides[3]));
+    std::vector<std::uint64_t> kernel(link.num_positions);
+    const std::int64_t first = link.offset + group * link.strides[0] +
+                               target % link.targets_per_group * link.strides[1] +
+                               source % link.sources_per_group * link.strides[2];
+    for (std::size_t k = 0; k < kernel.size(); ++k) {
+      kernel[k] =
+          static_cast<std::uint64_t>(first) + k * static_cast<std::uint64_t>(link.strides[3]);
     }
     const bool whole = options_.granularity == phew::Granularity::kKernel;
     std::transform(kernel.begin(), kernel.end(), std::back_inserter(edges),

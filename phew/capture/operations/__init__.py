@@ -13,7 +13,13 @@ Rule = Callable[[Tracer, Call], None]
 
 _DIMENSIONS = (1, 2, 3)
 _RULES: dict[Rule, tuple[str, ...]] = {
-    movement.same: (*movement.COPIES, "native_dropout"),
+    movement.same: (
+        *movement.COPIES,
+        "native_dropout",
+        # Activations that torch does not tag as pointwise, and softmax, a normalisation.
+        *("hardswish", "hardswish_", "mish_", "_prelu_kernel", "rrelu_with_noise"),
+        *("log_sigmoid_forward", "_softmax", "_log_softmax"),
+    ),
     movement.move: (
         *(movement.VIEWS - {"view", "_unsafe_view"}),
         *("flip", "roll", "repeat", "pixel_shuffle", "pixel_unshuffle"),
@@ -60,8 +66,12 @@ def follow(tracer: Tracer, call: Call) -> None:
     labelled = any(tracer.labels_of(tensor) is not None for tensor in call.tensors)
     if not labelled and not _has_weights(tracer, call):
         _follow_parameters(tracer, call)
-    else:
+        return
+    try:
         rule(tracer, call)
+    except Exception:
+        # A case that the rule was not written for must not keep the model from being pruned.
+        joins.unknown(tracer, call)
 
 
 def _has_weights(tracer: Tracer, call: Call) -> bool:
@@ -84,7 +94,12 @@ def _follow_parameters(tracer: Tracer, call: Call) -> None:
     elif view is not None and call.name in movement.VIEWS:
         parts = movement.as_list(call.operation(view.index, *call.args[1:], **call.kwargs))
         for output, part in zip(call.outputs, parts, strict=True):
-            tracer.set_parameter_view(output, ParameterView(view.name, part))
+            if any(
+                step == 0 < size - 1 for size, step in zip(part.shape, part.stride(), strict=True)
+            ):
+                tracer.set_computed(output)
+            else:
+                tracer.set_parameter_view(output, ParameterView(view.name, part))
     elif any(views) or any(map(tracer.is_computed, call.tensors)):
         for output in call.outputs:
             tracer.set_computed(output)

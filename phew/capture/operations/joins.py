@@ -45,7 +45,7 @@ def reduce(tracer: Tracer, call: Call) -> None:
     rank = labels.dim()
     given = call.args[1] if len(call.args) > 1 else None
     axes = [given] if isinstance(given, int) else given or range(rank)
-    reduced = {axis % rank for axis in axes}
+    reduced = {axis % max(rank, 1) for axis in axes if rank}
     if not reduced.isdisjoint(varying_dims(labels)):
         kept = [dim for dim in varying_dims(labels) if dim not in reduced]
         space = tracer.space_of(labels, kept, call.name)
@@ -96,7 +96,8 @@ def unknown(tracer: Tracer, call: Call) -> None:
     outputs = [output for output in call.outputs if output.is_floating_point()]
     if not outputs:
         return
-    tracer.approximate(call.name)
+    computed = any(map(tracer.is_computed, call.tensors))
+    tracer.approximate(f"{call.name} with computed weights" if computed else call.name)
     inner = [part for part in map(compact, _operands(tracer, call)) if bool((part >= 0).any())]
     for output in outputs:
         if inner:

@@ -30,15 +30,13 @@ def convolution(tracer: Tracer, call: Call) -> None:
     target, source = (1, 0) if transposed else (0, 1)
     sizes = [weight.shape[0] // groups, *weight.shape[1:]]
     strides = weight.stride() if view is None else view.index.stride()
-    kernel = _merge(sizes[2:], strides[2:])
-    if kernel is None:
-        unknown(tracer, call)
-        return
-    num_positions, step = kernel
-    edges = Edges(
-        (groups, sizes[target], sizes[source], num_positions),
-        (sizes[0] * strides[0], strides[target], strides[source], step),
-    )
+    edges = None
+    if kernel := _merge(sizes[2:], strides[2:]):
+        num_positions, step = kernel
+        edges = Edges(
+            (groups, sizes[target], sizes[source], num_positions),
+            (sizes[0] * strides[0], strides[target], strides[source], step),
+        )
     _weighted(tracer, call, activation, weight, edges, axis=1, bias=bias)
 
 
@@ -74,7 +72,10 @@ def matrix_product(tracer: Tracer, call: Call) -> None:
         _weighted(tracer, call, left, right, edges, axis=1, bias=bias)
 
 
-def _matrix(tracer: Tracer, weight: torch.Tensor, source: int) -> Edges:
+def _matrix(tracer: Tracer, weight: torch.Tensor, source: int) -> Edges | None:
+    """Return the edges of a matrix whose dimension `source` is the input; None for a vector."""
+    if weight.dim() != 2:
+        return None
     view = tracer.parameter_view(weight)
     strides = weight.stride() if view is None else view.index.stride()
     target = 1 - source
@@ -94,7 +95,7 @@ def _weighted(
     call: Call,
     activation: torch.Tensor,
     weight: torch.Tensor,
-    edges: Edges,
+    edges: Edges | None,
     *,
     axis: int,
     bias: Any,
@@ -103,7 +104,7 @@ def _weighted(
 
     Where the weights are constant the link is a wiring link.
     """
-    if tracer.labels_of(weight) is not None or tracer.is_computed(weight):
+    if edges is None or tracer.labels_of(weight) is not None or tracer.is_computed(weight):
         unknown(tracer, call)
         return
     labels = tracer.labels_of(activation)

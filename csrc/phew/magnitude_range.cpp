@@ -1,10 +1,9 @@
-#include "phew/link_scale.hpp"
+#include "phew/magnitude_range.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 namespace phew {
@@ -49,17 +48,17 @@ template <typename Format>
 MagnitudeRange measure(Workers& workers, const WeightedLink& link,
                        const typename Format::Bits* weights) {
   using Bits = typename Format::Bits;
-  const auto [first, second, third, fourth] = sort_dimensions(link);
+  const std::array<Dimension, 4> dimensions = sort_dimensions(link);
   std::vector<Extremes<Bits>> extremes(workers.size());
   workers.for_each(
-      std::size_t{first.size} * second.size, [&, second = second, third = third, fourth = fourth,
-                                              first = first](unsigned thread, std::size_t task) {
-        const Bits* rows = weights + link.offset +
-                           static_cast<std::int64_t>(task / second.size) * first.stride +
-                           static_cast<std::int64_t>(task % second.size) * second.stride;
+      std::size_t{dimensions[0].size} * dimensions[1].size, [&](unsigned thread, std::size_t task) {
+        const auto& [first, second, third, fourth] = dimensions;
+        const Bits* block = weights + link.offset +
+                            static_cast<std::int64_t>(task / second.size) * first.stride +
+                            static_cast<std::int64_t>(task % second.size) * second.stride;
         Extremes<Bits> found;
         for (std::uint32_t i = 0; i < third.size; ++i) {
-          const Bits* row = rows + i * third.stride;
+          const Bits* row = block + i * third.stride;
           for (std::uint32_t j = 0; j < fourth.size; ++j) found.add(row[j * fourth.stride]);
         }
         extremes[thread].add(found);

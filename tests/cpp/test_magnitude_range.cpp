@@ -4,7 +4,7 @@
 #include <limits>
 #include <vector>
 
-#include "phew/link_scale.hpp"
+#include "phew/magnitude_range.hpp"
 
 namespace {
 

@@ -1,10 +1,10 @@
-// The scale of a link's masses, from a sweep of its weights.
+// The range of a link's magnitudes, from a sweep of its weights: what scales its masses.
 #pragma once
 
 #include "phew/graph.hpp"
+#include "phew/link_buffers.hpp"
 #include "phew/mass.hpp"
 #include "phew/parallel.hpp"
-#include "phew/weights.hpp"
 
 namespace phew {
 
