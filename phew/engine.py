@@ -42,6 +42,10 @@ class LinkLoader:
         link = self._graph.links[index]
         assert isinstance(link, WeightedLink)
         self._weights = self._graph.parameters[link.parameter].detach().cpu().contiguous()
+        if self._weights.is_complex():
+            raise TypeError(
+                f"parameter {link.parameter!r} must be real, got {self._weights.dtype}."
+            )
         if self._weights.dtype not in DTYPES:
             self._weights = self._weights.float()
         visits = self._visits.get(link.parameter)

@@ -257,6 +257,13 @@ def test_channels_last_and_half_precision_weights() -> None:
     assert [link.strides for link in weighted_links(graph).values()] == expected
 
 
+def test_channels_last_pooling_keeps_units() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1))
+    model = model.to(memory_format=torch.channels_last)
+    inputs = torch.zeros(2, 3, 5, 5).to(memory_format=torch.channels_last)
+    assert len(phew.capture(model, inputs).links) == 2
+
+
 def test_exclude_keeps_links_but_does_not_prune() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     graph = phew.capture(model, torch.zeros(1, 4), exclude=["1.*"])

@@ -176,6 +176,11 @@ def test_other_weights_walk_as_float32(dtype: torch.dtype) -> None:
     assert visits[0] == visits[1]
 
 
+def test_complex_weights_are_an_error_that_names_the_parameter() -> None:
+    with pytest.raises(TypeError, match=r"parameter 'weight' must be real, got torch.complex64\."):
+        dense_engine(dense_graph(torch.ones(2, 3, dtype=torch.complex64)))
+
+
 def test_an_exception_while_loading_ends_the_walk() -> None:
     def interrupt(index: int) -> _core.LinkBuffers:
         raise KeyboardInterrupt

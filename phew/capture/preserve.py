@@ -8,7 +8,6 @@ import threading
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -74,20 +73,15 @@ def _parts(model: nn.Module) -> list[Any]:
     return list(seen.values())
 
 
-@dataclass
 class _TensorState:
     """What a tensor is made of, beside the values in its memory."""
 
-    tensor: torch.Tensor
-    data: torch.Tensor = field(init=False)
-    requires_grad: bool = field(init=False)
-    grad: torch.Tensor | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.data = self.tensor.data
-        self.requires_grad = self.tensor.requires_grad
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self.data = tensor.data
+        self.requires_grad = tensor.requires_grad
         # Others have none, and warn when asked.
-        self.grad = self.tensor.grad if self.tensor.is_leaf else None
+        self.grad = tensor.grad if tensor.is_leaf else None
 
     def restore(self) -> None:
         self.tensor.data = self.data

@@ -202,6 +202,8 @@ class Tracer(TorchDispatchMode):
 
     def label(self, call: Call, output: torch.Tensor, labels: torch.Tensor) -> None:
         """Label what an operation returned or changed in place."""
+        if labels.shape != output.shape:
+            raise ValueError(f"labels must be of shape {output.shape}, got {labels.shape}.")
         if call.operation._schema.is_mutable:
             self.write_labels(output, labels)
         elif output.is_floating_point():

@@ -19,6 +19,8 @@ _RULES: dict[Rule, tuple[str, ...]] = {
         # Activations that torch does not tag as pointwise, and softmax, a normalisation.
         *("hardswish", "hardswish_", "mish_", "_prelu_kernel", "rrelu_with_noise"),
         *("log_sigmoid_forward", "_softmax", "_log_softmax"),
+        # Only strides change: how a pooling to one place keeps channels last.
+        "as_strided_",
     ),
     movement.move: (
         *(movement.VIEWS - {"view", "_unsafe_view"}),
