@@ -20,7 +20,6 @@ DTYPES: dict[torch.dtype, DType] = {
     torch.float16: "float16",
     torch.bfloat16: "bfloat16",
 }
-"""The weights that the engine reads as they are; others are converted to float32."""
 
 
 class LinkLoader:
@@ -41,13 +40,7 @@ class LinkLoader:
         """Return the buffers of a weighted link, valid until the next call."""
         link = self._graph.links[index]
         assert isinstance(link, WeightedLink)
-        self._weights = self._graph.parameters[link.parameter].detach().cpu().contiguous()
-        if self._weights.is_complex():
-            raise TypeError(
-                f"parameter {link.parameter!r} must be real, got {self._weights.dtype}."
-            )
-        if self._weights.dtype not in DTYPES:
-            self._weights = self._weights.float()
+        self._weights = self._graph.data_of(link.parameter)
         visits = self._visits.get(link.parameter)
         return _core.LinkBuffers(
             self._weights.data_ptr(),

@@ -22,6 +22,9 @@ Units: TypeAlias = npt.NDArray[np.bool_]
 Groups: TypeAlias = npt.NDArray[np.int32]
 """The group of each unit in a wiring link, -1 for none."""
 
+WEIGHT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+"""Dtypes of weights that can be pruned."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -190,9 +193,23 @@ class WalkGraph:
         """The number of weights that a density refers to."""
         return sum(self.parameters[name].numel() for name in self.prunable)
 
+    def data_of(self, parameter: str) -> torch.Tensor:
+        """Return a parameter's data, contiguous on the CPU.
+
+        Returns:
+            The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`.
+
+        Raises:
+            TypeError: If the parameter is complex.
+        """
+        data = self.parameters[parameter].detach().cpu().contiguous()
+        if data.is_complex():
+            raise TypeError(f"parameter {parameter!r} must be real, got {data.dtype}.")
+        return data if data.dtype in WEIGHT_DTYPES else data.float()
+
     def weights_of(self, link: WeightedLink) -> torch.Tensor:
         """Return a link's weights on the CPU, shape `link.shape`."""
-        return link.view(self.parameters[link.parameter].detach().cpu())
+        return link.view(self.data_of(link.parameter))
 
     @cached_property
     def links_from(self) -> tuple[tuple[int, ...], ...]:

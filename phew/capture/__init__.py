@@ -11,8 +11,8 @@ from torch import nn
 
 from phew.capture.checks import as_call, check_weights, matching
 from phew.capture.operations import follow
-from phew.capture.preserve import TensorSaver, preserved
-from phew.capture.tracer import Tracer, tensors_held_by, tensors_in
+from phew.capture.preserve import preserved
+from phew.capture.tracer import Tracer, tensors_in
 from phew.graph import WalkGraph, WeightedLink
 
 
@@ -22,7 +22,8 @@ def capture(model: nn.Module, example_inputs: Any, *, exclude: Sequence[str] = (
     The model runs once, in evaluation mode, on tensors without data where it does not read values.
     An operation that capture does not know is replaced by a complete wiring and listed in
     `WalkGraph.approximations`. The model is left as it was: parameters, buffers, gradients, flags,
-    hooks and random states.
+    hooks, attributes and what Python containers in them hold (but not the insides of other
+    objects); so are all random states.
 
     Args:
         model: The model. Its parameters are referred to, not copied.
@@ -73,18 +74,14 @@ def _trace(
 def _run(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, shapes_only: bool
 ) -> tuple[Tracer, list[int]]:
-    saver = TensorSaver([*tensors_held_by(model), *tensors_in((args, kwargs))])
-    with preserved(model):
+    with preserved(model, tensors_in((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
         tracer = Tracer(model, follow, saver, shapes_only=shapes_only)
         tracer.watch(model)
         args, kwargs = tracer.enter((args, kwargs))
-        try:
-            with _as_written(), tracer:
-                outputs = model(*args, **kwargs)
-        finally:
-            saver.restore()
+        with _as_written(), tracer:
+            outputs = model(*args, **kwargs)
         return tracer, tracer.exits(outputs)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-WEIGHT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+from phew.graph import WEIGHT_DTYPES
 
 
 def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -22,17 +22,26 @@ _one_at_a_time = threading.RLock()
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
-    """Put back on exit what a model's attributes refer to and all random states.
+def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[TensorSaver]:
+    """Put back on exit what a model's attributes refer to, and all random states.
 
     Attributes are followed through modules and the containers of Python, but not into other
-    objects. What tensors hold is not copied: capture runs on tensors without data, or saves a
-    tensor before its first change.
+    objects.
+
+    Args:
+        model: The model.
+        inputs: The tensors that the model is run on.
+
+    Yields:
+        What must be told of each change of a tensor's values before it is made: these are not
+        copied until then.
     """
     with _one_at_a_time:
         parts = _parts(model)
         training = [(part, part.training) for part in parts if isinstance(part, nn.Module)]
         tensors = [_TensorState(part) for part in parts if isinstance(part, torch.Tensor)]
+        gradients = [state.grad for state in tensors if state.grad is not None]
+        saver = TensorSaver([*(state.tensor for state in tensors), *gradients, *inputs])
         containers = [
             (part, copy.copy(part)) for part in parts if type(part) in _MAPPINGS + _SEQUENCES
         ]
@@ -40,8 +49,9 @@ def preserved(model: nn.Module) -> Iterator[None]:
         devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
         try:
             with torch.random.fork_rng(devices=devices):
-                yield
+                yield saver
         finally:
+            saver.restore()
             # Script modules keep this flag elsewhere than in their attributes.
             for module, flag in training:
                 module.training = flag

@@ -152,6 +152,8 @@ class Tracer(TorchDispatchMode):
             self._running.pop()
 
         for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue
             module.register_forward_pre_hook(begin(name))
             module.register_forward_hook(end)
 
@@ -320,11 +322,3 @@ def _output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
             waiting += [getattr(value, field.name) for field in dataclasses.fields(value)]
         elif hasattr(value, "__dict__"):
             waiting += vars(value).values()
-
-
-def tensors_held_by(model: nn.Module) -> Iterator[torch.Tensor]:
-    """Yield a model's parameters, buffers and tensors that are plain attributes."""
-    yield from model.parameters()
-    yield from model.buffers()
-    for module in model.modules():
-        yield from (value for value in vars(module).values() if isinstance(value, torch.Tensor))
