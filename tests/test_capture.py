@@ -287,6 +287,14 @@ def test_compiled_models_are_captured_as_written() -> None:
     assert graph.prunable == ("_orig_mod.0.weight", "_orig_mod.2.weight")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_script_modules_are_captured() -> None:
+    model = torch.jit.script(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)))
+    assert [type(link) for link in phew.capture(model, torch.zeros(1, 4)).links] == [
+        WeightedLink
+    ] * 2
+
+
 def test_other_default_devices_change_nothing() -> None:
     model = Bottlenecks()
     with torch.device("meta"):

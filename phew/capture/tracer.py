@@ -100,12 +100,13 @@ class Tracer(TorchDispatchMode):
         self._parameter_views = WeakTensorKeyDictionary()
         self._computed = WeakTensorKeyDictionary()
         for name, parameter in model.named_parameters():
-            owner = model.get_submodule(name.rpartition(".")[0])
-            if isinstance(owner, ParametrizationList):
-                self.set_computed(parameter)
-            else:
-                index = torch.empty(parameter.shape, device="meta")
-                self._parameter_views[parameter] = ParameterView(name, index)
+            index = torch.empty(parameter.shape, device="meta")
+            self._parameter_views[parameter] = ParameterView(name, index)
+        for module in model.modules():
+            if isinstance(module, ParametrizationList):
+                for parameter in module.parameters():
+                    self._parameter_views.pop(parameter, None)
+                    self.set_computed(parameter)
 
     def __torch_dispatch__(
         self,
@@ -137,9 +138,7 @@ class Tracer(TorchDispatchMode):
 
     def _has_no_data(self, tensor: torch.Tensor) -> bool:
         return (
-            tensor.is_meta
-            or self.parameter_view(tensor) is not None
-            or self.labels_of(tensor) is not None
+            tensor.is_meta or isinstance(tensor, nn.Parameter) or self.labels_of(tensor) is not None
         )
 
     def watch(self, model: nn.Module) -> None:
