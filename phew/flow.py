@@ -146,8 +146,7 @@ class _FlowPass:
                 masses[index] = self._channel_masses(index, link).sum(dim=2).flatten()
                 if self.graph.weights_of(link).count_nonzero():
                     logs[index] = self.power * math.log2(self.scales[index])
-        # Bring all to the scale of the link with the largest value; one unit of integer mass is the
-        # least.
+        # All in the scale of the link with the largest value, and at least one unit of it.
         largest = max(logs.values(), default=0.0)
         self.least_mass = 2.0 ** (math.floor(largest) - 30 - largest)
         for index, mass in masses.items():

@@ -194,8 +194,7 @@ def _connected_parts(
     position_part = np.full(num_units[1], -1, dtype=np.int32)
     unit_part[units] = units
     while True:
-        # A part's number is the smallest source unit in it: pass it over to the positions and back
-        # until it is stable.
+        # A part's number is its smallest source unit: pass it to and fro until it is stable.
         position_part[positions] = num_units[0]
         np.minimum.at(position_part, positions, unit_part[units])
         before = unit_part.copy()

@@ -4,8 +4,7 @@ An activation's labels are an int32 tensor of its shape. Where all positions alo
 belong to the same unit the dimension has stride 0, so that the labels of a convolution's output
 cost one number a channel:
 
-    channels 5, 6, 7 of a (2, 3, 8, 8) activation: tensor([5, 6, 7]).view(1, 3, 1, 1).expand(2, 3,
-    8, 8)
+    tensor([5, 6, 7]).view(1, 3, 1, 1).expand(2, 3, 8, 8)  # units 5, 6, 7 are the channels
 
 Because labels have the activation's shape, whatever moves data (view, permute, slice, ...) is
 applied to them as it is.

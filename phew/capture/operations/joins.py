@@ -28,8 +28,7 @@ def _join(tracer: Tracer, name: str, operands: list[torch.Tensor]) -> torch.Tens
     first, *others = operands
     if all(torch.equal(*torch.broadcast_tensors(compact(first), compact(part))) for part in others):
         return first
-    # An element of the model's input is no unit yet: it is read along the axes of the units that it
-    # meets.
+    # An input's elements are no units yet: they become some along the axes of those they meet.
     fed = [part for part in operands if bool((compact(part) >= 0).any())]
     inner = [part for part in fed if bool((compact(part) >= NO_UNIT).all())] or fed
     if not inner:

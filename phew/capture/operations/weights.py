@@ -25,8 +25,7 @@ def convolution(tracer: Tracer, call: Call) -> None:
     """Link channels to channels, group by group, with a weight for each kernel position."""
     activation, weight, bias, _, _, _, transposed, _, groups = call.args
     view = tracer.parameter_view(weight)
-    # (out, in / groups, *kernel), or (in, out / groups, *kernel) where transposed; groups cut the
-    # first.
+    # (out, in / groups, *kernel), or (in, out / groups, *kernel); groups cut the first.
     target, source = (1, 0) if transposed else (0, 1)
     sizes = [weight.shape[0] // groups, *weight.shape[1:]]
     strides = weight.stride() if view is None else view.index.stride()
