@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from phew.graph import WalkGraph, WeightedLink, WiringLink
+from phew.options import Fork, Granularity, Power
 
 FORK, EDGE = 0, 1
 """Purposes of a random number: a unit's link (counted by space), a link's edge (by link)."""
@@ -123,18 +124,16 @@ class Reference:
         graph: WalkGraph,
         *,
         seed: int = 0,
-        fork: Literal["uniform", "mass"] = "uniform",
-        granularity: Literal["weight", "kernel"] = "weight",
-        power: Literal[1, 0, 2, -1] = 1,
+        fork: Fork = "uniform",
+        granularity: Granularity = "weight",
+        power: Power = 1,
     ) -> None:
         self.graph = graph
         self.seed = seed
         self.fork = fork
         self.granularity = granularity
         self._mass = {
-            index: link_mass(
-                link.view(graph.parameters[link.parameter]).double().abs().numpy(), power
-            )
+            index: link_mass(graph.weights_of(link).double().abs().numpy(), power)
             for index, link in enumerate(graph.links)
             if isinstance(link, WeightedLink)
         }
