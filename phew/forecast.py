@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from phew.flow import edge_probabilities, exact_flow
@@ -14,6 +16,8 @@ from phew.options import Fork, Granularity, Power
 
 SAMPLE_SIZE = 2**19
 """Number of weights that a forecast looks at; networks with fewer are looked at whole."""
+
+Histogram: TypeAlias = npt.NDArray[np.float64]
 
 
 class Forecast:
@@ -54,7 +58,7 @@ class Forecast:
             low, high = (middle, high) if self.expected(middle) < num_weights else (low, middle)
         return int(high)
 
-    def _histogram(self) -> tuple[np.ndarray, np.ndarray]:
+    def _histogram(self) -> tuple[Histogram, Histogram]:
         """Sort weights by the rate at which walks visit them: rates and numbers of weights."""
         graph = self._graph
         every = max(1, graph.num_prunable_weights // SAMPLE_SIZE)
@@ -137,10 +141,12 @@ class Forecast:
         return visitable
 
 
-def _binned(rates: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Merge rates that are within 2 % of each other."""
+def _binned(rates: Histogram, numbers: Histogram) -> tuple[Histogram, Histogram]:
+    """Merge rates that are within 2 % of each other: mean rates and numbers of weights."""
     positive = rates > 0
     rates, numbers = rates[positive], numbers[positive]
-    _, bins = np.unique(np.floor(np.log2(rates) * 32), return_inverse=True)
-    totals = np.bincount(bins, numbers)
-    return np.bincount(bins, numbers * rates) / totals, totals
+    bins = np.floor(np.log2(rates) * 32).astype(np.int64)
+    bins -= bins.min(initial=0)
+    totals = np.bincount(bins, numbers).astype(np.float64)
+    used = totals > 0
+    return np.bincount(bins, numbers * rates)[used] / totals[used], totals[used]
