@@ -160,6 +160,7 @@ void bind_engine(py::module_& module) {
           [](const phew::WalkEngine& engine, std::uint64_t first_walk, std::uint64_t num_walks,
              const phew::Load& load, phew::Recording recording, unsigned num_threads,
              std::uint32_t batch_size) {
+            if (batch_size == 0) throw py::value_error("batch_size must be at least 1, got 0.");
             return engine.walk({first_walk, num_walks}, recording, load, num_threads, batch_size);
           },
           exact("first_walk"), exact("num_walks"), exact("load"), py::kw_only(), exact("recording"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from numbers import Real
@@ -114,6 +115,7 @@ def sample_masks(
         raise TypeError("density or densities must be given, and not both.")
     for value in requested:
         _check_density(value)
+    requested = [float(value) for value in requested]
     options = Options(seed, fork, granularity, power)
     num_threads = _as_num_threads(num_threads)
     graph = _as_graph(model, example_inputs, exclude)
@@ -216,7 +218,12 @@ def _as_graph(
     model: nn.Module | WalkGraph, example_inputs: Any, exclude: Sequence[str]
 ) -> WalkGraph:
     if not isinstance(model, WalkGraph):
-        return capture(model, example_inputs, exclude=exclude)
+        graph = capture(model, example_inputs, exclude=exclude)
+        if graph.approximations:
+            names = ", ".join(graph.approximations[:5]) + ", ..." * (len(graph.approximations) > 5)
+            message = f"phew does not know the exact wiring of {names}: taken as a complete one."
+            warnings.warn(message, stacklevel=3)
+        return graph
     if example_inputs is not None:
         raise TypeError("example_inputs must be left out where model is a WalkGraph.")
     if exclude:

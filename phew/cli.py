@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from phew import __version__, sample_masks
+from phew import __version__, capture, sample_masks
 from phew.models import NETWORKS
 from phew.options import Fork, Granularity, Power
 
@@ -138,15 +138,16 @@ def prune(
             raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
         network, example_input = _load_network(model, input_shape, init_seed)
         started = time.perf_counter()
+        graph = capture(network, example_input, exclude=exclude or ())
+        for operation in graph.approximations:
+            typer.echo(f"phew: taken as a complete wiring: {operation}", err=True)
         masks = sample_masks(
-            network,
-            example_input,
+            graph,
             density=density,
             seed=seed,
             fork=fork,
             granularity=granularity,
             power=power,
-            exclude=exclude or (),
             num_threads=threads,
             progress=sys.stderr.isatty(),
         )
@@ -163,6 +164,7 @@ def prune(
             "num_kept": masks.num_kept,
             "num_weights": masks.num_weights,
             "num_walks": masks.num_walks,
+            "approximations": list(graph.approximations),
             "seconds": seconds,
             "out": None if out is None else str(out),
             "info": dict(masks.info),

@@ -50,7 +50,7 @@ class Forecast:
         """Return the number of walks that is expected to visit so many weights."""
         num_weights = min(num_weights, self._numbers.sum() - 0.5)
         high = 1.0
-        while self.expected(high) < num_weights:
+        while self.expected(high) < num_weights and high < 2.0**63:
             high *= 2
         low = 0.0
         while high - low > max(1.0, 1e-4 * low):

@@ -147,8 +147,11 @@ class WalkGraph:
     prunable: tuple[str, ...]
     unit_parameters: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     approximations: tuple[str, ...] = ()
+    _shapes: Mapping[str, torch.Size] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        object.__setattr__(self, "_shapes", shapes)
         for index, link in enumerate(self.links):
             self._check_link(index, link)
         for argument, ends in (("entries", self.entries), ("exits", self.exits)):
@@ -201,8 +204,15 @@ class WalkGraph:
 
         Raises:
             TypeError: If the parameter is complex.
+            ValueError: If its shape has changed since the graph was made.
         """
         data = self.parameters[parameter].detach().cpu().contiguous()
+        shape = self._shapes[parameter]
+        if data.shape != shape:
+            raise ValueError(
+                f"parameter {parameter!r} must be of the shape {tuple(shape)} that it was "
+                f"captured with, got {tuple(data.shape)}. Capture the model again."
+            )
         if data.is_complex():
             raise TypeError(f"parameter {parameter!r} must be real, got {data.dtype}.")
         return data if data.dtype in WEIGHT_DTYPES else data.float()

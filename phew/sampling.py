@@ -23,8 +23,8 @@ BATCH_SIZE = 2**21
 LANDING_SIZE = 2**16
 """Walks that are listed visit by visit when none have been made before."""
 
-MOST_WALKS = 2**40
-"""More walks than anyone will wait for."""
+MOST_WALKS = 2**34
+"""Hours of walking, on any network."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +229,8 @@ def _uncertainty(target: int) -> float:
 
 
 def _check_walkable(graph: WalkGraph) -> None:
+    if graph.num_prunable_weights == 0:
+        raise ValueError("model must have prunable weights, got none.")
     for name, parameter in graph.parameters.items():
         if parameter.is_meta:
             raise ValueError(

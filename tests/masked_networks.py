@@ -62,3 +62,21 @@ def assert_masked(model: nn.Module, masks: Masks, prefix: str = "") -> None:
         parameter = model.get_parameter(prefix + name)
         assert (parameter[~mask] == 0).all(), name
         assert (parameter[mask] != 0).all(), name
+
+
+def train_distributed(rank: int, folder: str) -> None:
+    """Train as one of two processes, on its own data, and save what it ends with.
+
+    Here, where a spawned process can import it.
+    """
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    torch.manual_seed(0)
+    model, masks = masked_network()
+    parallel = nn.parallel.DistributedDataParallel(model)
+    torch.manual_seed(rank)
+    train(parallel)
+    assert_masked(model, masks)
+    torch.save((model.state_dict(), model[0].weight.grad), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()

@@ -136,6 +136,7 @@ def test_json_is_all_that_is_printed(tmp_path: Path) -> None:
         "num_kept": masks.num_kept,
         "num_weights": 61_470,
         "num_walks": masks.num_walks,
+        "approximations": [],
         "out": str(path),
         "info": dict(masks.info),
         "summary": masks.summary().as_dict(),
@@ -145,10 +146,15 @@ def test_json_is_all_that_is_printed(tmp_path: Path) -> None:
 def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def sample_masks(model: Any, example_inputs: Any, **options: Any) -> phew.Masks:
-        seen.update(options, shape=tuple(example_inputs.shape))
+    def capture(model: Any, example_inputs: Any, *, exclude: list[str]) -> phew.WalkGraph:
+        seen.update(exclude=exclude, shape=tuple(example_inputs.shape))
+        return phew.capture(model, example_inputs)
+
+    def sample_masks(graph: phew.WalkGraph, **options: Any) -> phew.Masks:
+        seen.update(options)
         return phew.Masks({"weight": torch.ones(2, 2, dtype=torch.bool)}, info={"num_walks": 1})
 
+    monkeypatch.setattr("phew.cli.capture", capture)
     monkeypatch.setattr("phew.cli.sample_masks", sample_masks)
     result = run(
         *("prune", "resnet20", "--density", "0.3", "--seed", "7", "--input-shape", "3,40,48"),

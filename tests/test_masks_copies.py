@@ -12,7 +12,14 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
-from masked_networks import assert_masked, masked_network, network, random_masks, train
+from masked_networks import (
+    assert_masked,
+    masked_network,
+    network,
+    random_masks,
+    train,
+    train_distributed,
+)
 from torch import nn
 
 from phew.masks import Masks
@@ -146,21 +153,6 @@ def test_masks_can_be_applied_to_a_model_that_was_compiled() -> None:
     masks.apply(model)
     train(compiled)
     assert_masked(model, masks)
-
-
-def train_distributed(rank: int, folder: str) -> None:
-    """One of two processes: trains on its own data, and saves what it ends with."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    torch.manual_seed(0)
-    model, masks = masked_network()
-    parallel = nn.parallel.DistributedDataParallel(model)
-    torch.manual_seed(rank)
-    train(parallel)
-    assert_masked(model, masks)
-    torch.save((model.state_dict(), model[0].weight.grad), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_hold_the_same_weights(tmp_path: Path) -> None:

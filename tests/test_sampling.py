@@ -337,3 +337,19 @@ def test_random_states_are_left_alone() -> None:
     before = random_states()
     phew.sample_masks(model, INPUTS, density=0.2)
     assert random_states() == before
+
+
+def test_masks_do_not_depend_on_how_the_processor_treats_subnormals() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 8))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1e-40)
+    expected = phew.sample_masks(model, torch.zeros(1, 16), density=0.5)
+    try:
+        torch.set_flush_denormal(True)
+        masks = phew.sample_masks(model, torch.zeros(1, 16), density=0.5)
+    finally:
+        torch.set_flush_denormal(False)
+    assert masks.num_walks == expected.num_walks
+    assert all(torch.equal(masks[name], mask) for name, mask in expected.items())

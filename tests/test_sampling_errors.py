@@ -220,3 +220,25 @@ def test_only_a_model_is_pruned() -> None:
     graph = phew.capture(network(), INPUTS)
     with pytest.raises(TypeError, match=r"^model must be a torch\.nn\.Module, got WalkGraph\.$"):
         phew.prune(graph, None, density=0.5)
+
+
+def test_a_graph_whose_parameters_have_changed_shape_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    graph = phew.capture(model, torch.zeros(1, 4))
+    model[0].weight.data = torch.zeros(2, 2)
+    with pytest.raises(ValueError, match=r"'0.weight' must be of the shape \(4, 4\) "):
+        phew.sample_masks(graph, density=0.5)
+
+
+def test_densities_of_any_real_type_are_taken() -> None:
+    model = nn.Linear(512, 200)
+    masks = phew.sample_masks(model, torch.zeros(1, 512), density=np.float16(0.25))
+    assert masks.density == pytest.approx(0.25, abs=1e-4)
+
+
+def test_more_walks_than_anyone_waits_for_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 2))
+    with torch.no_grad():
+        model[0].weight[0, 0] = 1e-30
+    with pytest.raises(ValueError, match=r"density 1.0 takes some .* walks: a few weights are so"):
+        phew.sample_masks(model, torch.zeros(1, 64), density=1.0)

@@ -14,13 +14,14 @@ struct Dimension {
   std::uint32_t size;
 };
 
-// In the order in which nested loops over them read the memory forwards.
+// In the order in which nested loops over them read the memory forwards. Groups are the outermost
+// whatever the stride of a single one.
 std::array<Dimension, 4> sort_dimensions(const WeightedLink& link) {
   std::array<Dimension, 4> dimensions{{{link.strides[0], link.num_groups},
                                        {link.strides[1], link.targets_per_group},
                                        {link.strides[2], link.sources_per_group},
                                        {link.strides[3], link.num_positions}}};
-  std::sort(dimensions.begin(), dimensions.end(),
+  std::sort(dimensions.begin() + 1, dimensions.end(),
             [](const Dimension& a, const Dimension& b) { return a.stride > b.stride; });
   return dimensions;
 }

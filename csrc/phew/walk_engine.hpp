@@ -41,6 +41,12 @@ struct WalkRange {
 class WalkEngine {
  public:
   WalkEngine(Graph graph, const Options& options);
+  // The directed graphs refer to the graph's memory: a move takes that along, a copy would not.
+  WalkEngine(WalkEngine&&) = default;
+  WalkEngine& operator=(WalkEngine&&) = default;
+  WalkEngine(const WalkEngine&) = delete;
+  WalkEngine& operator=(const WalkEngine&) = delete;
+  ~WalkEngine() = default;
 
   // Measures the scale of each link's weights and the fork masses. Returns one flag a link: whether
   // its weights are finite. To be called before walk, and again when the weights have changed.
