@@ -30,7 +30,8 @@ std::uint64_t sum_kernel(const MassOf& mass_of, const typename MassOf::Bits* ker
 class ChannelMasses {
  public:
   explicit ChannelMasses(std::uint32_t far_per_group)
-      // Not a large power of two, or the rows of a block would compete for the same lines of the cache.
+      // Not a large power of two, or the rows of a block would compete for the same lines of the
+      // cache.
       : row_size_(far_per_group | 8), rows_(new std::uint64_t[row_size_ * kUnitsPerBlock]) {}
 
   static std::vector<ChannelMasses> for_threads(unsigned num_threads, std::uint32_t far_per_group) {
