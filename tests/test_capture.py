@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -295,6 +296,36 @@ def test_script_modules_are_captured() -> None:
     assert [type(link) for link in phew.capture(model, torch.zeros(1, 4)).links] == [
         WeightedLink
     ] * 2
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_unknown_operations_of_script_modules_are_reported() -> None:
+    class Running(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cumsum(x, dim=1)
+
+    model = nn.Sequential(nn.Linear(4, 5), Running(), nn.Linear(5, 2))
+    graph = phew.capture(torch.jit.script(model), torch.zeros(1, 4))
+    assert graph.approximations == ("cumsum",)
+
+
+def test_modules_whose_errors_the_model_catches_are_named_no_longer() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ArithmeticError
+
+    class Catches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fails, self.layer = Fails(), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with contextlib.suppress(ArithmeticError):
+                self.fails(x)
+            return torch.cumsum(self.layer(x), dim=1)
+
+    graph = phew.capture(Catches(), torch.zeros(1, 4))
+    assert graph.approximations == ("cumsum",)
 
 
 def test_other_default_devices_change_nothing() -> None:

@@ -154,7 +154,8 @@ class Tracer(TorchDispatchMode):
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             module.register_forward_pre_hook(begin(name))
-            module.register_forward_hook(end)
+            # Also where the model catches what a module raises.
+            module.register_forward_hook(end, always_call=True)
 
     def enter(self, inputs: Any) -> Any:
         """Return a model's inputs as it is to be run on, floating-point tensors labelled."""
@@ -257,7 +258,8 @@ class Tracer(TorchDispatchMode):
 
     def approximate(self, operation: str) -> None:
         """Report that an operation was replaced by a complete wiring."""
-        module = self._running[-1]
+        # Script modules cannot be watched.
+        module = self._running[-1] if self._running else ""
         self.approximations.append(f"{operation} in {module!r}" if module else operation)
 
 
