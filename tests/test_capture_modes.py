@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from capture_networks import Bottlenecks
+from torch import Tensor, nn
+
+import phew
+from phew.graph import WeightedLink
+
+
+def test_inference_tensors_change_nothing() -> None:
+    expected = str(phew.capture(Bottlenecks(), torch.zeros(1, 3, 8, 8)))
+    model = Bottlenecks()
+    with torch.inference_mode():
+        assert str(phew.capture(model, torch.zeros(1, 3, 8, 8))) == expected
+        assert str(phew.capture(Bottlenecks(), torch.zeros(1, 3, 8, 8))) == expected
+
+
+def test_compiled_models_are_captured_as_written() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+    compiled = torch.compile(model, backend="aot_eager")
+    compiled(torch.zeros(1, 4))
+    graph = phew.capture(compiled, torch.zeros(1, 4))
+    assert graph.prunable == ("_orig_mod.0.weight", "_orig_mod.2.weight")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_script_modules_are_captured() -> None:
+    model = torch.jit.script(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)))
+    assert [type(link) for link in phew.capture(model, torch.zeros(1, 4)).links] == [
+        WeightedLink
+    ] * 2
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_unknown_operations_of_script_modules_are_reported() -> None:
+    class Running(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cumsum(x, dim=1)
+
+    model = nn.Sequential(nn.Linear(4, 5), Running(), nn.Linear(5, 2))
+    graph = phew.capture(torch.jit.script(model), torch.zeros(1, 4))
+    assert graph.approximations == ("cumsum",)
+
+
+def test_modules_whose_errors_the_model_catches_are_named_no_longer() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ArithmeticError
+
+    class Catches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fails, self.layer = Fails(), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with contextlib.suppress(ArithmeticError):
+                self.fails(x)
+            return torch.cumsum(self.layer(x), dim=1)
+
+    graph = phew.capture(Catches(), torch.zeros(1, 4))
+    assert graph.approximations == ("cumsum",)
+
+
+def test_other_default_devices_change_nothing() -> None:
+    model = Bottlenecks()
+    with torch.device("meta"):
+        masks = phew.sample_masks(model, torch.zeros(1, 3, 8, 8), density=0.5)
+    expected = phew.sample_masks(model, torch.zeros(1, 3, 8, 8), density=0.5)
+    assert all(torch.equal(masks[name], mask) for name, mask in expected.items())
+
+
+def test_meta_models_are_captured() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+        inputs = torch.zeros(1, 4)
+    assert phew.capture(model, inputs).num_prunable_weights == 18
