@@ -220,7 +220,9 @@ def _as_graph(
     if not isinstance(model, WalkGraph):
         graph = capture(model, example_inputs, exclude=exclude)
         if graph.approximations:
-            names = ", ".join(graph.approximations[:5]) + ", ..." * (len(graph.approximations) > 5)
+            names = ", ".join(map(str, graph.approximations[:5])) + ", ..." * (
+                len(graph.approximations) > 5
+            )
             message = f"phew does not know the exact wiring of {names}: taken as a complete one."
             warnings.warn(message, stacklevel=3)
         return graph

@@ -164,7 +164,7 @@ def prune(
             "num_kept": masks.num_kept,
             "num_weights": masks.num_weights,
             "num_walks": masks.num_walks,
-            "approximations": list(graph.approximations),
+            "approximations": [str(operation) for operation in graph.approximations],
             "seconds": seconds,
             "out": None if out is None else str(out),
             "info": dict(masks.info),

@@ -122,6 +122,24 @@ class WiringLink:
 Link: TypeAlias = WeightedLink | WiringLink
 
 
+@dataclass(frozen=True)
+class Approximation:
+    """An operation that capture replaced by a complete wiring.
+
+    Attributes:
+        operation: The operation's name, e.g. "cumsum".
+        module: Name of the module that called it, "" for the model itself.
+        reason: Why its exact wiring is not known.
+    """
+
+    operation: str
+    module: str
+    reason: str
+
+    def __str__(self) -> str:
+        return self.operation + (f" in {self.module!r}" if self.module else "")
+
+
 @dataclass(frozen=True, eq=False)
 class WalkGraph:
     """The directed acyclic graph that walks run on; parameters are referred to, not copied.
@@ -135,8 +153,7 @@ class WalkGraph:
         prunable: Names of those that are pruned, in the model's order.
         unit_parameters: Biases and normalisation parameters, by name: the spaces whose units they
             belong to, one element a unit.
-        approximations: Operations that capture replaced by a complete wiring, with the module that
-            called them.
+        approximations: Operations that capture replaced by a complete wiring.
     """
 
     spaces: tuple[Space, ...]
@@ -146,7 +163,7 @@ class WalkGraph:
     parameters: Mapping[str, torch.Tensor]
     prunable: tuple[str, ...]
     unit_parameters: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    approximations: tuple[str, ...] = ()
+    approximations: tuple[Approximation, ...] = ()
     _shapes: Mapping[str, torch.Size] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

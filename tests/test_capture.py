@@ -187,7 +187,7 @@ def test_unknown_operations_are_wired_completely_and_reported() -> None:
 
     model = nn.Sequential(Spectral())
     graph = phew.capture(model, torch.zeros(1, 4))
-    assert graph.approximations == ("cumsum in '0'",)
+    assert [*map(str, graph.approximations)] == ["cumsum in '0'"]
     assert "approximated by a complete wiring:\n  cumsum in '0'" in str(graph)
     assert graph_wiring(graph)["0.first", "0.second"].all()
     with pytest.warns(UserWarning, match=r"not know the exact wiring of cumsum in '0'"):
@@ -202,7 +202,7 @@ def test_computed_weights_are_reported_and_not_pruned() -> None:
 
     model = nn.Sequential(Standardised(4, 6), nn.Linear(6, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
-    assert graph.approximations == ("addmm with computed weights in '0'",)
+    assert [*map(str, graph.approximations)] == ["addmm in '0'"]
     assert graph.prunable == ("1.weight",)
 
 
@@ -295,7 +295,7 @@ def test_parametrised_weights_are_reported_and_not_pruned() -> None:
     model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
     assert graph.prunable == ("1.weight",)
-    assert graph.approximations == ("addmm with computed weights in '0'",)
+    assert [*map(str, graph.approximations)] == ["addmm in '0'"]
     assert all(units.all() for units in graph.live)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from phew.capture.builder import GraphBuilder
 from phew.capture.labels import NO_UNIT, by_position, compact, no_units, raw_labels, varying_dims
 from phew.capture.preserve import TensorSaver
+from phew.graph import Approximation
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Tracer(TorchDispatchMode):
         shapes_only: Whether activations and parameters are replaced by meta tensors, which have no
             data. Constants keep their values.
         saver: What protects existing tensors where operations really run.
+        included: Names of lookup embeddings that are weights; others are entries.
     """
 
     def __init__(
@@ -83,15 +85,23 @@ class Tracer(TorchDispatchMode):
         saver: TensorSaver,
         *,
         shapes_only: bool,
+        included: Container[str] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.builder = GraphBuilder()
         self._running: list[str] = []
         self.unit_parameters: dict[str, set[int]] = {}
-        self.approximations: list[str] = []
+        self.approximations: list[Approximation] = []
+        # Of parameters: the first operation that used each, and how, beside as a weight.
+        self.uses: dict[str, str] = {}
+        # Of parameters that weights are computed from: by which operation.
+        self.derived: dict[str, str] = {}
+        # Names of parameters that were looked up by an index.
+        self.lookups: set[str] = set()
         self._follow = follow
         self._saver = saver
         self._shapes_only = shapes_only
+        self.included = included
         self._clock = 0
         self._num_raw = 0
         # Labels with the time they were set at, and when a tensor was last changed in place.
@@ -256,11 +266,15 @@ class Tracer(TorchDispatchMode):
         if view is not None and view.is_whole and view.index.shape == (num_units,):
             self.unit_parameters.setdefault(view.name, set()).add(space)
 
-    def approximate(self, operation: str) -> None:
-        """Report that an operation was replaced by a complete wiring."""
+    @property
+    def running(self) -> str:
+        """Name of the module that is running, "" for the model itself."""
         # Script modules cannot be watched.
-        module = self._running[-1] if self._running else ""
-        self.approximations.append(f"{operation} in {module!r}" if module else operation)
+        return self._running[-1] if self._running else ""
+
+    def approximate(self, operation: str, reason: str) -> None:
+        """Report that an operation was replaced by a complete wiring."""
+        self.approximations.append(Approximation(operation, self.running, reason))
 
 
 def _run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -96,7 +96,8 @@ def unknown(tracer: Tracer, call: Call) -> None:
     if not outputs:
         return
     computed = any(map(tracer.is_computed, call.tensors))
-    tracer.approximate(f"{call.name} with computed weights" if computed else call.name)
+    reason = "its weights are computed" if computed else "phew does not know it"
+    tracer.approximate(call.name, reason)
     inner = [part for part in map(compact, _operands(tracer, call)) if bool((part >= 0).any())]
     for output in outputs:
         if inner:
