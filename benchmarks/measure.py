@@ -9,9 +9,12 @@ import platform
 import resource
 import statistics
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,9 +60,9 @@ def measure(method: Method, network: str, density: float, *, repetitions: int) -
 def _measure(method: Method, name: str, density: float, repetitions: int) -> Measurement:
     network, example_input = _build(name)
     method(*_build("lenet5"), 0.001)  # leaves out what only a first call does
-    before = _peak_memory()
+    before = peak_memory()
     runs = [method(network, example_input, density)]
-    peak_memory = _peak_memory() - before
+    peak = peak_memory() - before
     runs += [method(network, example_input, density) for _ in range(repetitions - 1)]
     return Measurement(
         masks={name: mask.numpy() for name, mask in runs[0].masks.items()},
@@ -67,7 +70,7 @@ def _measure(method: Method, name: str, density: float, repetitions: int) -> Mea
         num_hops=count_hops(network, example_input, runs[0].num_walks),
         seconds=statistics.median(run.seconds for run in runs),
         capture_seconds=statistics.median(run.capture_seconds for run in runs),
-        peak_memory=peak_memory,
+        peak_memory=peak,
     )
 
 
@@ -77,7 +80,17 @@ def _build(name: str) -> tuple[nn.Module, Tensor]:
     return network.build(), torch.zeros(1, *network.input_shape)
 
 
-def _peak_memory() -> int:
+def median_seconds(function: Callable[[], Any], *, repetitions: int = 3) -> float:
+    """Time several runs of a function that has been run before."""
+    seconds = []
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def peak_memory() -> int:
     """The bytes that this process has held at most."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from phew.capture import capture
+from phew.capture.selection import Selector
 from phew.graph import WalkGraph, WeightedLink
 from phew.masks import Masks
 from phew.options import Fork, Granularity, Options, Power, as_integer
@@ -32,7 +33,8 @@ def sample_masks(
     fork: Fork = ...,
     granularity: Granularity = ...,
     power: Power = ...,
-    exclude: Sequence[str] = ...,
+    include: Sequence[Selector] | None = ...,
+    exclude: Sequence[Selector] = ...,
     num_threads: int | None = ...,
     progress: bool = ...,
 ) -> Masks: ...
@@ -48,7 +50,8 @@ def sample_masks(
     fork: Fork = ...,
     granularity: Granularity = ...,
     power: Power = ...,
-    exclude: Sequence[str] = ...,
+    include: Sequence[Selector] | None = ...,
+    exclude: Sequence[Selector] = ...,
     num_threads: int | None = ...,
     progress: bool = ...,
 ) -> list[Masks]: ...
@@ -64,7 +67,8 @@ def sample_masks(
     fork: Fork = "uniform",
     granularity: Granularity = "weight",
     power: Power = 1,
-    exclude: Sequence[str] = (),
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
     num_threads: int | None = None,
     progress: bool = False,
 ) -> Masks | list[Masks]:
@@ -76,7 +80,8 @@ def sample_masks(
 
     Args:
         model: The model, or the graph that `capture` made of it.
-        example_inputs: What the model accepts (see `capture`); left out where `model` is a graph.
+        example_inputs: What the model accepts (see `capture`, which says where it may be left out);
+            left out where `model` is a graph.
         density: Kept / prunable weights, in (0, 1].
         densities: Several densities from one run, instead of `density`.
         seed: Key of the random numbers, in [0, 2^64).
@@ -85,7 +90,9 @@ def sample_masks(
         granularity: "weight" keeps the visited weights, "kernel" the whole kernels they are in.
         power: The bias of a walk is this power of the magnitude: 1 (PHEW), 0 (uniform walks), 2 or
             -1 (inverse).
-        exclude: Names of parameters that are not to be pruned, with `*` and `?` as wildcards.
+        include: What alone is to be pruned: names of parameters, with `*` and `?` as wildcards, and
+            types of modules. By default all weights but lookup embeddings (see `capture`).
+        exclude: What of it is not to be pruned, in the same way.
         num_threads: Number of threads; by default that of torch.
         progress: Whether to draw a progress bar on standard error.
 
@@ -118,7 +125,7 @@ def sample_masks(
     requested = [float(value) for value in requested]
     options = Options(seed, fork, granularity, power)
     num_threads = _as_num_threads(num_threads)
-    graph = _as_graph(model, example_inputs, exclude)
+    graph = _as_graph(model, example_inputs, include, exclude)
     # Whatever the caller's default device is.
     with torch.device("cpu"), progress_bar("walking", shown=progress) as report:
         sampler = Sampler(graph, options, num_threads=num_threads)
@@ -134,14 +141,15 @@ def sample_masks(
 
 def prune(
     model: nn.Module,
-    example_inputs: Any,
+    example_inputs: Any = None,
     *,
     density: float,
     seed: int = 0,
     fork: Fork = "uniform",
     granularity: Granularity = "weight",
     power: Power = 1,
-    exclude: Sequence[str] = (),
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
     num_threads: int | None = None,
     progress: bool = False,
 ) -> Masks:
@@ -149,13 +157,14 @@ def prune(
 
     Args:
         model: The model; its pruned weights become zero and stay zero through training.
-        example_inputs: What the model accepts (see `capture`).
+        example_inputs: What the model accepts (see `capture`, which says where it may be left out).
         density: Kept / prunable weights, in (0, 1].
         seed: As in `sample_masks`, like all that follow.
         fork: How a walk chooses among the links of a unit.
         granularity: Whether weights or whole kernels are kept.
         power: The bias of a walk is this power of the magnitude.
-        exclude: Names of parameters that are not to be pruned.
+        include: What alone is to be pruned.
+        exclude: What of it is not to be pruned.
         num_threads: Number of threads.
         progress: Whether to draw a progress bar.
 
@@ -183,6 +192,7 @@ def prune(
         fork=fork,
         granularity=granularity,
         power=power,
+        include=include,
         exclude=exclude,
         num_threads=num_threads,
         progress=progress,
@@ -215,10 +225,13 @@ def _as_num_threads(num_threads: object) -> int:
 
 
 def _as_graph(
-    model: nn.Module | WalkGraph, example_inputs: Any, exclude: Sequence[str]
+    model: nn.Module | WalkGraph,
+    example_inputs: Any,
+    include: Sequence[Selector] | None,
+    exclude: Sequence[Selector],
 ) -> WalkGraph:
     if not isinstance(model, WalkGraph):
-        graph = capture(model, example_inputs, exclude=exclude)
+        graph = capture(model, example_inputs, include=include, exclude=exclude)
         if graph.approximations:
             names = ", ".join(map(str, graph.approximations[:5])) + ", ..." * (
                 len(graph.approximations) > 5
@@ -228,8 +241,9 @@ def _as_graph(
         return graph
     if example_inputs is not None:
         raise TypeError("example_inputs must be left out where model is a WalkGraph.")
-    if exclude:
-        raise TypeError("exclude must be given to capture where model is a WalkGraph.")
+    for argument, is_given in (("include", include is not None), ("exclude", bool(exclude))):
+        if is_given:
+            raise TypeError(f"{argument} must be given to capture where model is a WalkGraph.")
     return model
 
 

@@ -1,27 +1,30 @@
-"""The command line: `phew prune` and `phew models`."""
+"""The command line: `phew prune`, `phew inspect` and `phew models`."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from phew import __version__, capture, sample_masks
+from phew.capture.example_inputs import described_inputs
 from phew.models import NETWORKS
 from phew.options import Fork, Granularity, Power
+from phew.report import Report
 
 app = typer.Typer(
     add_completion=False,
@@ -29,6 +32,41 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+Model: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        show_default=False,
+        help="A name that phew models lists, or package.module:callable, which is called "
+        "without arguments and returns a torch.nn.Module.",
+    ),
+]
+InitSeed: TypeAlias = Annotated[int, typer.Option(help="Seed of torch for the initial weights.")]
+InputShape: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C,H,W",
+        help="Shape of one input, without the batch; built-in networks have their own, and so have "
+        "most models of timm, torchvision and transformers.",
+    ),
+]
+Include: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Prune these parameters only, lookup embeddings among them; may be repeated.",
+    ),
+]
+Exclude: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN", help="Keep these parameters whole, e.g. 'head.*'; may be repeated."
+    ),
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+]
 
 
 def main() -> None:
@@ -64,35 +102,25 @@ def phew(
     ```
     phew prune mynets:make_net --input-shape 3,64,64 --density 0.05
     ```
+    See what of it can be pruned, and how walks pass through it:
+    ```
+    phew inspect mynets:make_net --input-shape 3,64,64
+    ```
     """
 
 
 @app.command()
 def prune(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            show_default=False,
-            help="A name that phew models lists, or package.module:callable, which is called "
-            "without arguments and returns a torch.nn.Module.",
-        ),
-    ],
+    model: Model,
     density: Annotated[
         float, typer.Option(show_default=False, help="Kept / prunable weights, in (0, 1].")
     ],
     seed: Annotated[int, typer.Option(help="Seed of the walks.")] = 0,
-    init_seed: Annotated[int, typer.Option(help="Seed of torch for the initial weights.")] = 0,
+    init_seed: InitSeed = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the masks here, as safetensors.")
     ] = None,
-    input_shape: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C,H,W",
-            help="Shape of one input, without the batch; built-in networks have their own.",
-        ),
-    ] = None,
+    input_shape: InputShape = None,
     fork: Annotated[
         Fork,
         typer.Option(help="Choose between links uniformly or by the unit's mass in each."),
@@ -105,18 +133,12 @@ def prune(
         Power,
         typer.Option(help="Power of the magnitude that walks follow; 1 is PHEW, 0 uniform."),
     ] = 1,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATTERN", help="Keep these parameters whole, e.g. 'head.*'; may be repeated."
-        ),
-    ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Number of threads; by default those of torch.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Sample the masks of a network and print what they keep.
 
@@ -136,11 +158,12 @@ def prune(
     with _errors_in_one_line():
         if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
             raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
-        network, example_input = _load_network(model, input_shape, init_seed)
+        network, example_inputs = _load_network(model, input_shape, init_seed)
         started = time.perf_counter()
-        graph = capture(network, example_input, exclude=exclude or ())
+        graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
         for operation in graph.approximations:
-            typer.echo(f"phew: taken as a complete wiring: {operation}", err=True)
+            message = f"taken as a complete wiring: {operation}: {operation.reason}"
+            typer.echo(f"phew: {message}", err=True)
         masks = sample_masks(
             graph,
             density=density,
@@ -158,13 +181,13 @@ def prune(
     if as_json:
         result = {
             "model": model,
-            "input_shape": list(example_input.shape[1:]),
+            "input_shape": _shape_of(example_inputs),
             "init_seed": init_seed,
             "density": masks.density,
             "num_kept": masks.num_kept,
             "num_weights": masks.num_weights,
             "num_walks": masks.num_walks,
-            "approximations": [str(operation) for operation in graph.approximations],
+            "approximations": [asdict(operation) for operation in graph.approximations],
             "seconds": seconds,
             "out": None if out is None else str(out),
             "info": dict(masks.info),
@@ -178,6 +201,39 @@ def prune(
             f"weights by {masks.num_walks:,} walks in {seconds:.2f} s; "
             + ("not saved (--out FILE saves the masks)" if out is None else f"saved to {out}")
         )
+
+
+@app.command()
+def inspect(
+    model: Model,
+    init_seed: InitSeed = 0,
+    input_shape: InputShape = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what of a network can be pruned, and how walks pass through it.
+
+    Every weighted link, fork and shortcut; what is not pruned, and why; operations whose wiring is
+    not known; weights that no walk reaches. Rows of repeated blocks are one row.
+    ```
+    phew inspect resnet50
+    phew inspect torchvision.models:swin_t --exclude 'head.*'
+    phew inspect mynets:make_net --input-shape 3,64,64 --json
+    ```
+    """
+    with _errors_in_one_line():
+        network, example_inputs = _load_network(model, input_shape, init_seed)
+        graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
+    if as_json:
+        header = {
+            "model": model,
+            "input_shape": _shape_of(example_inputs),
+            "init_seed": init_seed,
+        }
+        typer.echo(json.dumps(header | Report(graph).as_dict()))
+    else:
+        typer.echo(graph.report())
 
 
 @app.command()
@@ -203,16 +259,13 @@ def _errors_in_one_line() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _load_network(target: str, input_shape: str | None, init_seed: int) -> tuple[nn.Module, Tensor]:
-    """Build the network that MODEL names, and an input for it."""
+def _load_network(target: str, input_shape: str | None, init_seed: int) -> tuple[nn.Module, Any]:
+    """Build the network that MODEL names, and inputs for it."""
+    shape = _parse_shape(input_shape) if input_shape is not None else None
     if target in NETWORKS:
-        known = NETWORKS[target]
-        build = known.build
-        shape = _parse_shape(input_shape) if input_shape else known.input_shape
+        build = NETWORKS[target].build
+        shape = shape or NETWORKS[target].input_shape
     elif ":" in target:
-        if input_shape is None:
-            raise ValueError(f"--input-shape must be given for {target!r}, such as 3,224,224.")
-        shape = _parse_shape(input_shape)
         build = _import(target)
     else:
         close = difflib.get_close_matches(target, NETWORKS, n=1)
@@ -222,7 +275,21 @@ def _load_network(target: str, input_shape: str | None, init_seed: int) -> tuple
             f"{suggestion} Built in are {', '.join(NETWORKS)}."
         )
     torch.manual_seed(init_seed)
-    return _build(target, build), torch.randn(1, *shape)
+    network = _build(target, build)
+    if shape is not None:
+        return network, torch.randn(1, *shape)
+    try:
+        return network, described_inputs(network)
+    except ValueError:
+        raise ValueError(
+            f"--input-shape must be given for {target!r}, such as 3,224,224: "
+            f"{type(network).__name__} does not describe its input."
+        ) from None
+
+
+def _shape_of(example_inputs: Any) -> list[int] | None:
+    """Return the shape of one input without the batch, None where there are several inputs."""
+    return list(example_inputs.shape[1:]) if isinstance(example_inputs, torch.Tensor) else None
 
 
 def _import(target: str) -> Callable[[], nn.Module]:
@@ -242,7 +309,7 @@ def _import(target: str) -> Callable[[], nn.Module]:
 
 def _build(target: str, build: Callable[[], nn.Module]) -> nn.Module:
     try:
-        inspect.signature(build).bind()
+        signature(build).bind()
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"MODEL must be callable without arguments, got {target!r}: {error}."

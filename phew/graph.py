@@ -23,7 +23,7 @@ Groups: TypeAlias = npt.NDArray[np.int32]
 """The group of each unit in a wiring link, -1 for none."""
 
 WEIGHT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-"""Dtypes of weights that can be pruned."""
+"""Dtypes of magnitudes that walks follow."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,9 @@ class WalkGraph:
         unit_parameters: Biases and normalisation parameters, by name: the spaces whose units they
             belong to, one element a unit.
         approximations: Operations that capture replaced by a complete wiring.
+        not_prunable: The other parameters of the model, by name: why each is not pruned.
+        derived: Prunable parameters that a layer's weights are computed from, by name: the
+            operation that computes them, e.g. a weight norm.
     """
 
     spaces: tuple[Space, ...]
@@ -164,6 +167,8 @@ class WalkGraph:
     prunable: tuple[str, ...]
     unit_parameters: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     approximations: tuple[Approximation, ...] = ()
+    not_prunable: Mapping[str, str] = field(default_factory=dict)
+    derived: Mapping[str, str] = field(default_factory=dict)
     _shapes: Mapping[str, torch.Size] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -217,11 +222,11 @@ class WalkGraph:
         """Return a parameter's data, contiguous on the CPU.
 
         Returns:
-            The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`.
+            The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`; of a complex
+            parameter the magnitudes.
 
         Raises:
-            TypeError: If the parameter is complex.
-            ValueError: If its shape has changed since the graph was made.
+            ValueError: If the parameter's shape has changed since the graph was made.
         """
         data = self.parameters[parameter].detach().cpu().contiguous()
         shape = self._shapes[parameter]
@@ -231,7 +236,9 @@ class WalkGraph:
                 f"captured with, got {tuple(data.shape)}. Capture the model again."
             )
         if data.is_complex():
-            raise TypeError(f"parameter {parameter!r} must be real, got {data.dtype}.")
+            # Unlike abs(), the same on every machine.
+            squares = data.real.double().square() + data.imag.double().square()
+            data = squares.sqrt().to(data.real.dtype)
         return data if data.dtype in WEIGHT_DTYPES else data.float()
 
     def weights_of(self, link: WeightedLink) -> torch.Tensor:
@@ -296,6 +303,26 @@ class WalkGraph:
                 else:
                     active[space] |= link.reach(active[link.source])
         return active
+
+    def report(self) -> str:
+        """Describe the graph: its links and forks, and what is not pruned, not known, not reached.
+
+        Rows of repeated blocks, whose names differ in their numbers alone, are one row.
+
+        Returns:
+            The text, a line per row.
+
+        Example:
+            >>> import torch, phew
+            >>> layers = torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+            >>> graph = phew.capture(torch.nn.Sequential(*layers), torch.zeros(1, 8))
+            >>> print(graph.report().splitlines()[0])
+            40 prunable weights in 2 of 4 parameters
+        """
+        # The report is about the graph: importing it here keeps the graph from depending on it.
+        from phew.report import Report
+
+        return str(Report(self))
 
     def __str__(self) -> str:
         num_weighted = sum(isinstance(link, WeightedLink) for link in self.links)

@@ -328,7 +328,8 @@ def _check_fit(masks: dict[str, torch.Tensor], parameters: dict[str, nn.Paramete
                 f"{name!r} must have data, got a parameter on the meta device. "
                 "Call model.to_empty(device=...) and load its weights."
             )
-        if parameter.layout is not torch.strided or not parameter.is_floating_point():
+        is_number = parameter.is_floating_point() or parameter.is_complex()
+        if parameter.layout is not torch.strided or not is_number:
             raise ValueError(
                 f"{name!r} must be dense and floating-point, got {parameter.layout}, "
                 f"{parameter.dtype}. Apply the masks before the model is converted."

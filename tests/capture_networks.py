@@ -215,6 +215,116 @@ class BranchesAndTies(nn.Module):
         return {"main": self.head(stacked), "other": self.other(joined.flip(1))}
 
 
+class SpatialMixing(nn.Module):
+    """ConvNeXt's block: depthwise convolution, norm and linear layers, scaled, and normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 2, stride=2)
+        self.depthwise, self.norm = nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.LayerNorm(4)
+        self.wide, self.narrow = nn.Linear(4, 8), nn.Linear(8, 4)
+        self.gain, self.shift = nn.Parameter(torch.zeros(8)), nn.Parameter(torch.zeros(8))
+        self.scale = nn.Parameter(torch.full((4,), 1e-6))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = F.gelu(self.wide(self.norm(self.depthwise(x).permute(0, 2, 3, 1))))
+        # Global response normalisation.
+        norms = torch.linalg.vector_norm(y, dim=(1, 2), keepdim=True)
+        y = y + self.gain * y * (norms / (norms.mean(-1, keepdim=True) + 1e-6)) + self.shift
+        x = x + (self.narrow(y) * self.scale).permute(0, 3, 1, 2)
+        return self.head(x.mean((2, 3)))
+
+
+class EfficientChannelAttention(nn.Module):
+    """A convolution across the channels' means, whose single channel gates them all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.across = nn.Conv2d(3, 6, 3), nn.Conv1d(1, 1, 3, padding=1, bias=False)
+        self.head = nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self.stem(x))
+        means = F.adaptive_avg_pool2d(x, 1).squeeze(-1).transpose(1, 2)
+        gate = self.across(means).transpose(1, 2).unsqueeze(-1)
+        return self.head(x * F.hardsigmoid(gate))
+
+
+class SelectiveKernels(nn.Module):
+    """Branches of several kernels, weighed against each other channel by channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(4, 6, 3, padding=dilation, dilation=dilation, groups=2) for dilation in (1, 2)
+        )
+        self.squeeze, self.select = nn.Conv2d(6, 3, 1), nn.Conv2d(3, 12, 1)
+        self.stem, self.head = nn.Conv2d(3, 4, 1), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.stack([branch(x) for branch in self.branches], dim=1)
+        weights = self.select(F.relu(self.squeeze(x.sum(1).mean((2, 3), keepdim=True))))
+        return self.head((x * weights.view(-1, 2, 6, 1, 1).softmax(1)).sum(1).mean((2, 3)))
+
+
+class MultiScaleSplits(nn.Module):
+    """Res2Net: each part of the channels adds the part before it, already convolved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.parts = nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in range(3))
+        self.last = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *rest = F.silu(self.first(x)).split(2, dim=1)
+        parts, part = [first], torch.zeros_like(first)
+        for convolution, channels in zip(self.parts, rest, strict=True):
+            part = F.silu(convolution(part + channels))
+            parts.append(part)
+        return self.last(torch.cat(parts, dim=1))
+
+
+class Resolutions(nn.Module):
+    """HRNet: two resolutions that are added to each other, up and down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.down = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 3, 2, padding=1)
+        self.up = nn.Conv2d(6, 4, 1)
+        self.fine, self.coarse = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Conv2d(10, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = F.relu(self.stem(x))
+        coarse = F.relu(self.down(fine))
+        size = {"size": fine.shape[2:], "mode": "bilinear", "align_corners": False}
+        fine = self.fine(fine + F.interpolate(self.up(coarse), **size))
+        coarse = self.coarse(coarse + self.down(fine))
+        return self.head(torch.cat([fine, F.interpolate(coarse, **size)], dim=1))
+
+
+class SeparablePyramid(nn.Module):
+    """Depthwise-separable convolutions, pooled at several sizes, reflected and blurred borders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(3, 6, 3, groups=3, padding=1, padding_mode="reflect")
+        self.pointwise = nn.Conv2d(6, 4, 1, bias=False)
+        self.norm, self.act = nn.BatchNorm2d(4), nn.PReLU(4)
+        self.head = nn.Linear(4 + 4 * 4, 3)
+        self.register_buffer("blur", torch.ones(4, 1, 2, 2) / 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.norm(self.pointwise(self.depthwise(x))))
+        x = F.conv2d(x, self.blur, stride=2, groups=4)
+        pools = [F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 2)]
+        return self.head(torch.cat([pool.flatten(1) for pool in pools], dim=1))
+
+
 def _mlp() -> nn.Module:
     return nn.Sequential(
         nn.Flatten(), nn.Linear(12, 7), nn.ReLU(), nn.Linear(7, 5), nn.Linear(5, 2)
@@ -236,4 +346,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]]
     "signals": (Signals, ((2, 1, 19),)),
     "in place": (InPlace, ((3, 5),)),
     "branches": (BranchesAndTies, ((2, 4), (2, 3))),
+    "spatial mixing": (SpatialMixing, ((1, 3, 6, 6),)),
+    "efficient channel attention": (EfficientChannelAttention, ((2, 3, 5, 5),)),
+    "selective kernels": (SelectiveKernels, ((2, 3, 5, 5),)),
+    "multi-scale splits": (MultiScaleSplits, ((1, 3, 4, 4),)),
+    "resolutions": (Resolutions, ((1, 3, 8, 8),)),
+    "separable pyramid": (SeparablePyramid, ((1, 3, 8, 8),)),
 }

@@ -3,13 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from capture_networks import NETWORKS, Bottlenecks, PaddedShortcut, SqueezeAndExcitation
+from capture_networks import Bottlenecks, PaddedShortcut, SqueezeAndExcitation
 from torch import Tensor, nn
 from torch.nn import functional as F
-from wiring_oracle import autograd_wiring, graph_wiring
+from wiring_oracle import graph_sources
 
 import phew
 from phew.graph import WalkGraph, WeightedLink, WiringLink
@@ -18,20 +17,6 @@ from phew.models import resnet, vgg
 
 def weighted_links(graph: WalkGraph) -> dict[str, WeightedLink]:
     return {link.parameter: link for link in graph.links if isinstance(link, WeightedLink)}
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_wiring_is_where_autograd_sees_a_dependence(name: str) -> None:
-    torch.manual_seed(0)
-    build, shapes = NETWORKS[name]
-    model, inputs = build(), tuple(torch.rand(shape) for shape in shapes)
-    graph = phew.capture(model, inputs)
-    expected, captured = autograd_wiring(model, inputs), graph_wiring(graph)
-    assert captured.keys() == expected.keys()
-    for pair, wiring in expected.items():
-        np.testing.assert_array_equal(captured[pair], wiring, err_msg=str(pair))
-    assert graph.approximations == ()
-    assert all(units.all() for units in graph.live)
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
@@ -161,7 +146,7 @@ def test_units_pass_through_buffers() -> None:
     assert not model.cache.any()
 
 
-def test_fixed_kernels_are_wiring() -> None:
+def test_fixed_kernels_keep_each_channel_its_unit() -> None:
     class Blur(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -172,8 +157,7 @@ def test_fixed_kernels_are_wiring() -> None:
             return self.second(F.conv2d(self.first(x), self.kernel, groups=3))
 
     graph = phew.capture(Blur(), torch.zeros(1, 1, 5, 5))
-    (wiring,) = (link for link in graph.links if isinstance(link, WiringLink))
-    assert wiring.source_groups.tolist() == wiring.target_groups.tolist() == [0, 1, 2]
+    assert [type(link) for link in graph.links] == [WeightedLink] * 2
 
 
 def test_unknown_operations_are_wired_completely_and_reported() -> None:
@@ -189,21 +173,32 @@ def test_unknown_operations_are_wired_completely_and_reported() -> None:
     graph = phew.capture(model, torch.zeros(1, 4))
     assert [*map(str, graph.approximations)] == ["cumsum in '0'"]
     assert "approximated by a complete wiring:\n  cumsum in '0'" in str(graph)
-    assert graph_wiring(graph)["0.first", "0.second"].all()
+    assert all(graph_sources(graph, 1, unit)[0].all() for unit in range(6))
     with pytest.warns(UserWarning, match=r"not know the exact wiring of cumsum in '0'"):
         masks = phew.sample_masks(model, torch.zeros(1, 4), density=0.5)
     assert len(masks) == 2
 
 
-def test_computed_weights_are_reported_and_not_pruned() -> None:
+def test_standardised_weights_are_pruned_and_reported() -> None:
     class Standardised(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return F.linear(x, self.weight - self.weight.mean(), self.bias)
 
     model = nn.Sequential(Standardised(4, 6), nn.Linear(6, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
-    assert [*map(str, graph.approximations)] == ["addmm in '0'"]
+    assert graph.approximations == ()
+    assert graph.prunable == ("0.weight", "1.weight")
+    assert graph.derived == {"0.weight": "sub"}
+
+
+def test_weights_computed_as_a_whole_are_wired_completely_and_not_pruned() -> None:
+    model = nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)), nn.Linear(4, 2))
+    graph = phew.capture(model, torch.zeros(1, 4))
     assert graph.prunable == ("1.weight",)
+    assert graph.approximations == ()
+    assert all(units.all() for units in graph.live)
+    (name,) = (name for name in graph.not_prunable if name.endswith("original"))
+    assert "used by" in graph.not_prunable[name]
 
 
 def test_biases_and_normalisations_belong_to_units() -> None:
@@ -291,12 +286,22 @@ def test_packed_parameters_have_no_units_of_their_own() -> None:
     assert masks.active_units["weight"][1] == 6
 
 
-def test_parametrised_weights_are_reported_and_not_pruned() -> None:
-    model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 2))
+@pytest.mark.parametrize(
+    ("parametrise", "suffix"),
+    [
+        (nn.utils.parametrizations.weight_norm, "original1"),
+        (nn.utils.parametrizations.spectral_norm, "original"),
+    ],
+)
+def test_parametrised_weights_are_pruned_by_their_direction(
+    parametrise: Callable[[nn.Module], nn.Module], suffix: str
+) -> None:
+    model = nn.Sequential(parametrise(nn.Linear(4, 5)), nn.Linear(5, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
-    assert graph.prunable == ("1.weight",)
-    assert [*map(str, graph.approximations)] == ["addmm in '0'"]
-    assert all(units.all() for units in graph.live)
+    direction = f"0.parametrizations.weight.{suffix}"
+    assert graph.prunable == (direction, "1.weight")
+    assert list(graph.derived) == [direction]
+    assert graph.approximations == ()
 
 
 @pytest.mark.parametrize(
@@ -322,7 +327,7 @@ def test_dropout_of_a_training_model_keeps_units(build: Callable[[], nn.Module])
     assert len(phew.capture(model, torch.zeros(1, 4)).links) == 2
 
 
-def test_vectors_of_weights_and_broadcast_weights_are_approximated() -> None:
+def test_a_vector_of_weights_is_a_link_and_broadcast_weights_are_approximated() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -335,7 +340,8 @@ def test_vectors_of_weights_and_broadcast_weights_are_approximated() -> None:
 
     graph = phew.capture(Odd(), torch.zeros(2, 4))
     assert graph.prunable == ("first.weight",)
-    assert len(graph.approximations) == 2
+    assert weighted_links(graph)["vector"].shape == (1, 1, 5, 1)
+    assert [*map(str, graph.approximations)] == ["mm"]
 
 
 def test_outputs_in_containers_and_cycles() -> None:

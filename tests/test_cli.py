@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -25,6 +26,13 @@ def make_nothing():
 
 def make_of(width):
     return torch.nn.Linear(width, width)
+
+class Described(torch.nn.Sequential):
+    pretrained_cfg = {"input_size": (3, 6, 6)}
+
+def make_described():
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(128, 4)
+    return Described(*layers)
 
 def make_mistake():
     return 1 + "1"
@@ -66,11 +74,20 @@ def test_help_of_prune_names_every_option() -> None:
     assert result.exit_code == 0
     options = [
         *("density", "seed", "init-seed", "out", "input-shape", "fork", "granularity", "power"),
-        *("exclude", "threads", "json"),
+        *("include", "exclude", "threads", "json"),
     ]
     text = plain(result.stdout)
     assert [option for option in options if f"--{option} " not in text] == []
     assert "phew prune vgg19_bn --density 0.1" in text
+
+
+def test_help_of_inspect_names_every_option() -> None:
+    result = run("inspect", "--help")
+    assert result.exit_code == 0
+    options = ["init-seed", "input-shape", "include", "exclude", "json"]
+    text = plain(result.stdout)
+    assert [option for option in options if f"--{option} " not in text] == []
+    assert "phew inspect resnet50" in text
 
 
 def test_version() -> None:
@@ -146,8 +163,10 @@ def test_json_is_all_that_is_printed(tmp_path: Path) -> None:
 def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def capture(model: Any, example_inputs: Any, *, exclude: list[str]) -> phew.WalkGraph:
-        seen.update(exclude=exclude, shape=tuple(example_inputs.shape))
+    def capture(
+        model: Any, example_inputs: Any, *, include: list[str], exclude: list[str]
+    ) -> phew.WalkGraph:
+        seen.update(include=include, exclude=exclude, shape=tuple(example_inputs.shape))
         return phew.capture(model, example_inputs)
 
     def sample_masks(graph: phew.WalkGraph, **options: Any) -> phew.Masks:
@@ -159,7 +178,7 @@ def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch)
     result = run(
         *("prune", "resnet20", "--density", "0.3", "--seed", "7", "--input-shape", "3,40,48"),
         *("--fork", "mass", "--granularity", "kernel", "--power", "-1", "--threads", "3"),
-        *("--exclude", "stem.*", "--exclude", "classifier.weight"),
+        *("--exclude", "stem.*", "--exclude", "classifier.weight", "--include", "*"),
     )
     assert result.exit_code == 0, result.stderr
     assert seen == {
@@ -168,6 +187,7 @@ def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch)
         "fork": "mass",
         "granularity": "kernel",
         "power": -1,
+        "include": ["*"],
         "exclude": ["stem.*", "classifier.weight"],
         "num_threads": 3,
         "progress": False,
@@ -182,6 +202,64 @@ def test_prune_takes_a_callable_of_the_current_directory() -> None:
     )
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["num_weights"] == 6 * 8 + 8 * 4
+
+
+@pytest.mark.usefixtures("my_networks")
+def test_a_model_that_describes_its_input_needs_no_shape() -> None:
+    result = run("prune", "my_networks:make_described", "--density", "0.5", "--json")
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed["num_weights"] == 8 * 3 * 9 + 128 * 4
+    assert printed["input_shape"] == [3, 6, 6]
+
+
+def test_approximations_are_warned_of_with_their_reason(
+    my_networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = phew.graph.Approximation("frobnicate", "0", "phew does not know it")
+
+    def capture(*arguments: Any, **options: Any) -> phew.WalkGraph:
+        graph = phew.capture(*arguments, **options)
+        return dataclasses.replace(graph, approximations=(unknown,))
+
+    monkeypatch.setattr("phew.cli.capture", capture)
+    result = run("prune", "lenet5", "--density", "0.1", "--json")
+    assert json.loads(result.stdout)["approximations"] == [dataclasses.asdict(unknown)]
+    assert result.stderr == (
+        "phew: taken as a complete wiring: frobnicate in '0': phew does not know it\n"
+    )
+
+
+@pytest.mark.usefixtures("my_networks")
+def test_inspect_prints_the_report() -> None:
+    result = run("inspect", "my_networks:make_net", "--input-shape", "6", "--exclude", "2.*")
+    assert result.exit_code == 0, result.stderr
+    network = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    graph = phew.capture(network, torch.zeros(1, 6), exclude=["2.*"])
+    assert result.stdout == f"{graph.report()}\n"
+
+
+@pytest.mark.usefixtures("my_networks")
+def test_inspect_prints_one_json_object() -> None:
+    result = run("inspect", "my_networks:make_described", "--include", "2.weight", "--json")
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed["model"] == "my_networks:make_described"
+    assert printed["input_shape"] == [3, 6, 6]
+    assert printed["init_seed"] == 0
+    assert [(link["parameter"], link["prunable"]) for link in printed["links"]] == [
+        ("0.weight", False),
+        ("2.weight", True),
+    ]
+    assert printed["not_prunable"]["0.weight"] == "not in include"
+
+
+def test_inspect_says_what_is_wrong_in_one_line() -> None:
+    result = run("inspect", "lenet5", "--exclude", "head.*")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("phew: exclude must match parameters, got 'head.*', ")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -238,7 +316,8 @@ def test_prune_takes_a_callable_of_the_current_directory() -> None:
         ),
         (
             ["my_networks:make_net"],
-            "--input-shape must be given for 'my_networks:make_net', such as 3,224,224.",
+            "--input-shape must be given for 'my_networks:make_net', such as 3,224,224: "
+            "Sequential does not describe its input.",
         ),
         (
             ["lenet5", "--input-shape", "3x32x32"],
@@ -256,7 +335,12 @@ def test_prune_takes_a_callable_of_the_current_directory() -> None:
         (["lenet5", "--density", "1.5"], "density must be in (0, 1], got 1.5."),
         (
             ["lenet5", "--exclude", "head.*"],
-            "exclude must match names of parameters, got 'head.*', ",
+            "exclude must match parameters, got 'head.*', ",
+        ),
+        (
+            ["lenet5", "--include", "*.bias"],
+            "include must select weights of two or more dimensions that example_inputs lead "
+            "through, got ['*.bias'], ",
         ),
     ],
 )

@@ -176,9 +176,14 @@ def test_other_weights_walk_as_float32(dtype: torch.dtype) -> None:
     assert visits[0] == visits[1]
 
 
-def test_complex_weights_are_an_error_that_names_the_parameter() -> None:
-    with pytest.raises(TypeError, match=r"parameter 'weight' must be real, got torch.complex64\."):
-        dense_engine(dense_graph(torch.ones(2, 3, dtype=torch.complex64)))
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_weights_walk_by_their_magnitude(dtype: torch.dtype) -> None:
+    weight = torch.tensor([[-4, 3 + 4j, 0], [1j, 0, 8 - 6j]], dtype=dtype)
+    visits = [
+        new_visits(dense_engine(graph), graph, range(300), flat_visits(graph, torch.uint8))
+        for graph in map(dense_graph, (weight, weight.abs()))
+    ]
+    assert visits[0] == visits[1]
 
 
 def test_an_exception_while_loading_ends_the_walk() -> None:

@@ -54,6 +54,20 @@ def test_pruned_weights_are_zero_after_200_steps(make_optimizer, autocast: bool)
     assert not model[4].weight.equal(before)
 
 
+def test_complex_weights_are_held() -> None:
+    model = nn.Linear(8, 6, dtype=torch.complex64)
+    masks = random_masks(model)
+    masks.apply(model)
+    before = model.weight.detach().clone()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(torch.randn(3, 8, dtype=torch.complex64)).abs().sum().backward()
+        optimizer.step()
+    assert_masked(model, masks)
+    assert not model.weight.equal(before)
+
+
 def test_stale_momentum_does_not_move_pruned_weights() -> None:
     model = network()
     masks = random_masks(model)

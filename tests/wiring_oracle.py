@@ -3,121 +3,137 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from positive_shadow import Shadow, WeightedOperation, double
+from recorded_calls import record
+from torch import Tensor, nn
 
-from phew.graph import WalkGraph, WeightedLink
-
-WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
-Wiring = dict[tuple[str, str], npt.NDArray[np.bool_]]
+from phew.graph import Units, WalkGraph, WeightedLink
 
 
-class PositiveSlopes(TorchFunctionMode):
-    """Replaces ReLU, whose slope can be zero."""
+class AutogradWiring:
+    """Which units weighted operations hand to each other, in the order of their calls.
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func in (F.relu, torch.relu):
-            return F.leaky_relu(args[0], 0.5)
-        return func(*args, **(kwargs or {}))
+    The result of every weighted operation is cut off from what made it.
 
-
-def without_statistics(model: nn.Module) -> nn.Module:
-    """Return a copy without normalisations that mix units through statistics of the example."""
-    model = copy.deepcopy(model).eval()
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.GroupNorm | nn.LayerNorm):
-                setattr(module, name, nn.Identity())
-    return model
-
-
-def autograd_wiring(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> Wiring:
-    """Return for each pair of weighted modules whether an input unit of the second depends on an
-    output unit of the first through unweighted operations only.
-
-    Every output of a weighted module is cut off and made a leaf. Matrices have the shape
-    (output units, input units).
+    Attributes:
+        parameters: Name of the parameter of each operation.
     """
-    model = without_statistics(model)
-    leaves: dict[str, torch.Tensor] = {}
-    inputs: dict[str, torch.Tensor] = {}
-    names = {module: name for name, module in model.named_modules()}
 
-    def cut(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        leaf = output.detach().requires_grad_()
-        leaves[names[module]], inputs[names[module]] = leaf, args[0]
-        return leaf.clone()
+    def __init__(
+        self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        model = copy.deepcopy(model).eval()
+        recorder, _ = record(model, args, kwargs or {})
+        generator = torch.Generator().manual_seed(0)
+        self._values = {
+            name: (torch.rand(parameter.shape, generator=generator) + 0.5).to(double(parameter))
+            for name, parameter in model.named_parameters()
+        }
+        self._operations: list[WeightedOperation] = []
+        self._outputs: list[Tensor] = []
+        Shadow(model, (args, kwargs), recorder, self._values, self._cut)
+        self.parameters = [operation.parameter for operation in self._operations]
 
-    for module in model.modules():
-        if isinstance(module, WEIGHTED):
-            module.register_forward_hook(cut)
-    with PositiveSlopes():
-        model(*example_inputs)
-    wiring: Wiring = {}
-    for name, activation in inputs.items():
-        rows = _by_unit(activation, model.get_submodule(name))
-        gradients = [
-            torch.autograd.grad(
-                row.sum(), list(leaves.values()), retain_graph=True, allow_unused=True
-            )
-            for row in rows
-            if row.requires_grad
-        ]
-        for leaf_name, columns in zip(leaves, zip(*gradients, strict=True), strict=False):
-            if all(column is None for column in columns):
-                continue
-            module = model.get_submodule(leaf_name)
-            wiring[leaf_name, name] = np.stack(
-                [_depends(column, leaves[leaf_name], module) for column in columns], axis=1
-            )
-    return wiring
+    def _cut(self, operation: WeightedOperation) -> Tensor:
+        output = torch.ones_like(operation.compute()).requires_grad_()
+        self._operations.append(operation)
+        self._outputs.append(output)
+        return output.clone()
 
+    def num_inputs(self, index: int) -> int:
+        """Return the number of input units of an operation."""
+        return len(self._operations[index].inputs_by_unit())
 
-def _by_unit(activation: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    axis = -1 if isinstance(module, nn.Linear) else 1
-    return activation.movedim(axis, 0).flatten(1)
+    def unit_of_link(self, index: int, link: WeightedLink) -> npt.NDArray[np.intp]:
+        """Return for each input unit of an operation the unit of a link that has its weights.
 
+        Several axes that a product sums over together may be counted in either order.
+        """
+        operation = self._operations[index]
+        if operation.side == "kernel":
+            return np.arange(self.num_inputs(index))
+        expected = operation.sums_by_unit().real.numpy()
+        captured = link.view(self._values[link.parameter]).sum((1, 3)).real.flatten().numpy()
+        units = np.empty(len(expected), dtype=np.intp)
+        units[expected.argsort()] = captured.argsort()
+        ratios = captured[units] / expected  # weights are scaled where they are computed
+        np.testing.assert_allclose(ratios, ratios[0], err_msg=link.parameter)
+        return units
 
-def _depends(
-    gradient: torch.Tensor | None, leaf: torch.Tensor, module: nn.Module
-) -> npt.NDArray[np.bool_]:
-    values = torch.zeros_like(leaf) if gradient is None else gradient
-    return (_by_unit(values, module) != 0).any(dim=1).numpy()
-
-
-def graph_wiring(graph: WalkGraph) -> Wiring:
-    """Return the same of a walk graph: which units its wiring links join."""
-    weighted = [link for link in graph.links if isinstance(link, WeightedLink)]
-    wiring: Wiring = {}
-    for first in weighted:
-        num_units = graph.spaces[first.target].num_units
-        reached = {first.target: np.eye(num_units, dtype=np.bool_)}
-        for space in range(first.target, len(graph.spaces)):
-            for index in graph.links_from[space]:
-                link = graph.links[index]
-                if space not in reached or isinstance(link, WeightedLink):
-                    continue
-                rows = np.stack([link.reach(units) for units in reached[space]])
-                reached[link.target] = reached.get(link.target, np.zeros_like(rows)) | rows
-        for second in weighted:
-            if second.source in reached:
-                names = (_module(first.parameter), _module(second.parameter))
-                wiring[names] = reached[second.source]
-    return wiring
+    def sources(self, index: int, unit: int) -> dict[int, Units]:
+        """Return on which output units of which operations an input unit depends."""
+        inputs = self._operations[index].inputs_by_unit()[unit]
+        if not inputs.requires_grad:
+            return {}
+        coefficients = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(1)) + 0.5
+        total = (inputs * coefficients.double()).sum()
+        gradients = torch.autograd.grad(
+            total.real, self._outputs, retain_graph=True, allow_unused=True
+        )
+        found = {}
+        for first, gradient in enumerate(gradients):
+            if gradient is not None:
+                assert gradient.isfinite().all()
+                units = (self._operations[first].outputs_by_unit(gradient) != 0).any(dim=1)
+                if units.any():
+                    found[first] = units.numpy()
+        return found
 
 
-def _module(parameter: str) -> str:
-    return parameter.removesuffix(".weight")
+def graph_sources(graph: WalkGraph, index: int, unit: int) -> dict[int, Units]:
+    """Return the same of a walk graph, whose weighted links are in the order of the calls."""
+    links = [link for link in graph.links if isinstance(link, WeightedLink)]
+    start = links[index].source
+    reached = {start: np.arange(graph.spaces[start].num_units) == unit}
+    for space in range(start, -1, -1):
+        if space in reached:
+            for number in graph.links_into[space]:
+                link = graph.links[number]
+                if not isinstance(link, WeightedLink):
+                    units = link.reach(reached[space], backward=True)
+                    reached[link.source] = reached.get(link.source, False) | units
+    return {
+        first: reached[link.target]
+        for first, link in enumerate(links)
+        if link.target in reached and reached[link.target].any()
+    }
+
+
+def assert_wired_like_autograd(
+    graph: WalkGraph,
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    max_units: int | None = None,
+) -> None:
+    """Check a captured graph against the oracle.
+
+    Args:
+        graph: The graph of the model and inputs.
+        model: The model.
+        args: Its positional inputs.
+        kwargs: Its keyword inputs.
+        max_units: How many input units of each operation are checked at most, drawn at random.
+    """
+    oracle = AutogradWiring(model, args, kwargs)
+    links = [link for link in graph.links if isinstance(link, WeightedLink)]
+    assert [link.parameter for link in links] == oracle.parameters
+    random = np.random.default_rng(0)
+    for index, link in enumerate(links):
+        num_units = oracle.num_inputs(index)
+        assert graph.spaces[link.source].num_units == num_units, link.parameter
+        unit_of_link = oracle.unit_of_link(index, link)
+        for unit in map(int, random.permutation(num_units)[:max_units]):
+            expected = oracle.sources(index, unit)
+            captured = graph_sources(graph, index, unit_of_link[unit])
+            assert captured.keys() == expected.keys(), (link.parameter, unit)
+            for first, sources in expected.items():
+                pair = (oracle.parameters[first], link.parameter, unit)
+                np.testing.assert_array_equal(captured[first], sources, err_msg=str(pair))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,14 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.capture.checks import as_call, check_weights, matching
+from phew.capture.checks import as_call, check_weights
+from phew.capture.example_inputs import described_inputs
 from phew.capture.operations import follow
 from phew.capture.preserve import preserved
-from phew.capture.tracer import Tracer, tensors_in
+from phew.capture.selection import Selection, Selector, why_not_prunable
+from phew.capture.tracer import Mode, Tracer, tensors_in
 from phew.graph import WalkGraph, WeightedLink
 
 
-def capture(model: nn.Module, example_inputs: Any, *, exclude: Sequence[str] = ()) -> WalkGraph:
+def capture(
+    model: nn.Module,
+    example_inputs: Any = None,
+    *,
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
+) -> WalkGraph:
     """Turn a model into the graph that walks run on.
 
     The model runs once, in evaluation mode, on tensors without data where it does not read values.
@@ -25,20 +34,28 @@ def capture(model: nn.Module, example_inputs: Any, *, exclude: Sequence[str] = (
     hooks, attributes and what Python containers in them hold (but not the insides of other
     objects); so are all random states.
 
+    Prunable are the parameters of two or more dimensions that are weights of a link: not biases,
+    normalisations, and embeddings that are added. Lookup embeddings, tied or not, are not pruned
+    unless `include` selects them: what they look up is an entry of the graph. `WalkGraph.report`
+    says what is not pruned, and why.
+
     Args:
         model: The model. Its parameters are referred to, not copied.
         example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of keyword
-            arguments. Values do not matter, shapes do.
-        exclude: Names of parameters that are not to be pruned, with `*` and `?` as wildcards.
+            arguments. Values do not matter, shapes do. May be left out for models of timm,
+            torchvision and transformers that describe their input.
+        include: What alone is to be pruned: names of parameters, with `*` and `?` as wildcards, and
+            types of modules, which stand for the parameters that such modules own themselves.
+        exclude: What of it is not to be pruned, in the same way.
 
     Returns:
-        The walk graph. Prunable are the parameters of two or more dimensions that are weights of a
-        link.
+        The walk graph.
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If the model does not accept the example inputs, nothing in it can be pruned, a
-            pattern matches no parameter, or a weight's dtype or layout is not supported.
+        ValueError: If the model does not accept the example inputs or does not describe its own,
+            nothing in it can be pruned, a pattern or type matches no parameter, or a weight's dtype
+            or layout is not supported.
 
     Example:
         >>> import torch, phew
@@ -49,35 +66,42 @@ def capture(model: nn.Module, example_inputs: Any, *, exclude: Sequence[str] = (
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
-    args, kwargs = as_call(example_inputs)
-    excluded = matching(model, exclude)
-    check_weights(model, excluded)
-    tracer, exits = _trace(model, args, kwargs)
-    return _graph(model, tracer, exits, excluded)
+    args, kwargs = as_call(described_inputs(model) if example_inputs is None else example_inputs)
+    selection = Selection(model, include, exclude)
+    check_weights(model, selection.refused)
+    try:
+        tracer, exits = _trace(model, args, kwargs, selection.included)
+    except Exception as error:
+        rule = "accepted by the model"
+        if example_inputs is None:
+            rule = f"given for {type(model).__name__}, which does not accept what it describes"
+        raise ValueError(
+            f"example_inputs must be {rule}, got {type(error).__name__}: {error}"
+        ) from error
+    return _graph(model, tracer, exits, selection)
 
 
 def _trace(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], included: set[str]
 ) -> tuple[Tracer, list[int]]:
-    try:
-        return _run(model, args, kwargs, shapes_only=True)
-    except Exception:
-        # The model reads values, or an operation does not work on shapes: run it on real tensors.
-        try:
-            return _run(model, args, kwargs, shapes_only=False)
-        except Exception as error:
-            raise ValueError(
-                f"example_inputs must be accepted by the model, got {type(error).__name__}: {error}"
-            ) from error
+    *modes, last = Mode
+    for mode in modes:
+        with contextlib.suppress(Exception):
+            return _run(model, args, kwargs, included, mode)
+    return _run(model, args, kwargs, included, last)
 
 
 def _run(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, shapes_only: bool
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    included: set[str],
+    mode: Mode,
 ) -> tuple[Tracer, list[int]]:
     with preserved(model, tensors_in((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
-        tracer = Tracer(model, follow, saver, shapes_only=shapes_only)
+        tracer = Tracer(model, follow, saver, mode=mode, included=included)
         tracer.watch(model)
         args, kwargs = tracer.enter((args, kwargs))
         with _as_written(), tracer:
@@ -93,32 +117,44 @@ def _as_written() -> Iterator[None]:
         torch.no_grad(),
         torch.compiler.set_stance("force_eager"),
     ):
-        yield
+        # Both make one operation of whole layers.
+        fused_attention = torch.backends.mha.get_fastpath_enabled()
+        fused_recurrence = torch.backends.mkldnn.enabled
+        torch.backends.mha.set_fastpath_enabled(False)
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused_attention)
+            torch.backends.mkldnn.enabled = fused_recurrence
 
 
-def _graph(model: nn.Module, tracer: Tracer, exits: list[int], excluded: set[str]) -> WalkGraph:
+def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Selection) -> WalkGraph:
     builder = tracer.builder
     linked = {link.parameter for link in builder.links if isinstance(link, WeightedLink)}
     parameters = {name: parameter for name, parameter in model.named_parameters() if name in linked}
     prunable = tuple(
         name
         for name, parameter in parameters.items()
-        if name not in excluded and parameter.dim() > 1
+        if parameter.dim() > 1 and selection.allows(name, tracer.lookups)
     )
-    if not any(parameters[name].numel() for name in prunable):
-        raise ValueError(
-            "model must have prunable weights (parameters of two or more dimensions that are not "
-            "excluded and that example_inputs lead through), got none."
-        )
+    selection.check([name for name in prunable if parameters[name].numel()])
+    with_parameters = set().union(*tracer.unit_parameters.values())
+    spaces, links, entries, index = builder.finish(exits, with_parameters)
     return WalkGraph(
-        spaces=tuple(builder.spaces),
-        links=tuple(builder.links),
-        entries=builder.entries,
-        exits=tuple(exits),
+        spaces=tuple(spaces),
+        links=tuple(links),
+        entries=tuple(entries),
+        exits=tuple(index[space] for space in exits),
         parameters=parameters,
         prunable=prunable,
         unit_parameters={
-            name: tuple(sorted(spaces)) for name, spaces in tracer.unit_parameters.items()
+            name: tuple(sorted(index[space] for space in owners))
+            for name, owners in tracer.unit_parameters.items()
         },
         approximations=tuple(dict.fromkeys(tracer.approximations)),
+        not_prunable=why_not_prunable(
+            model, selection, prunable=prunable, lookups=tracer.lookups, uses=tracer.uses
+        ),
+        derived={name: tracer.derived[name] for name in prunable if name in tracer.derived},
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Sequence
+from collections.abc import Container
 from itertools import chain
 from typing import Any
 
@@ -28,32 +27,7 @@ def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     )
 
 
-def matching(model: nn.Module, patterns: Sequence[str]) -> set[str]:
-    """Return the names of the parameters that match a pattern, tied ones by their first name."""
-    if (
-        isinstance(patterns, str)
-        or not isinstance(patterns, Sequence)
-        or not all(isinstance(pattern, str) for pattern in patterns)
-    ):
-        raise TypeError(f"exclude must be a sequence of patterns, got {patterns!r}.")
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    first_name: dict[nn.Parameter, str] = {}
-    for name, parameter in parameters.items():
-        first_name.setdefault(parameter, name)
-    excluded: set[str] = set()
-    for pattern in patterns:
-        matches = [name for name in parameters if fnmatch.fnmatchcase(name, pattern)]
-        if not matches:
-            known = ", ".join([*map(repr, list(parameters)[:3]), "..."]) if parameters else "none"
-            raise ValueError(
-                f"exclude must match names of parameters, got {pattern!r}, which matches none. "
-                f"The model's are: {known} (see named_parameters())."
-            )
-        excluded.update(first_name[parameters[name]] for name in matches)
-    return excluded
-
-
-def check_weights(model: nn.Module, excluded: set[str]) -> None:
+def check_weights(model: nn.Module, excluded: Container[str]) -> None:
     """Refuse a model whose weights cannot be followed or pruned."""
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if is_lazy(tensor):
@@ -77,10 +51,10 @@ def _check_weight(name: str, weight: nn.Parameter) -> None:
     if weight.layout != torch.strided or weight.is_quantized:
         kind = "quantised" if weight.is_quantized else "sparse"
         raise ValueError(f"parameter {name!r} must be dense, got a {kind} tensor. {remedy}")
-    if weight.dtype not in WEIGHT_DTYPES:
+    if weight.dtype not in (*WEIGHT_DTYPES, torch.complex64, torch.complex128):
         raise ValueError(
-            f"parameter {name!r} must be of dtype float32, float64, float16 or bfloat16, "
-            f"got {weight.dtype}. {remedy}"
+            f"parameter {name!r} must be of dtype float32, float64, float16, bfloat16, complex64 "
+            f"or complex128, got {weight.dtype}. {remedy}"
         )
 
 

@@ -18,7 +18,10 @@ from collections.abc import Iterable, Sequence
 import torch
 
 NO_UNIT = -1
-"""The label of a constant. Lower ones stand for elements of the model's input."""
+"""The label of a zero: nothing depends on it."""
+
+CONSTANT = -2
+"""The label of a constant or parameter. Lower ones stand for elements of the model's input."""
 
 
 def raw_labels(shape: torch.Size, start: int, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
@@ -36,12 +39,12 @@ def raw_labels(shape: torch.Size, start: int, constant_dims: Iterable[int] = (0,
 def unit_labels(units: torch.Tensor, shape: torch.Size, dims: Sequence[int]) -> torch.Tensor:
     """Label a tensor of `shape` whose positions along `dims` are `units`."""
     sizes = [size if dim in dims else 1 for dim, size in enumerate(shape)]
-    return units.view(sizes).expand(shape)
+    return units.reshape(sizes).expand(shape)
 
 
-def no_units(shape: torch.Size) -> torch.Tensor:
-    """Label a constant of `shape`."""
-    return torch.tensor(NO_UNIT, dtype=torch.int32, device="cpu").expand(shape)
+def same_label(label: int, shape: torch.Size) -> torch.Tensor:
+    """Label all of a tensor of `shape` alike."""
+    return torch.tensor(label, dtype=torch.int32, device="cpu").expand(shape)
 
 
 def varying_dims(labels: torch.Tensor) -> list[int]:
@@ -58,13 +61,41 @@ def compact(labels: torch.Tensor, keep: Iterable[int] = ()) -> torch.Tensor:
     return labels
 
 
+def has_units(labels: torch.Tensor) -> bool:
+    """Return whether any element belongs to a unit."""
+    return bool((compact(labels) >= 0).any())
+
+
+def is_input(labels: torch.Tensor) -> bool:
+    """Return whether every element is the model's input."""
+    return bool((compact(labels) < CONSTANT).all())
+
+
+def runs(tensors: Sequence[torch.Tensor], dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut a dimension into the longest runs of equal slices: their starts, and each slice's run.
+
+    Slices 7 7 7 2 2 give the starts 0 3 and the runs 0 0 0 1 1. So that a class token and 196
+    patches cost as much as two tokens.
+    """
+    changes = torch.zeros(tensors[0].shape[dim], dtype=torch.bool, device="cpu")
+    changes[:1] = True
+    for labels in tensors:
+        if dim in varying_dims(labels):
+            slices = compact(labels).movedim(dim, 0).reshape(len(changes), -1)
+            changes[1:] |= (slices[1:] != slices[:-1]).any(dim=1)
+    return changes.nonzero().flatten(), changes.cumsum(0) - 1
+
+
 def by_position(labels: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
     """Return the labels as a matrix: a row a position in `dims`, a column a place in it."""
     num_positions = math.prod(labels.shape[dim] for dim in dims)
-    labels = compact(labels, keep=dims).movedim(tuple(dims), tuple(range(len(dims))))
-    return (
-        labels.reshape(num_positions, -1) if labels.numel() else labels.new_empty(num_positions, 0)
-    )
+    labels = compact(labels, keep=dims)
+    if not labels.numel():
+        return labels.new_empty(num_positions, 0)
+    for dim in {*varying_dims(labels)}.difference(dims):
+        labels = labels.index_select(dim, runs([labels], dim)[0])
+    labels = labels.movedim(tuple(dims), tuple(range(len(dims))))
+    return labels.reshape(num_positions, -1)
 
 
 def reshape(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
@@ -77,7 +108,7 @@ def reshape(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         return labels.reshape(shape)
     varying = set(varying_dims(labels))
     sizes: list[int] = []
-    for old_dims, new_dims in _runs(labels.shape, shape):
+    for old_dims, new_dims in equal_products(labels.shape, shape):
         changes = not varying.isdisjoint(old_dims)
         sizes += [shape[dim] if changes else 1 for dim in new_dims]
         for dim in old_dims:
@@ -86,9 +117,9 @@ def reshape(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     return labels.reshape(sizes).expand(shape)
 
 
-def _runs(old: torch.Size, new: torch.Size) -> list[tuple[range, range]]:
-    """Pair runs of equal product, e.g. of (2, 3, 4) and (6, 4): [0, 1], [0] and [2], [1]."""
-    runs = []
+def equal_products(old: torch.Size, new: torch.Size) -> list[tuple[range, range]]:
+    """Pair dimensions of equal product, e.g. of (2, 3, 4) and (6, 4): [0, 1], [0] and [2], [1]."""
+    pairs = []
     i = j = 0
     while i < len(old) or j < len(new):
         first_i, first_j = i, j
@@ -102,5 +133,16 @@ def _runs(old: torch.Size, new: torch.Size) -> list[tuple[range, range]]:
                 left, i = left * old[i], i + 1
             else:
                 right, j = right * new[j], j + 1
-        runs.append((range(first_i, i), range(first_j, j)))
-    return runs
+        pairs.append((range(first_i, i), range(first_j, j)))
+    return pairs
+
+
+def without_constant_dims(labels: torch.Tensor) -> torch.Tensor:
+    """Give the dimensions along which the labels are equal, though stored, stride 0."""
+    shape = labels.shape
+    labels = compact(labels)
+    for dim in varying_dims(labels):
+        first = labels.narrow(dim, 0, 1)
+        if torch.equal(first.expand_as(labels), labels):
+            labels = first
+    return labels.expand(shape)

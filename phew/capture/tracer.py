@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,16 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from phew.capture.builder import GraphBuilder
-from phew.capture.labels import NO_UNIT, by_position, compact, no_units, raw_labels, varying_dims
+from phew.capture.labels import (
+    CONSTANT,
+    NO_UNIT,
+    by_position,
+    compact,
+    has_units,
+    raw_labels,
+    same_label,
+    varying_dims,
+)
 from phew.capture.preserve import TensorSaver
 from phew.graph import Approximation
 
@@ -29,11 +39,25 @@ class Call:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     result: Any
+    module: str
 
     @property
     def name(self) -> str:
         """The operation's name without overload, e.g. "convolution"."""
         return str(self.operation.overloadpacket.__name__)
+
+    @property
+    def place(self) -> str:
+        """The operation's name after that of the module that called it."""
+        return f"{self.module}.{self.name}" if self.module else self.name
+
+    def argument(self, name: str) -> Any:
+        """Return the argument of a name in the operation's schema, None if it has none."""
+        for position, argument in enumerate(self.operation._schema.arguments):
+            if argument.name == name:
+                given = self.args[position] if position < len(self.args) else argument.default_value
+                return self.kwargs.get(name, given)
+        return None
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -54,10 +78,18 @@ class ParameterView:
         name: The parameter's name.
         index: A meta tensor whose size, strides and offset say which element of the contiguous
             parameter each element is.
+        shape: The tensor's shape. It may merge dimensions of the index, where a copy has brought
+            together what one stride cannot step through.
     """
 
     name: str
     index: torch.Tensor
+    shape: torch.Size
+
+    @classmethod
+    def of(cls, name: str, index: torch.Tensor) -> ParameterView:
+        """Return the view that an index stands for."""
+        return cls(name, index, index.shape)
 
     @property
     def is_whole(self) -> bool:
@@ -66,14 +98,30 @@ class ParameterView:
         return self.index.numel() * self.index.element_size() == storage
 
 
+class Mode(enum.Enum):
+    """What a model runs on.
+
+    In the order in which they are tried: a model that reads values does not run on shapes, and one
+    may rely on how many of its tests pass.
+    """
+
+    SHAPES = enum.auto()
+    """Activations and parameters are meta tensors, which have no data; constants have values."""
+
+    TESTS_PASSED = enum.auto()
+    """Real tensors; where tests of their values choose what is computed, all are passed."""
+
+    VALUES = enum.auto()
+    """Real tensors, as they are."""
+
+
 class Tracer(TorchDispatchMode):
     """Runs a model's operations, keeps the labels of every activation and builds the walk graph.
 
     Args:
         model: The model that will run.
         follow: Called after each operation to label what it returned.
-        shapes_only: Whether activations and parameters are replaced by meta tensors, which have no
-            data. Constants keep their values.
+        mode: What the model runs on.
         saver: What protects existing tensors where operations really run.
         included: Names of lookup embeddings that are weights; others are entries.
     """
@@ -84,7 +132,7 @@ class Tracer(TorchDispatchMode):
         follow: Callable[[Tracer, Call], None],
         saver: TensorSaver,
         *,
-        shapes_only: bool,
+        mode: Mode,
         included: Container[str] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -100,7 +148,8 @@ class Tracer(TorchDispatchMode):
         self.lookups: set[str] = set()
         self._follow = follow
         self._saver = saver
-        self._shapes_only = shapes_only
+        self._mode = mode
+        self._shapes_only = mode is Mode.SHAPES
         self.included = included
         self._clock = 0
         self._num_raw = 0
@@ -109,14 +158,17 @@ class Tracer(TorchDispatchMode):
         self._written = WeakTensorKeyDictionary()
         self._parameter_views = WeakTensorKeyDictionary()
         self._computed = WeakTensorKeyDictionary()
+        self._fed = WeakTensorKeyDictionary()
+        # Tensors whose values follow from the model's input, and may be others for another.
+        self._uncertain = WeakTensorKeyDictionary()
         for name, parameter in model.named_parameters():
             index = torch.empty(parameter.shape, device="meta")
-            self._parameter_views[parameter] = ParameterView(name, index)
-        for module in model.modules():
-            if isinstance(module, ParametrizationList):
-                for parameter in module.parameters():
-                    self._parameter_views.pop(parameter, None)
-                    self.set_computed(parameter)
+            self._parameter_views[parameter] = ParameterView.of(name, index)
+        self._parametrizations = {
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, ParametrizationList)
+        }
 
     def __torch_dispatch__(
         self,
@@ -134,17 +186,49 @@ class Tracer(TorchDispatchMode):
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        if self._shapes_only and any(map(self._has_no_data, tensors)):
-            result = _run_on_shapes(func, args, dict(kwargs))
-        else:
-            # A batch norm's schema does not say that it updates running statistics.
-            if func._schema.is_mutable or "batch_norm" in func.name():
-                for tensor in tensors:
-                    self._saver.before_write(tensor)
-            result = func(*args, **kwargs)
+        result = self._run(func, tensors, args, dict(kwargs))
         if func.namespace != "prim":
-            self._follow(self, Call(func, args, kwargs, result))
+            self._follow(self, Call(func, args, kwargs, result, self.running))
+        if any(self.is_uncertain(tensor) for tensor in tensors):
+            for output in tensors_in(result):
+                self._uncertain[output] = True
         return result
+
+    def _run(
+        self,
+        func: OpOverload,
+        tensors: list[torch.Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        if self._shapes_only:
+            if any(map(self._has_no_data, tensors)) and func.overloadpacket not in _CONSTANTS:
+                return _run_on_shapes(func, args, kwargs)
+            # What a model makes beside its activations, on their device, has values.
+            args = tree_map_only(torch.Tensor, _on_cpu, args)
+            if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
+                kwargs["device"] = torch.device("cpu")
+        elif self._mode is Mode.TESTS_PASSED and func.overloadpacket in _TESTS:
+            counts = func.overloadpacket is _aten.nonzero
+            args = tree_map_only(torch.Tensor, lambda part: self._passed(part, counts), args)
+        # A batch norm's schema does not say that it updates running statistics.
+        if func._schema.is_mutable or "batch_norm" in func.name():
+            for tensor in tensors:
+                self._saver.before_write(tensor)
+        return func(*args, **kwargs)
+
+    def _passed(self, flags: torch.Tensor, counts: bool) -> torch.Tensor:
+        """Return flags that tests of the example's values have set, as if all had passed.
+
+        What is behind a test is part of the network, whatever the example: every expert of a
+        mixture, the boxes that an untrained detector does not find. Many tests are taken as they
+        are, unless none has passed.
+        """
+        is_test = flags.dtype is torch.bool or (counts and not _may_hold_units(flags))
+        if not is_test or not self.is_uncertain(flags):
+            return flags
+        passed = flags.numel() <= MOST_PASSED or not flags.any()
+        return torch.ones_like(flags) if passed else flags
 
     def _has_no_data(self, tensor: torch.Tensor) -> bool:
         return (
@@ -171,7 +255,8 @@ class Tracer(TorchDispatchMode):
         """Return a model's inputs as it is to be run on, floating-point tensors labelled."""
 
         def label(tensor: torch.Tensor) -> torch.Tensor:
-            if not tensor.is_floating_point():
+            if not _may_hold_units(tensor):
+                self._uncertain[tensor] = True
                 return tensor
             stand_in = _without_data(tensor) if self._shapes_only else tensor.detach()
             self.set_labels(stand_in, self.raw_labels(tensor.shape))
@@ -181,7 +266,7 @@ class Tracer(TorchDispatchMode):
 
     def raw_labels(self, shape: torch.Size, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
         """Label a tensor that the model is fed with."""
-        labels = raw_labels(shape, NO_UNIT - 1 - self._num_raw, constant_dims)
+        labels = raw_labels(shape, CONSTANT - 1 - self._num_raw, constant_dims)
         self._num_raw += compact(labels).numel()
         return labels
 
@@ -190,7 +275,7 @@ class Tracer(TorchDispatchMode):
         spaces: list[int] = []
         for tensor in _output_tensors(outputs):
             labels = self.labels_of(tensor)
-            if labels is not None and bool((labels >= 0).any()):
+            if labels is not None and has_units(labels):
                 spaces.append(self.space_of(labels, varying_dims(labels), "output"))
         return list(dict.fromkeys(spaces))
 
@@ -210,7 +295,23 @@ class Tracer(TorchDispatchMode):
     def labels_or_constant(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a tensor's labels, those of a constant included."""
         labels = self.labels_of(tensor)
-        return no_units(tensor.shape) if labels is None else labels
+        if labels is not None:
+            return labels
+        is_zero = not self._has_no_data(tensor) and not tensor.any()
+        return same_label(NO_UNIT if is_zero else CONSTANT, tensor.shape)
+
+    def feed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the labels of what an operation takes as activation.
+
+        A parameter or constant without labels is input by itself, unless it is zero.
+        """
+        labels: torch.Tensor | None = self._fed.get(tensor)
+        if labels is None:
+            labels = self.labels_or_constant(tensor)
+            if bool((compact(labels) == CONSTANT).all()):
+                labels = self.raw_labels(tensor.shape)
+                self._fed[tensor] = labels
+        return labels
 
     def label(self, call: Call, output: torch.Tensor, labels: torch.Tensor) -> None:
         """Label what an operation returned or changed in place."""
@@ -218,7 +319,7 @@ class Tracer(TorchDispatchMode):
             raise ValueError(f"labels must be of shape {output.shape}, got {labels.shape}.")
         if call.operation._schema.is_mutable:
             self.write_labels(output, labels)
-        elif output.is_floating_point():
+        elif _may_hold_units(output):
             self.set_labels(output, labels)
 
     def set_labels(self, tensor: torch.Tensor, labels: torch.Tensor) -> None:
@@ -255,9 +356,23 @@ class Tracer(TorchDispatchMode):
         """Note that a tensor was computed from parameters, and is no constant."""
         self._computed[tensor] = True
 
-    def space_of(self, labels: torch.Tensor, dims: list[int], name: str) -> int:
+    def is_uncertain(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor's values follow from the model's input."""
+        return tensor in self._uncertain or self.labels_of(tensor) is not None
+
+    def space_of(
+        self, labels: torch.Tensor, dims: list[int], name: str, *, num_copies: int = 1
+    ) -> int:
         """Return a space with a unit for each position along `dims`."""
-        return self.builder.space_of(by_position(labels, dims), name)
+        return self.builder.read(by_position(labels, dims), name, num_copies=num_copies)
+
+    def note_uses(self, call: Call) -> None:
+        """Note which parameters an operation took, for those that turn out to be no weights."""
+        for tensor in call.tensors:
+            view = self.parameter_view(tensor)
+            if view is not None:
+                module = f" in {self.running!r}" if self.running else ""
+                self.uses.setdefault(view.name, f"{call.name}{module}")
 
     def own_unit_parameter(self, parameter: Any, space: int) -> None:
         """Note that a whole vector parameter has one element for each unit of a space."""
@@ -272,9 +387,18 @@ class Tracer(TorchDispatchMode):
         # Script modules cannot be watched.
         return self._running[-1] if self._running else ""
 
+    @property
+    def is_parametrizing(self) -> bool:
+        """Whether what runs computes weights from parameters."""
+        return not self._parametrizations.isdisjoint(self._running)
+
     def approximate(self, operation: str, reason: str) -> None:
         """Report that an operation was replaced by a complete wiring."""
         self.approximations.append(Approximation(operation, self.running, reason))
+
+
+MOST_PASSED = 4096
+"""So many tests of values are all taken as passed."""
 
 
 def _run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -301,6 +425,28 @@ _aten = torch.ops.aten
 
 _ONE_DTYPE = (_aten.convolution, _aten.addmm, _aten.mm, _aten.linear)
 """Operations that do not check dtypes where there are only shapes."""
+
+
+_CONSTANTS = tuple(
+    getattr(_aten, name)
+    for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+)
+"""Operations whose results have values whatever their arguments have."""
+
+
+_TESTS = (_aten.nonzero, _aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_)
+"""Operations whose flags choose what is computed."""
+
+
+def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a stand-in for a tensor of which only the shape is needed."""
+    if not tensor.is_meta:
+        return tensor
+    return torch.empty((), dtype=tensor.dtype, device="cpu").expand(tensor.shape)
+
+
+def _may_hold_units(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _labels_at_strides_of(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,45 +6,67 @@ from collections.abc import Callable
 
 import torch
 
-from phew.capture.operations import joins, movement, weights
-from phew.capture.tracer import Call, ParameterView, Tracer
+from phew.capture.operations import indexing, joins, movement, products, resampling, weights
+from phew.capture.operations.parameters import follow_parameters
+from phew.capture.tracer import Call, Tracer
 
 Rule = Callable[[Tracer, Call], None]
 
 _DIMENSIONS = (1, 2, 3)
+_WEIGHTED: dict[Rule, tuple[str, ...]] = {
+    weights.convolution: ("convolution", "_convolution", "cudnn_convolution"),
+    weights.deformable_convolution: ("deform_conv2d",),
+    weights.embedding: ("embedding", "_embedding_bag", "_embedding_bag_forward_only"),
+    weights.grouped_product: ("_grouped_mm", "grouped_mm_fallback"),
+    products.linear: ("linear",),
+    products.multiply: ("addmm", "mm", "addmv", "mv", "bmm", "baddbmm", "dot", "vdot"),
+}
 _RULES: dict[Rule, tuple[str, ...]] = {
+    **_WEIGHTED,
     movement.same: (
         *movement.COPIES,
         "native_dropout",
         # Activations that torch does not tag as pointwise, and softmax, a normalisation.
         *("hardswish", "hardswish_", "mish_", "_prelu_kernel", "rrelu_with_noise"),
-        *("log_sigmoid_forward", "_softmax", "_log_softmax"),
+        *("log_sigmoid_forward", "_softmax", "_log_softmax", "_safe_softmax"),
         # Only strides change: how a pooling to one place keeps channels last.
         "as_strided_",
     ),
     movement.move: (
-        *(movement.VIEWS - {"view", "_unsafe_view"}),
-        *("flip", "roll", "repeat", "pixel_shuffle", "pixel_unshuffle"),
+        *(movement.VIEWS - {"view", "_unsafe_view", "view_copy"}),
+        *("flip", "roll", "repeat", "pixel_shuffle", "pixel_unshuffle", "rot90", "tril", "triu"),
         *("channel_shuffle", "native_channel_shuffle"),
     ),
-    movement.view: ("view", "_unsafe_view"),
+    movement.view: ("view", "_unsafe_view", "view_copy", "_reshape_alias", "_reshape_copy"),
+    movement.restride: ("unsqueeze_", "squeeze_", "t_", "transpose_", "swapdims_", "swapaxes_"),
     movement.concatenate: ("cat",),
     movement.stack: ("stack",),
     movement.pad: ("constant_pad_nd",),
-    movement.copy: ("copy_",),
+    movement.copy: ("copy_", "copy"),
     movement.fill: ("zero_", "fill_"),
     movement.constant: (
         *(f"{kind}_like" for kind in ("empty", "zeros", "ones", "full", "rand", "randn")),
         *(f"new_{kind}" for kind in ("empty", "empty_strided", "zeros", "ones", "full")),
+        *("empty_permuted", "bernoulli", "bernoulli_", "normal_", "uniform_", "exponential_"),
     ),
-    joins.reduce: ("mean", "sum", "amax", "amin", "max", "min", "logsumexp", "var"),
-    joins.resample: (
-        *(f"{kind}_pool{n}d" for kind in ("avg", "_adaptive_avg") for n in _DIMENSIONS),
-        *(f"max_pool{n}d_with_indices" for n in _DIMENSIONS),
-        *(f"adaptive_max_pool{n}d" for n in _DIMENSIONS),
-        *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in _DIMENSIONS),
-        *(f"upsample_nearest{n}d" for n in _DIMENSIONS),
-        *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d"),
+    movement.as_complex: ("view_as_complex",),
+    movement.as_real: ("view_as_real",),
+    indexing.index: ("index", "_unsafe_index"),
+    indexing.index_select: ("index_select",),
+    indexing.gather: ("gather", "take_along_dim"),
+    indexing.sort: ("topk", "sort", "median", "nanmedian", "kthvalue", "mode"),
+    indexing.put: ("index_put", "index_put_", "_unsafe_index_put", "_index_put_impl_"),
+    indexing.put_slices: (
+        *("index_add", "index_add_", "index_copy", "index_copy_", "scatter", "scatter_"),
+        *("scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_"),
+        *("index_reduce", "index_reduce_", "index_fill", "index_fill_"),
+    ),
+    indexing.select_flagged: ("masked_select", "take"),
+    indexing.put_flagged: ("masked_scatter", "masked_scatter_"),
+    joins.gated_linear_unit: ("glu",),
+    joins.reduce: (
+        *("mean", "sum", "nansum", "amax", "amin", "max", "min", "aminmax", "logsumexp", "prod"),
+        *("var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm"),
     ),
     joins.normalise_channels: (
         *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
@@ -52,10 +74,29 @@ _RULES: dict[Rule, tuple[str, ...]] = {
         *("miopen_batch_norm", "native_group_norm"),
     ),
     joins.normalise_features: ("native_layer_norm", "_fused_rms_norm"),
-    weights.convolution: ("convolution",),
-    weights.linear: ("linear",),
-    weights.matrix_product: ("addmm", "mm", "addmv", "mv"),
-    weights.embedding: ("embedding",),
+    products.scaled_dot_product_attention: (
+        *("_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"),
+        *("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_cudnn_attention"),
+        *("_scaled_dot_product_attention_math", "scaled_dot_product_attention"),
+        *("_scaled_dot_product_fused_attention_overrideable",),
+    ),
+    products.distances: ("_cdist_forward", "_euclidean_dist"),
+    resampling.resample: (
+        *(f"{kind}_pool{n}d" for kind in ("avg", "_adaptive_avg") for n in _DIMENSIONS),
+        *(f"max_pool{n}d_with_indices" for n in _DIMENSIONS),
+        *(f"{kind}_max_pool{n}d" for kind in ("adaptive", "fractional") for n in _DIMENSIONS),
+        *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in _DIMENSIONS),
+        *(f"{kind}{n}d" for kind in ("upsample_nearest", "max_unpool") for n in _DIMENSIONS),
+        *(f"_upsample_nearest_exact{n}d" for n in _DIMENSIONS),
+        *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d"),
+        *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa"),
+    ),
+    resampling.sample_grid: ("grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback"),
+    resampling.pool_regions: ("roi_align", "roi_pool", "ps_roi_align"),
+    resampling.unfold_windows: ("im2col",),
+    resampling.fold_windows: ("col2im",),
+    resampling.transform: ("_fft_r2c", "_fft_c2c", "_fft_c2r"),
+    resampling.accumulate: ("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "cumsum_"),
 }
 _RULE_OF_NAME = {name: rule for rule, names in _RULES.items() for name in names}
 
@@ -66,42 +107,26 @@ def follow(tracer: Tracer, call: Call) -> None:
     if rule is None:
         rule = joins.pointwise if torch.Tag.pointwise in call.operation.tags else joins.unknown
     labelled = any(tracer.labels_of(tensor) is not None for tensor in call.tensors)
-    if not labelled and not _has_weights(tracer, call):
-        _follow_parameters(tracer, call)
+    if not labelled and not _is_fed_by_constants(tracer, call, rule):
+        follow_parameters(tracer, call)
         return
     try:
         rule(tracer, call)
-    except Exception:
+    except Exception as error:
         # A case that the rule was not written for must not keep the model from being pruned.
-        joins.unknown(tracer, call)
+        joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
+    tracer.note_uses(call)
 
 
-def _has_weights(tracer: Tracer, call: Call) -> bool:
-    """Return whether an operation without units is weighted: its input is then an entry."""
-    weighted = _RULE_OF_NAME.get(call.name) in (
-        weights.convolution,
-        weights.linear,
-        weights.matrix_product,
-        weights.embedding,
+def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
+    """Return whether weights are applied to a parameter or constant, which then is an entry.
+
+    Not where weights are computed from parameters, as the norm of a matrix from its product with
+    a vector.
+    """
+    return (
+        rule in _WEIGHTED
+        and call.name not in ("mv", "dot", "vdot")
+        and not tracer.is_parametrizing
+        and any(tracer.parameter_view(tensor) is not None for tensor in call.tensors)
     )
-    return weighted and any(tracer.parameter_view(tensor) is not None for tensor in call.tensors)
-
-
-def _follow_parameters(tracer: Tracer, call: Call) -> None:
-    """Follow an operation that has no units among its arguments, but may have parameters."""
-    views = [tracer.parameter_view(tensor) for tensor in call.tensors]
-    view = views[0] if len(views) == 1 else None
-    if view is not None and call.name in movement.COPIES:
-        tracer.set_parameter_view(call.result, view)
-    elif view is not None and call.name in movement.VIEWS:
-        parts = movement.as_list(call.operation(view.index, *call.args[1:], **call.kwargs))
-        for output, part in zip(call.outputs, parts, strict=True):
-            if any(
-                step == 0 < size - 1 for size, step in zip(part.shape, part.stride(), strict=True)
-            ):
-                tracer.set_computed(output)
-            else:
-                tracer.set_parameter_view(output, ParameterView(view.name, part))
-    elif any(views) or any(map(tracer.is_computed, call.tensors)):
-        for output in call.outputs:
-            tracer.set_computed(output)

@@ -1,75 +1,136 @@
-"""Operations that bring units together: joins, reductions, pooling, normalisation."""
+"""Operations that bring units together: joins, reductions, normalisation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 
-from phew.capture.labels import NO_UNIT, by_position, compact, unit_labels, varying_dims
+from phew.capture.labels import (
+    CONSTANT,
+    by_position,
+    compact,
+    has_units,
+    runs,
+    unit_labels,
+    varying_dims,
+    without_constant_dims,
+)
 from phew.capture.tracer import Call, Tracer
+
+Join = Callable[[Sequence[torch.Tensor], str], torch.Tensor]
+"""`GraphBuilder.join` or `GraphBuilder.multiply`."""
 
 
 def pointwise(tracer: Tracer, call: Call) -> None:
     """Keep the units of the only labelled operand; join those of several."""
-    operands = _operands(tracer, call)
+    operands = labelled_operands(tracer, call)
     for output in call.outputs:
         shape = torch.broadcast_shapes(output.shape, *(part.shape for part in operands))
-        labels = _join(tracer, call.name, [part.expand(shape) for part in operands])
+        labels = combine(tracer.builder.join, operands, shape, call.place)
         tracer.label(call, output, labels)
 
 
-def _operands(tracer: Tracer, call: Call) -> list[torch.Tensor]:
+def labelled_operands(tracer: Tracer, call: Call) -> list[torch.Tensor]:
+    """Return the labels of those among an operation's arguments that have some."""
     labels = [tracer.labels_of(tensor) for tensor in call.tensors]
     return [part for part in labels if part is not None]
 
 
-def _join(tracer: Tracer, name: str, operands: list[torch.Tensor]) -> torch.Tensor:
+def combine(
+    join: Join, operands: Sequence[torch.Tensor], shape: torch.Size, name: str
+) -> torch.Tensor:
+    """Join labels position by position.
+
+    Args:
+        join: How: `GraphBuilder.join` or `GraphBuilder.multiply`.
+        operands: Labels that broadcast to `shape`, or to more dimensions than it has: these are
+            summed over.
+        shape: Shape of the result.
+        name: Name of the space, if a new one is needed.
+
+    Returns:
+        Labels of the result.
+    """
+    rank = max(len(shape), *(part.dim() for part in operands))
+    sizes = torch.broadcast_shapes(
+        (*shape, *[1] * (rank - len(shape))), *(part.shape for part in operands)
+    )
+    operands = [part.expand(sizes) for part in operands]
     first, *others = operands
-    if all(torch.equal(*torch.broadcast_tensors(compact(first), compact(part))) for part in others):
+    if rank == len(shape) and all(_are_equal(first, part) for part in others):
         return first
     # An input's elements are no units yet: they become some along the axes of those they meet.
-    fed = [part for part in operands if bool((compact(part) >= 0).any())]
-    inner = [part for part in fed if bool((compact(part) >= NO_UNIT).all())] or fed
-    if not inner:
+    fed = [part for part in operands if has_units(part)]
+    if not fed and rank == len(shape):
         return first
-    dims = sorted({dim for part in inner for dim in varying_dims(part)})
-    space = tracer.builder.join([by_position(part, dims) for part in operands], name)
-    return unit_labels(tracer.builder.units(space), first.shape, dims)
+    inner = [part for part in fed if bool((compact(part) >= CONSTANT).all())] or fed or operands
+    dims = sorted({dim for part in inner for dim in varying_dims(part) if dim < len(shape)})
+    run_of = {}
+    for dim in dims:
+        starts, run_of[dim] = runs(operands, dim)
+        operands = [_select(part, dim, starts) for part in operands]
+    joined = join([by_position(part, dims) for part in operands], name)
+    joined = joined.reshape([operands[0].shape[dim] for dim in dims])
+    for position, dim in enumerate(dims):
+        joined = joined.index_select(position, run_of[dim])
+    return without_constant_dims(unit_labels(joined, torch.Size(sizes[: len(shape)]), dims))
+
+
+def _are_equal(first: torch.Tensor, second: torch.Tensor) -> bool:
+    return torch.equal(*torch.broadcast_tensors(compact(first), compact(second)))
+
+
+def _select(labels: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor:
+    """Select along a dimension, one that does not vary included, without materialising others."""
+    if dim not in varying_dims(labels):
+        return labels.narrow(dim, 0, min(1, labels.shape[dim])).expand(
+            *labels.shape[:dim], len(index), *labels.shape[dim + 1 :]
+        )
+    if len(index) == labels.shape[dim]:
+        return labels
+    shape = [len(index) if other == dim else size for other, size in enumerate(labels.shape)]
+    return compact(labels).index_select(dim, index).expand(shape)
+
+
+def merge(tracer: Tracer, labels: torch.Tensor, dims: Iterable[int], name: str) -> torch.Tensor:
+    """Label what sums up the units along some dimensions: these have size 1 in the result."""
+    rank = labels.dim()
+    merged = {dim % rank for dim in dims if rank}
+    if not merged.isdisjoint(varying_dims(labels)):
+        kept = [dim for dim in varying_dims(labels) if dim not in merged]
+        rows = by_position(labels, kept)
+        labels = unit_labels(tracer.builder.join([rows], name), labels.shape, kept)
+        labels = without_constant_dims(labels)
+    for dim in merged:
+        labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
+    return labels
 
 
 def reduce(tracer: Tracer, call: Call) -> None:
     """Keep what agrees along the reduced dimensions; wire positions that do not to the result."""
     labels = tracer.labels_or_constant(call.args[0])
     rank = labels.dim()
-    given = call.args[1] if len(call.args) > 1 else None
+    given = call.argument("dim")
     axes = [given] if isinstance(given, int) else given or range(rank)
     reduced = {axis % max(rank, 1) for axis in axes if rank}
     if not reduced.isdisjoint(varying_dims(labels)):
         kept = [dim for dim in varying_dims(labels) if dim not in reduced]
-        space = tracer.space_of(labels, kept, call.name)
-        labels = unit_labels(tracer.builder.units(space), labels.shape, kept)
+        units = tracer.builder.read_statistic(by_position(labels, kept), call.place)
+        labels = unit_labels(units, labels.shape, kept)
     for dim in reduced:
-        labels = labels.narrow(dim, 0, 1)
+        labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
     for output in call.outputs:
         tracer.label(call, output, labels.reshape(output.shape))
 
 
-def resample(tracer: Tracer, call: Call) -> None:
-    """Pool or resize: units stay on the leading dimensions, the trailing ones change size."""
-    labels = tracer.labels_or_constant(call.args[0])
-    num_trailing = next(int(char) for char in call.name if char.isdigit())
-    first_trailing = labels.dim() - num_trailing
-    if max(varying_dims(labels), default=-1) >= first_trailing and not _is_input(labels):
-        unknown(tracer, call)
-        return
-    for dim in range(first_trailing, labels.dim()):
-        labels = labels.narrow(dim, 0, 1)
-    tracer.label(call, call.outputs[0], labels.expand(call.outputs[0].shape))
-
-
-def _is_input(labels: torch.Tensor) -> bool:
-    return bool((compact(labels) < NO_UNIT).all())
+def gated_linear_unit(tracer: Tracer, call: Call) -> None:
+    """Join the two halves of the argument."""
+    dim = call.argument("dim")
+    halves = tracer.labels_or_constant(call.args[0]).chunk(2, -1 if dim is None else dim)
+    labels = combine(tracer.builder.join, halves, call.result.shape, call.place)
+    tracer.label(call, call.result, labels)
 
 
 def normalise_channels(tracer: Tracer, call: Call) -> None:
@@ -87,22 +148,21 @@ def _normalise(tracer: Tracer, call: Call, dim: int, parameters: tuple[Any, ...]
     tracer.label(call, call.outputs[0], labels)
     for parameter in parameters:
         if tracer.parameter_view(parameter) is not None:
-            tracer.own_unit_parameter(parameter, tracer.space_of(labels, [dim], call.name))
+            tracer.own_unit_parameter(parameter, tracer.space_of(labels, [dim], call.place))
 
 
-def unknown(tracer: Tracer, call: Call) -> None:
+def unknown(tracer: Tracer, call: Call, reason: str = "phew does not know it") -> None:
     """Wire all units of the arguments to all of the result, and report it."""
-    outputs = [output for output in call.outputs if output.is_floating_point()]
+    outputs = [part for part in call.outputs if part.is_floating_point() or part.is_complex()]
     if not outputs:
         return
-    computed = any(map(tracer.is_computed, call.tensors))
-    reason = "its weights are computed" if computed else "phew does not know it"
     tracer.approximate(call.name, reason)
-    inner = [part for part in map(compact, _operands(tracer, call)) if bool((part >= 0).any())]
+    operands = labelled_operands(tracer, call)
+    fed = [by_position(part, []) for part in operands if has_units(part)]
     for output in outputs:
-        if inner:
-            hub = tracer.builder.add_hub(inner, call.name)
-            labels = unit_labels(hub, output.shape, [])
+        if fed:
+            units = tracer.builder.join([torch.cat(fed, dim=1)], call.place)
+            labels = unit_labels(units, output.shape, [])
         else:
             labels = tracer.raw_labels(output.shape)
         tracer.label(call, output, labels)

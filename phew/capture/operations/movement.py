@@ -6,16 +6,31 @@ from typing import Any
 
 import torch
 
-from phew.capture.labels import NO_UNIT, compact, no_units, reshape, varying_dims
+from phew.capture.labels import (
+    NO_UNIT,
+    compact,
+    reshape,
+    same_label,
+    varying_dims,
+    without_constant_dims,
+)
+from phew.capture.operations.joins import combine
 from phew.capture.tracer import Call, Tracer
 
 VIEWS = {
     *("view", "_unsafe_view", "permute", "transpose", "t", "select", "slice", "split", "chunk"),
     *("split_with_sizes", "unbind", "squeeze", "unsqueeze", "expand", "unfold", "diagonal"),
+    *("unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "narrow_copy"),
+    *(f"{name}_copy" for name in ("view", "permute", "transpose", "t", "select", "slice")),
+    *(f"{name}_copy" for name in ("split", "split_with_sizes", "unbind", "squeeze")),
+    *("unsqueeze_copy", "expand_copy"),
 }
-"""Operations whose results share the memory of their first argument."""
+"""Operations whose results are parts of their first argument, in another shape."""
 
-COPIES = {"_to_copy", "clone", "detach", "alias", "lift_fresh", "contiguous"}
+COPIES = {
+    *("_to_copy", "clone", "detach", "alias", "lift_fresh", "lift_fresh_copy", "contiguous"),
+    *("lift", "detach_", "_conj", "_neg_view", "resolve_conj", "_to_dense", "rename"),
+}
 """Operations that return their first argument element by element."""
 
 
@@ -28,6 +43,13 @@ def view(tracer: Tracer, call: Call) -> None:
     """Reshape the labels."""
     labels = tracer.labels_or_constant(call.args[0])
     tracer.label(call, call.result, reshape(labels, call.result.shape))
+
+
+def restride(tracer: Tracer, call: Call) -> None:
+    """Relabel a tensor whose shape was changed in place; its values are what they were."""
+    labels = tracer.labels_or_constant(call.args[0])
+    inplace = call.name.removesuffix("_")
+    tracer.set_labels(call.result, getattr(labels, inplace)(*call.args[1:], **call.kwargs))
 
 
 def move(tracer: Tracer, call: Call) -> None:
@@ -46,14 +68,18 @@ def concatenate(tracer: Tracer, call: Call) -> None:
     labels = [tracer.labels_or_constant(tensor) for tensor in tensors]
     keep = {dim, *(varying for part in labels for varying in varying_dims(part))}
     parts = [compact(part, keep) for part in labels]
-    tracer.label(call, call.result, torch.cat(parts, dim).expand(call.result.shape))
+    labels_of_all = torch.cat(parts, dim).expand(call.result.shape)
+    tracer.label(call, call.result, without_constant_dims(labels_of_all))
 
 
 def stack(tracer: Tracer, call: Call) -> None:
     """Stack the labels."""
     dim = call.args[1] if len(call.args) > 1 else 0
-    labels = [tracer.labels_or_constant(tensor) for tensor in call.args[0]]
-    tracer.label(call, call.result, torch.stack(labels, dim))
+    labels = [tracer.labels_or_constant(tensor).unsqueeze(dim) for tensor in call.args[0]]
+    dim %= call.result.dim()
+    keep = {dim, *(varying for part in labels for varying in varying_dims(part))}
+    stacked = torch.cat([compact(part, keep) for part in labels], dim)
+    tracer.label(call, call.result, without_constant_dims(stacked.expand(call.result.shape)))
 
 
 def pad(tracer: Tracer, call: Call) -> None:
@@ -74,9 +100,22 @@ def copy(tracer: Tracer, call: Call) -> None:
     tracer.label(call, call.result, source.expand(call.result.shape))
 
 
+def as_complex(tracer: Tracer, call: Call) -> None:
+    """Join pairs of a real and an imaginary part."""
+    labels = tracer.labels_or_constant(call.args[0])
+    parts = labels.unbind(-1)
+    tracer.label(call, call.result, combine(tracer.builder.join, parts, parts[0].shape, call.place))
+
+
+def as_real(tracer: Tracer, call: Call) -> None:
+    """Take real and imaginary part as two elements of one unit."""
+    labels = tracer.labels_or_constant(call.args[0])
+    tracer.label(call, call.result, labels.unsqueeze(-1).expand(call.result.shape))
+
+
 def fill(tracer: Tracer, call: Call) -> None:
     """Make the argument a constant."""
-    tracer.label(call, call.result, no_units(call.result.shape))
+    tracer.label(call, call.result, same_label(NO_UNIT, call.result.shape))
 
 
 def constant(tracer: Tracer, call: Call) -> None:

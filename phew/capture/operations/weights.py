@@ -3,43 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from phew.capture.labels import unit_labels
-from phew.capture.operations.joins import unknown
-from phew.capture.tracer import Call, Tracer
+from phew.capture.labels import compact, reshape, unit_labels
+from phew.capture.operations.joins import combine, merge, unknown
+from phew.capture.tracer import Call, ParameterView, Tracer
 
 
-@dataclass(frozen=True)
-class Edges:
-    """The edges of a weighted operation as a strided view of its weights (see `WeightedLink`)."""
+def link(
+    tracer: Tracer,
+    view: ParameterView,
+    labels: torch.Tensor,
+    axes: list[int],
+    shape: tuple[int, int, int, int],
+    strides: tuple[int, int, int, int],
+    *,
+    num_copies: int = 1,
+) -> int:
+    """Link the units along some axes of an activation to a new space, and return that.
 
-    shape: tuple[int, int, int, int]
-    strides: tuple[int, int, int, int]
+    Args:
+        tracer: The tracer.
+        view: The weights.
+        labels: The activation's labels.
+        axes: The dimensions of its units.
+        shape: The edges (see `WeightedLink.shape`).
+        strides: Their strides in the parameter.
+        num_copies: Number of copies of the source's and the target's units, by group.
+    """
+    name = view.name.rpartition(".")[0] or view.name
+    source = tracer.space_of(labels, axes, name, num_copies=num_copies)
+    offset = int(view.index.storage_offset())
+    return tracer.builder.add_weights(
+        source, name, view.name, shape, strides, offset, num_copies=num_copies
+    )
 
 
 def convolution(tracer: Tracer, call: Call) -> None:
     """Link channels to channels, group by group, with a weight for each kernel position."""
     activation, weight, bias, _, _, _, transposed, _, groups = call.args
+    _convolve(tracer, call, tracer.feed(activation), weight, bias, groups, transposed=transposed)
+
+
+def deformable_convolution(tracer: Tracer, call: Call) -> None:
+    """Link channels as a convolution does; offsets and a mask move and scale every channel."""
+    activation, weight, offset, mask, bias = call.args[:5]
+    labels = tracer.feed(activation)
+    for operand in (offset, mask):
+        moving = tracer.labels_of(operand)
+        if moving is not None and moving.numel():
+            moving = merge(tracer, moving, range(1, moving.dim()), call.place)
+            labels = combine(tracer.builder.join, [labels, moving], labels.shape, call.place)
+    groups = activation.shape[1] // weight.shape[1]
+    _convolve(tracer, call, labels, weight, bias, groups, transposed=False)
+
+
+def _convolve(
+    tracer: Tracer,
+    call: Call,
+    labels: torch.Tensor,
+    weight: torch.Tensor,
+    bias: Any,
+    groups: int,
+    *,
+    transposed: bool,
+) -> None:
     view = tracer.parameter_view(weight)
+    if view is None:
+        _convolve_without_parameter(tracer, call, labels, weight, groups, transposed)
+        return
     # (out, in / groups, *kernel), or (in, out / groups, *kernel); groups cut the first.
     target, source = (1, 0) if transposed else (0, 1)
     sizes = [weight.shape[0] // groups, *weight.shape[1:]]
-    strides = weight.stride() if view is None else view.index.stride()
-    edges = None
-    if kernel := _merge(sizes[2:], strides[2:]):
-        num_positions, step = kernel
-        edges = Edges(
-            (groups, sizes[target], sizes[source], num_positions),
-            (sizes[0] * strides[0], strides[target], strides[source], step),
-        )
-    _weighted(tracer, call, activation, weight, edges, axis=1, bias=bias)
+    strides = view.index.stride()
+    kernel = merge_dims(sizes[2:], strides[2:])
+    if kernel is None:
+        unknown(tracer, call, "its kernel has no single stride in the parameter")
+        return
+    shape = (groups, sizes[target], sizes[source], kernel[0])
+    steps = (sizes[0] * strides[0], strides[target], strides[source], kernel[1])
+    space = link(tracer, view, labels, [1], shape, steps)
+    tracer.own_unit_parameter(bias, space)
+    units = tracer.builder.units(space)
+    tracer.label(call, call.result, unit_labels(units, call.result.shape, [1]))
 
 
-def _merge(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
+def merge_dims(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
     """Return several dimensions as one (size, stride), None if no stride steps through."""
     size, step = 1, 1
     for dim_size, dim_stride in zip(reversed(sizes), reversed(strides), strict=True):
@@ -53,74 +104,81 @@ def _merge(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | No
     return size, step
 
 
-def linear(tracer: Tracer, call: Call) -> None:
-    """Link features to features: weight (out, in), units along the last dimension."""
-    activation, weight, *bias = call.args
-    edges = _matrix(tracer, weight, source=1)
-    last = activation.dim() - 1
-    _weighted(tracer, call, activation, weight, edges, axis=last, bias=bias[0] if bias else None)
-
-
-def matrix_product(tracer: Tracer, call: Call) -> None:
-    """Link the units of one matrix or vector by the other, if that is made of weights."""
-    bias, left, right = call.args if call.name.startswith("add") else (None, *call.args)
-    if tracer.labels_of(left) is None and tracer.parameter_view(right) is None:
-        _weighted(tracer, call, right, left, _matrix(tracer, left, source=1), axis=0, bias=bias)
-    else:
-        edges = _matrix(tracer, right, source=0)
-        _weighted(tracer, call, left, right, edges, axis=1, bias=bias)
-
-
-def _matrix(tracer: Tracer, weight: torch.Tensor, source: int) -> Edges | None:
-    """Return the edges of a matrix whose dimension `source` is the input; None for a vector."""
-    if weight.dim() != 2:
-        return None
-    view = tracer.parameter_view(weight)
-    strides = weight.stride() if view is None else view.index.stride()
-    target = 1 - source
-    return Edges(
-        (1, weight.shape[target], weight.shape[source], 1), (0, strides[target], strides[source], 1)
-    )
+def _convolve_without_parameter(
+    tracer: Tracer,
+    call: Call,
+    labels: torch.Tensor,
+    weight: torch.Tensor,
+    groups: int,
+    transposed: bool,
+) -> None:
+    """Wire each group's channels to its outputs, and the units that computed the weights."""
+    shape, rank = call.result.shape, call.result.dim()
+    by_group = compact(labels.unflatten(1, (groups, -1)), keep=(0, 1)).flatten(2)
+    # (batch, groups, outputs of a group, channels, weights): the last two are summed over.
+    operands = [by_group[:, :, None, :, None]]
+    computed = tracer.labels_of(weight)
+    if computed is not None:
+        computed = computed.unflatten(0, (groups, -1))
+        if transposed:
+            computed = computed.transpose(1, 2)
+        computed = compact(computed, keep=(0, 1)).flatten(2)
+        operands.append(computed[None, :, :, None, :])
+    outputs = torch.Size([shape[0], groups, shape[1] // groups])
+    joined = combine(tracer.builder.multiply, operands, outputs, call.place)
+    joined = reshape(joined, torch.Size([*shape[:2], *[1] * (rank - 2)]))
+    tracer.label(call, call.result, joined.expand(shape))
 
 
 def embedding(tracer: Tracer, call: Call) -> None:
-    """A lookup is not pruned: what it returns is an entry."""
-    last = call.result.dim() - 1
-    tracer.label(call, call.result, tracer.raw_labels(call.result.shape, range(last)))
-
-
-def _weighted(
-    tracer: Tracer,
-    call: Call,
-    activation: torch.Tensor,
-    weight: torch.Tensor,
-    edges: Edges | None,
-    *,
-    axis: int,
-    bias: Any,
-) -> None:
-    """Link the units along `axis` of an activation to a new space along that of the result.
-
-    Where the weights are constant the link is a wiring link.
-    """
-    if edges is None or tracer.labels_of(weight) is not None or tracer.is_computed(weight):
-        unknown(tracer, call)
-        return
-    labels = tracer.labels_of(activation)
-    if labels is None:
-        labels = tracer.raw_labels(activation.shape)
+    """Link the vocabulary to features if the lookup is pruned; else what it returns is an entry."""
+    weight, indices = call.args[:2]
     view = tracer.parameter_view(weight)
+    output = call.outputs[0]
+    last = output.dim() - 1
     if view is None:
-        source = tracer.space_of(labels, [axis], call.name)
-        groups, targets, *_ = edges.shape
-        space = tracer.builder.add_constant(source, call.name, groups, groups * targets)
-    else:
+        labels = merge(tracer, tracer.labels_or_constant(weight), [0], call.place)
+        tracer.label(call, output, labels[0].expand(output.shape))
+        return
+    tracer.lookups.add(view.name)
+    if view.name in tracer.included:
         name = view.name.rpartition(".")[0] or view.name
-        source = tracer.space_of(labels, [axis], name)
-        offset = int(view.index.storage_offset())
+        num_words, num_features = weight.shape
+        step, feature_step = view.index.stride()
         space = tracer.builder.add_weights(
-            source, name, view.name, edges.shape, edges.strides, offset
+            tracer.builder.add_entry(name, num_words),
+            name,
+            view.name,
+            (1, num_features, num_words, 1),
+            (0, feature_step, step, 1),
+            int(view.index.storage_offset()),
         )
-    tracer.own_unit_parameter(bias, space)
+        units = tracer.builder.units(space)
+        tracer.label(call, output, unit_labels(units, output.shape, [last]))
+    elif tracer.is_uncertain(indices):
+        tracer.label(call, output, tracer.raw_labels(output.shape, range(last)))
+    else:
+        # Positions, and other indices that are not the model's input, choose a constant.
+        tracer.set_computed(output)
+
+
+def grouped_product(tracer: Tracer, call: Call) -> None:
+    """Link rows by the matrix of the expert that each is routed to; all experts get a link."""
+    activation, weight = call.args[:2]
+    view = tracer.parameter_view(weight)
+    if view is None or weight.dim() != 3 or activation.dim() != 2:
+        unknown(tracer, call, "its experts are not slices of one parameter")
+        return
+    num_experts, num_sources, num_targets = weight.shape
+    step, source_step, target_step = view.index.stride()
+    space = link(
+        tracer,
+        view,
+        tracer.feed(activation),
+        [1],
+        (num_experts, num_targets, num_sources, 1),
+        (step, target_step, source_step, 1),
+        num_copies=num_experts,
+    )
     units = tracer.builder.units(space)
-    tracer.label(call, call.result, unit_labels(units, call.result.shape, [axis]))
+    tracer.label(call, call.result, unit_labels(units, call.result.shape, [1]))

@@ -1,0 +1,180 @@
+"""Operations that choose elements by index, or put them there.
+
+Where the indices are constants, the labels are chosen the same way. Where they follow from the
+model's input, which element is chosen is not known: it is one of all along the indexed dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from phew.capture.labels import (
+    by_position,
+    compact,
+    unit_labels,
+    varying_dims,
+    without_constant_dims,
+)
+from phew.capture.operations.joins import combine, merge, unknown
+from phew.capture.tracer import Call, Tracer
+
+
+def index(tracer: Tracer, call: Call) -> None:
+    """Choose by one index tensor a dimension, broadcast against each other."""
+    labels = tracer.labels_or_constant(call.args[0])
+    indices = _without_flags(tracer, call.args[1])
+    result = call.outputs[0]
+    dims = [dim for dim, chosen in enumerate(indices) if chosen is not None]
+    if not set(dims).isdisjoint(varying_dims(labels)):
+        if all(_is_known(tracer, chosen) for chosen in indices if chosen is not None):
+            chosen = torch.ops.aten.index(labels, [_on_cpu(part) for part in indices])
+            tracer.label(call, result, without_constant_dims(chosen))
+            return
+        labels = merge(tracer, labels, dims, call.place)
+    # Nothing varies where it is indexed: any element will do.
+    labels = compact(labels)
+    for dim in dims:
+        labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
+    rank = max((part.dim() for part in indices if part is not None), default=0)
+    first = torch.zeros([1] * rank, dtype=torch.int64)
+    chosen = torch.ops.aten.index(labels, [None if part is None else first for part in indices])
+    tracer.label(call, result, chosen.expand(result.shape))
+
+
+def _without_flags(tracer: Tracer, indices: list[Any]) -> list[Any]:
+    """Replace each tensor of flags by the indices that it stands for, one tensor a dimension."""
+    plain: list[Any] = []
+    for part in indices:
+        if part is None or part.dtype not in (torch.bool, torch.uint8):
+            plain.append(part)
+        elif not _is_known(tracer, part):
+            plain += [torch.empty(1, dtype=torch.int64, device="meta")] * part.dim()
+        else:
+            plain += part.nonzero(as_tuple=True)
+    return plain
+
+
+def _is_known(tracer: Tracer, chosen: torch.Tensor) -> bool:
+    return not chosen.is_meta and not tracer.is_uncertain(chosen)
+
+
+def _on_cpu(chosen: torch.Tensor | None) -> torch.Tensor | None:
+    return None if chosen is None else chosen.cpu()
+
+
+def index_select(tracer: Tracer, call: Call) -> None:
+    """Choose slices of one dimension."""
+    source, dim, chosen = call.args[:3]
+    labels = tracer.labels_or_constant(source)
+    dim %= max(labels.dim(), 1)
+    if dim in varying_dims(labels) and _is_known(tracer, chosen):
+        moved = compact(labels, keep=[dim]).index_select(dim, chosen.cpu())
+    else:
+        moved = merge(tracer, labels, [dim], call.place)
+    tracer.label(call, call.result, moved.expand(call.result.shape))
+
+
+def gather(tracer: Tracer, call: Call) -> None:
+    """Choose an element of one dimension for each position."""
+    source, dim, chosen = call.args[:3]
+    labels = tracer.labels_or_constant(source)
+    dim %= max(labels.dim(), 1)
+    if dim in varying_dims(labels) and _is_known(tracer, chosen):
+        moved = without_constant_dims(labels.gather(dim, chosen.cpu()))
+    else:
+        moved = _one_of(tracer, labels, dim, call.place)
+        for other in range(moved.dim()):
+            if other != dim and other in varying_dims(moved):
+                moved = moved.narrow(other, 0, chosen.shape[other])
+        moved = compact(moved)
+    tracer.label(call, call.result, moved.expand(call.result.shape))
+
+
+def sort(tracer: Tracer, call: Call) -> None:
+    """Choose elements of one dimension by their values: topk, sort, median, ..."""
+    dim = call.argument("dim")
+    labels = tracer.labels_or_constant(call.args[0])
+    rank = max(labels.dim(), 1)
+    dim = rank - 1 if dim is None else dim % rank
+    output = call.outputs[0]
+    moved = _one_of(tracer, labels, dim, call.place)
+    if moved.dim() != output.dim():
+        moved = moved.squeeze(dim)
+    tracer.label(call, output, moved.expand(output.shape))
+
+
+def _one_of(tracer: Tracer, labels: torch.Tensor, dim: int, name: str) -> torch.Tensor:
+    """Label what is one of the elements along a dimension, which has size 1 in the result."""
+    if dim in varying_dims(labels) and tracer.builder.num_copies(compact(labels)) == 1:
+        kept = [other for other in varying_dims(labels) if other != dim]
+        rows = by_position(labels.movedim(dim, -1), [k - (k > dim) for k in kept])
+        if rows.shape[1] == labels.shape[dim] and bool((rows >= 0).all()):
+            units = tracer.builder.alternatives(rows, name)
+            labels = unit_labels(units, labels.shape, kept)
+            return labels.narrow(dim, 0, 1)
+    return merge(tracer, labels, [dim], name)
+
+
+def put(tracer: Tracer, call: Call) -> None:
+    """Put values at indices, in place of what was there or added to it."""
+    target, indices, values = call.args[:3]
+    labels = tracer.labels_or_constant(target)
+    put_labels = tracer.labels_or_constant(values)
+    plain = _without_flags(tracer, indices)
+    is_known = all(_is_known(tracer, part) for part in plain if part is not None)
+    accumulate = bool(call.argument("accumulate"))
+    if is_known and not accumulate:
+        changed = torch.ops.aten.index_put(labels, [_on_cpu(part) for part in plain], put_labels)
+    else:
+        # The indexed dimensions come first among those of the values, or in place of the indices.
+        num_kept = labels.dim() - sum(part is not None for part in plain)
+        lead = put_labels.dim() - min(num_kept, put_labels.dim())
+        dims = [dim for dim, part in enumerate(plain) if part is not None]
+        if dims and dims != list(range(len(dims))):
+            unknown(tracer, call, "its indices are not the first dimensions")
+            return
+        any_value = merge(tracer, put_labels, range(lead), call.place)
+        any_value = any_value.reshape(any_value.shape[lead:])
+        changed = combine(tracer.builder.join, [labels, any_value], labels.shape, call.place)
+    tracer.label(call, call.result, without_constant_dims(changed))
+
+
+def put_slices(tracer: Tracer, call: Call) -> None:
+    """Put or add slices along one dimension."""
+    target, dim, _, source = call.args[:4]
+    labels = tracer.labels_or_constant(target)
+    if not isinstance(source, torch.Tensor) or tracer.labels_of(source) is None:
+        tracer.label(call, call.result, labels)
+        return
+    any_source = merge(tracer, tracer.labels_or_constant(source), [dim], call.place)
+    for other in range(any_source.dim()):
+        if any_source.shape[other] != labels.shape[other]:
+            any_source = merge(tracer, any_source, [other], call.place)
+    changed = combine(tracer.builder.join, [labels, any_source], labels.shape, call.place)
+    tracer.label(call, call.result, changed)
+
+
+def select_flagged(tracer: Tracer, call: Call) -> None:
+    """Choose the flagged elements, as a vector."""
+    labels = tracer.labels_or_constant(call.args[0])
+    moved = merge(tracer, labels, range(labels.dim()), call.place).reshape([1])
+    tracer.label(call, call.result, moved.expand(call.result.shape))
+
+
+def put_flagged(tracer: Tracer, call: Call) -> None:
+    """Put the elements of a source where flags are, in their order.
+
+    Whole rows are flagged where features replace those of other tokens: the last dimension stays.
+    """
+    target, _, source = call.args[:3]
+    labels = tracer.labels_or_constant(target)
+    source_labels = tracer.labels_or_constant(source)
+    if labels.shape[-1:] == source_labels.shape[-1:]:
+        any_row = merge(tracer, source_labels, range(source_labels.dim() - 1), call.place)
+        any_row = any_row.reshape([-1])
+    else:
+        any_row = merge(tracer, source_labels, range(source_labels.dim()), call.place).reshape([1])
+    changed = combine(tracer.builder.join, [labels, any_row], labels.shape, call.place)
+    tracer.label(call, call.result, changed)

@@ -1,0 +1,86 @@
+"""Operations on parameters alone: which elements a result consists of, or is computed from."""
+
+from __future__ import annotations
+
+import torch
+
+from phew.capture.labels import equal_products
+from phew.capture.operations import movement
+from phew.capture.tracer import Call, ParameterView, Tracer
+
+DIRECTIONS = {
+    *("_weight_norm", "_weight_norm_interface", "native_layer_norm", "native_group_norm"),
+    *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
+    *("_native_batch_norm_legit.no_stats", "_batch_norm_no_update", "_batch_norm_with_update"),
+}
+"""Operations that scale and shift a parameter, element by element, beside the pointwise ones."""
+
+
+def follow_parameters(tracer: Tracer, call: Call) -> None:
+    """Follow an operation that has no units among its arguments, but may have parameters."""
+    views = [view for tensor in call.tensors if (view := tracer.parameter_view(tensor))]
+    if len(views) == 1 and call.name in movement.COPIES:
+        tracer.set_parameter_view(call.result, views[0])
+    elif len(views) == 1 and call.name in movement.VIEWS:
+        _view(tracer, call, views[0])
+    elif len(views) == 1 and (index := _chosen(call)) is not None:
+        part = views[0].index.select(0, index)
+        tracer.set_parameter_view(call.result, ParameterView.of(views[0].name, part))
+    elif views or any(map(tracer.is_computed, call.tensors)):
+        tracer.note_uses(call)
+        _compute(tracer, call, views)
+
+
+def _view(tracer: Tracer, call: Call, view: ParameterView) -> None:
+    """Apply an operation that moves elements to the index of a parameter's elements."""
+    outputs = call.outputs
+    try:
+        parts = [
+            ParameterView.of(view.name, part)
+            for part in movement.as_list(call.operation(view.index, *call.args[1:], **call.kwargs))
+        ]
+        moved = [part.shape for part in parts] == [output.shape for output in outputs]
+    except (RuntimeError, IndexError):
+        moved = False
+    if not moved and len(outputs) == 1 and _merges(view.index.shape, outputs[0].shape):
+        parts, moved = [ParameterView(view.name, view.index, outputs[0].shape)], True
+    for position, output in enumerate(outputs):
+        if moved:
+            tracer.set_parameter_view(output, parts[position])
+        else:
+            tracer.set_computed(output)
+
+
+def _merges(old: torch.Size, new: torch.Size) -> bool:
+    """Return whether every dimension of the new shape consists of whole ones of the old."""
+    if old.numel() != new.numel():
+        return False
+    return all(
+        sum(new[dim] > 1 for dim in new_dims) <= 1 for _, new_dims in equal_products(old, new)
+    )
+
+
+def _chosen(call: Call) -> int | None:
+    """Return the index where an operation selects one slice of the first dimension."""
+    if call.name != "index" or len(call.args[1]) != 1:
+        return None
+    index = call.args[1][0]
+    return int(index) if index.dim() == 0 and not index.is_meta else None
+
+
+def _compute(tracer: Tracer, call: Call, views: list[ParameterView]) -> None:
+    """Note what results are computed from.
+
+    A result whose elements are those of one parameter, scaled or shifted, stands for it: weights
+    that are normalised or standardised are pruned by their direction.
+    """
+    scales = torch.Tag.pointwise in call.operation.tags or call.name in DIRECTIONS
+    output = call.outputs[0] if call.outputs else None
+    same = [view for view in views if output is not None and view.shape == output.shape]
+    if scales and same and output is not None:
+        direction = max(same, key=lambda view: view.index.untyped_storage().nbytes())
+        tracer.set_parameter_view(output, direction)
+        tracer.derived.setdefault(direction.name, call.name)
+        return
+    for result in call.outputs:
+        tracer.set_computed(result)

@@ -1,0 +1,80 @@
+"""Operations along dimensions of space or time: pooling, resizing, sampling, transforms."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from phew.capture.labels import compact, is_input, reshape, varying_dims
+from phew.capture.operations.joins import combine, merge, unknown
+from phew.capture.tracer import Call, Tracer
+
+
+def resample(tracer: Tracer, call: Call) -> None:
+    """Pool or resize: units stay on the leading dimensions, the trailing ones change size."""
+    labels = tracer.labels_or_constant(call.args[0])
+    num_trailing = next(int(char) for char in call.name if char.isdigit())
+    first_trailing = labels.dim() - num_trailing
+    trailing = range(first_trailing, labels.dim())
+    varies = not set(trailing).isdisjoint(varying_dims(labels))
+    if varies and not is_input(labels):
+        unknown(tracer, call, "its windows hold different units")
+        return
+    for dim in trailing:
+        labels = labels.narrow(dim, 0, 1)
+    tracer.label(call, call.outputs[0], labels.expand(call.outputs[0].shape))
+
+
+def sample_grid(tracer: Tracer, call: Call) -> None:
+    """Sample an image at coordinates, which move every channel."""
+    image, grid = (tracer.labels_or_constant(tensor) for tensor in call.args[:2])
+    image = merge(tracer, image, range(2, image.dim()), call.place)
+    grid = merge(tracer, grid, range(1, grid.dim()), call.place)
+    grid = reshape(grid, torch.Size([grid.shape[0], *[1] * (image.dim() - 1)]))
+    shape = torch.broadcast_shapes(image.shape, grid.shape)
+    labels = combine(tracer.builder.join, [image, grid], shape, call.place)
+    tracer.label(call, call.result, labels.expand(call.result.shape))
+
+
+def pool_regions(tracer: Tracer, call: Call) -> None:
+    """Pool regions of an image: channels stay, regions take the batch's place."""
+    labels = tracer.labels_or_constant(call.args[0])
+    dims = [dim for dim in range(labels.dim()) if dim != 1]
+    labels = merge(tracer, labels, dims, call.place)
+    tracer.label(call, call.outputs[0], labels.expand(call.outputs[0].shape))
+
+
+def unfold_windows(tracer: Tracer, call: Call) -> None:
+    """Cut windows out of an image: (batch, channels * window, places)."""
+    labels = tracer.labels_or_constant(call.args[0])
+    window = math.prod(call.args[1])
+    labels = merge(tracer, labels, [-1, -2], call.place).squeeze(-1)
+    labels = labels.expand(*labels.shape[:-1], window)
+    labels = reshape(labels, torch.Size([*labels.shape[:-2], labels.shape[-2] * window]))
+    tracer.label(call, call.result, labels.unsqueeze(-1).expand(call.result.shape))
+
+
+def fold_windows(tracer: Tracer, call: Call) -> None:
+    """Sum windows (batch, channels * window, places) up to an image."""
+    labels = tracer.labels_or_constant(call.args[0])
+    window = math.prod(call.args[2])
+    labels = merge(tracer, labels, [-1], call.place).squeeze(-1).unflatten(-1, (-1, window))
+    labels = merge(tracer, labels, [-1], call.place)
+    tracer.label(call, call.result, labels.unsqueeze(-1).expand(call.result.shape))
+
+
+def transform(tracer: Tracer, call: Call) -> None:
+    """Transform some dimensions as a whole, e.g. by Fourier: every result needs every element."""
+    labels = merge(tracer, tracer.labels_or_constant(call.args[0]), call.args[1], call.place)
+    tracer.label(call, call.result, compact(labels).expand(call.result.shape))
+
+
+def accumulate(tracer: Tracer, call: Call) -> None:
+    """Sum up from the first element to each, e.g. cumsum."""
+    labels = tracer.labels_or_constant(call.args[0])
+    dim = call.args[1] % max(labels.dim(), 1)
+    if dim in varying_dims(labels) and not is_input(labels):
+        unknown(tracer, call, "it accumulates from unit to unit")
+        return
+    tracer.label(call, call.outputs[0], labels)

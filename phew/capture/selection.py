@@ -1,0 +1,162 @@
+"""Which parameters are pruned: what the caller includes and excludes, and why others are not."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
+
+from torch import nn
+
+Selector: TypeAlias = str | type[nn.Module]
+"""A name pattern, or a type of module: the parameters that such modules own themselves."""
+
+
+class Selection:
+    """The parameters of a model that the caller lets be pruned. Tied ones go by their first name.
+
+    Args:
+        model: The model.
+        include: What alone is to be pruned; None for all but lookup embeddings.
+        exclude: What is not to be pruned.
+
+    Attributes:
+        included: Names of the parameters that `include` selects and `exclude` does not.
+        refused: Names of the parameters that may not be pruned, and why.
+
+    Raises:
+        TypeError: If an argument is not a sequence of patterns and types of modules.
+        ValueError: If a pattern or type matches no parameter.
+    """
+
+    def __init__(
+        self, model: nn.Module, include: Sequence[Selector] | None, exclude: Sequence[Selector]
+    ) -> None:
+        self._include = include
+        self.refused: dict[str, str] = {}
+        included: set[str] = set()
+        if include is not None:
+            included.update(_matches(model, "include", include))
+            others = (name for name, _ in model.named_parameters() if name not in included)
+            self.refused = dict.fromkeys(others, "not in include")
+        for name, selector in _matches(model, "exclude", exclude).items():
+            self.refused[name] = f"excluded by {_shown(selector)}"
+        self.included = included - self.refused.keys()
+
+    def allows(self, name: str, lookups: Collection[str]) -> bool:
+        """Return whether a weight of a link may be pruned, given the names of lookup embeddings."""
+        return name not in self.refused and (name not in lookups or name in self.included)
+
+    def check(self, prunable: Collection[str]) -> None:
+        """Refuse a selection that leaves nothing to prune.
+
+        Args:
+            prunable: Names of the parameters that can be pruned and have elements.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if prunable:
+            return
+        if self._include is not None:
+            selectors = ", ".join(map(_shown, self._include))
+            raise ValueError(
+                f"include must select weights of two or more dimensions that example_inputs lead "
+                f"through, got [{selectors}], which selects none. "
+                "Leave include out to prune all such weights."
+            )
+        raise ValueError(
+            "model must have prunable weights (parameters of two or more dimensions that are not "
+            "excluded and that example_inputs lead through), got none."
+        )
+
+
+def why_not_prunable(
+    model: nn.Module,
+    selection: Selection,
+    *,
+    prunable: Collection[str],
+    lookups: Collection[str],
+    uses: Mapping[str, str],
+) -> dict[str, str]:
+    """Give a reason for each parameter that is not prunable.
+
+    Args:
+        model: The model.
+        selection: What the caller lets be pruned.
+        prunable: Names of the prunable parameters.
+        lookups: Names of the parameters that were looked up by an index.
+        uses: The first operation that used each parameter, by name.
+
+    Returns:
+        The reasons by name, in the model's order.
+    """
+    reasons = {}
+    for name, parameter in model.named_parameters():
+        if name in prunable:
+            continue
+        if name in selection.refused:
+            reasons[name] = selection.refused[name]
+        elif name in lookups:
+            reasons[name] = "lookup embedding (pruned where include names it)"
+        elif name not in uses:
+            reasons[name] = "never used by the example inputs"
+        elif parameter.dim() < 2:
+            reasons[name] = "vector (bias, normalisation, ...)" if parameter.dim() else "scalar"
+        else:
+            reasons[name] = f"not a weight of a link: used by {uses[name]}"
+    return reasons
+
+
+def _matches(model: nn.Module, argument: str, selectors: Sequence[Selector]) -> dict[str, Selector]:
+    """Map the names of the parameters that a selector matches to the first that does."""
+    if (
+        isinstance(selectors, str)
+        or not isinstance(selectors, Sequence)
+        or not all(isinstance(item, str) or _is_module_type(item) for item in selectors)
+    ):
+        raise TypeError(
+            f"{argument} must be a sequence of name patterns and module types, got {selectors!r}."
+        )
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    first_name: dict[nn.Parameter, str] = {}
+    for name, parameter in parameters.items():
+        first_name.setdefault(parameter, name)
+    matches: dict[str, Selector] = {}
+    for selector in selectors:
+        if isinstance(selector, str):
+            found = [
+                parameter
+                for name, parameter in parameters.items()
+                if fnmatch.fnmatchcase(name, selector)
+            ]
+        else:
+            found = _owned_by(model, selector)
+        if not found:
+            known = ", ".join([*map(repr, list(parameters)[:3]), "..."]) if parameters else "none"
+            raise ValueError(
+                f"{argument} must match parameters, got {_shown(selector)}, which matches none. "
+                f"The model's are: {known} (see named_parameters())."
+            )
+        for parameter in found:
+            matches.setdefault(first_name[parameter], selector)
+    return matches
+
+
+def _owned_by(model: nn.Module, kind: type[nn.Module]) -> list[nn.Parameter]:
+    owned: list[nn.Parameter] = []
+    for module in model.modules():
+        if isinstance(module, kind):
+            owned += module.parameters(recurse=False)
+            # The parameters that an own one is computed from, e.g. by a weight norm.
+            if isinstance(parametrizations := getattr(module, "parametrizations", None), nn.Module):
+                owned += parametrizations.parameters()
+    return owned
+
+
+def _is_module_type(item: object) -> bool:
+    return isinstance(item, type) and issubclass(item, nn.Module)
+
+
+def _shown(selector: Selector) -> str:
+    return repr(selector) if isinstance(selector, str) else selector.__name__

@@ -1,0 +1,89 @@
+"""Which units feed which positions, as the groups that wiring links are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from phew.graph import Groups
+
+Matrix = npt.NDArray[np.int32]
+"""Labels by position: a row a position, a column a place; negative ones are no units."""
+
+IntArray = npt.NDArray[np.int64]
+
+_COEFFICIENTS = np.random.Generator(np.random.Philox(0)).integers(
+    1, 2**63, size=64, dtype=np.uint64
+)
+
+
+def distinct_rows(rows: Matrix) -> tuple[IntArray, IntArray]:
+    """Return where each distinct row stands first, and for each row which of those it equals."""
+    if rows.shape[1] == 0:
+        return np.zeros(min(len(rows), 1), np.int64), np.zeros(len(rows), np.int64)
+    # Sorting one number a row is much faster than sorting rows.
+    hashes = np.zeros(len(rows), np.uint64)
+    for column in range(rows.shape[1]):
+        hashes *= np.uint64(0x9E3779B97F4A7C15)
+        hashes += rows[:, column].astype(np.uint64) * _COEFFICIENTS[column % 64]
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    if not np.array_equal(rows[first][inverse], rows):
+        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse.reshape(-1)]
+
+
+def pairs_in(rows: Matrix) -> tuple[IntArray, IntArray]:
+    """Return the distinct pairs of a unit and the row that it stands in."""
+    positions = np.repeat(np.arange(len(rows)), rows.shape[1])
+    labels = rows.reshape(-1).astype(np.int64)
+    is_unit = labels >= 0
+    labels, positions = labels[is_unit], positions[is_unit]
+    if rows.shape[1] > 1 and len(labels):
+        keys = np.unique(labels * len(rows) + positions)
+        labels, positions = keys // len(rows), keys % len(rows)
+    return labels, positions
+
+
+def groups_of(
+    units: IntArray, positions: IntArray, num_units: int, num_positions: int
+) -> Iterator[tuple[Groups, Groups]]:
+    """Yield the groups of the wiring links that together join distinct pairs, and nothing else.
+
+    One link can hold the pairs if every connected part of them is complete. If not, the first
+    pair of every position makes one link, the second another, and so on.
+    """
+    sizes = (num_units, num_positions)
+    parts = _connected_parts(units, positions, sizes)
+    counts = [np.bincount(part[part >= 0], minlength=num_units) for part in parts]
+    if np.dot(*counts) == len(units):
+        yield parts
+        return
+    order = np.lexsort((units, positions))
+    first = np.searchsorted(positions[order], positions[order], side="left")
+    rank = np.empty(len(units), dtype=np.int64)
+    rank[order] = np.arange(len(units)) - first
+    for number in range(rank.max() + 1):
+        chosen = rank == number
+        yield _connected_parts(units[chosen], positions[chosen], sizes)
+
+
+def _connected_parts(
+    units: IntArray, positions: IntArray, sizes: tuple[int, int]
+) -> tuple[Groups, Groups]:
+    """Number the connected parts of a set of pairs, per unit and position; -1 for none."""
+    unit_part = np.full(sizes[0], -1, dtype=np.int32)
+    position_part = np.full(sizes[1], -1, dtype=np.int32)
+    unit_part[units] = units
+    while True:
+        # A part's number is its smallest unit: pass it to and fro until it is stable.
+        position_part[positions] = sizes[0]
+        np.minimum.at(position_part, positions, unit_part[units])
+        before = unit_part.copy()
+        np.minimum.at(unit_part, units, position_part[positions])
+        if np.array_equal(before, unit_part):
+            return unit_part, position_part

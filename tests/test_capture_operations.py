@@ -1,0 +1,222 @@
+"""What attention, routing, indices and constants make of units; tests/test_wiring.py compares many
+more networks with autograd.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import phew
+from phew.flow import exact_flow
+from phew.graph import WalkGraph, WeightedLink
+
+
+def weighted_links(graph: WalkGraph) -> list[WeightedLink]:
+    return [link for link in graph.links if isinstance(link, WeightedLink)]
+
+
+class Attention(nn.Module):
+    """Two heads of three units; grouped queries share one head of keys and values."""
+
+    def __init__(self, *, written_out: bool, grouped: bool = False) -> None:
+        super().__init__()
+        self.written_out, self.num_shared = written_out, 2 if grouped else 1
+        self.query = nn.Linear(4, 6)
+        self.key, self.value = (nn.Linear(4, 6 // self.num_shared) for _ in range(2))
+        self.out = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (
+            layer(x).unflatten(-1, (-1, 3)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        key, value = (part.repeat_interleave(self.num_shared, dim=1) for part in (key, value))
+        if self.written_out:
+            mixed = torch.softmax(query @ key.transpose(-1, -2) / 3**0.5, dim=-1) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_attention_is_a_fork_of_three_however_it_is_written(grouped: bool) -> None:
+    graphs = []
+    for written_out in (True, False):
+        torch.manual_seed(0)
+        model = Attention(written_out=written_out, grouped=grouped)
+        graphs.append(phew.capture(model, torch.zeros(2, 5, 4)))
+    for graph in graphs:
+        flow = exact_flow(graph, backward=True)
+        *projections, _ = weighted_links(graph)
+        for link in projections:
+            torch.testing.assert_close(float(flow.units[link.target].sum()), 1 / 3)
+    # From a query unit walks lead to all of its head's output, from a value unit to its place.
+    reached = []
+    for graph in graphs:
+        row = []
+        for link in weighted_links(graph)[:3]:
+            first = np.arange(graph.spaces[link.target].num_units) == 0
+            ((far, units),) = {
+                graph.links[index].target: graph.links[index].reach(first)
+                for index in graph.links_from[link.target]
+            }.items()
+            row.append((far, units.nonzero()[0].tolist()))
+        reached.append(row)
+    heads = [[0, 1, 2], [0, 1, 2, 3, 4, 5] if grouped else [0, 1, 2], [0, 3] if grouped else [0]]
+    assert [units for _, units in reached[0]] == [units for _, units in reached[1]] == heads
+
+
+class ClassToken(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 4, 2, stride=2)
+        self.token = nn.Parameter(torch.zeros(1, 1, 4))
+        self.mix = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
+        return self.head((x + self.mix(x, x, x, need_weights=False)[0])[:, 0])
+
+
+def test_a_class_token_costs_as_much_as_a_token_whatever_their_number() -> None:
+    small, large = (phew.capture(ClassToken(), torch.zeros(1, 3, size, size)) for size in (4, 64))
+    assert small.spaces == large.spaces
+    # The patches' residual does not lead to the class token.
+    embedded = weighted_links(small)[0].target
+    assert small.links_from[embedded] != ()
+    assert [small.spaces[entry].num_units for entry in small.entries] == [3]
+    assert small.not_prunable["token"].startswith("not a weight of a link")
+
+
+def test_learned_queries_are_an_entry() -> None:
+    class Pool(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries = nn.Parameter(torch.randn(1, 5, 4))
+            self.mix = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.mix(self.queries.expand(len(x), -1, -1), x, x, need_weights=False)[0]
+
+    graph = phew.capture(Pool(), torch.zeros(2, 7, 4))
+    assert [graph.spaces[entry].num_units for entry in graph.entries] == [4, 4]
+
+
+class RoutedModules(nn.Module):
+    """Experts that are modules; each token visits the best, in a loop over those that are hit."""
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__()
+        self.router = nn.Linear(4, num_experts)
+        self.experts = nn.ModuleList(nn.Linear(4, 4) for _ in range(num_experts))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, chosen = self.router(x).softmax(-1).max(dim=-1)
+        result = torch.zeros_like(x)
+        hits = F.one_hot(chosen, len(self.experts))
+        for expert in hits.sum(0).nonzero().flatten().tolist():
+            (rows,) = torch.where(hits[:, expert])
+            result.index_add_(0, rows, self.experts[expert](x[rows]) * weight[rows, None])
+        return self.head(result)
+
+
+def test_experts_that_the_example_does_not_visit_are_on_paths() -> None:
+    model = RoutedModules(9)
+    graph = phew.capture(model, torch.randn(2, 4))
+    assert graph.approximations == ()
+    assert len(weighted_links(graph)) == 11
+    assert all(units.all() for units in graph.live)
+
+
+def test_flags_that_must_fit_a_number_of_rows_are_taken_as_they_are() -> None:
+    class Impute(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.other = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.first(x)
+            hidden[x.sum(1) > 0] = self.other(x[:2])
+            return hidden
+
+    graph = phew.capture(Impute(), torch.tensor([[1.0] * 4, [-1.0] * 4, [1.0] * 4]))
+    assert len(weighted_links(graph)) == 2
+    assert all(units.all() for units in graph.live)
+
+
+@pytest.mark.parametrize(("known", "reached"), [(True, [[1], [0]]), (False, [[0, 1, 2]] * 2)])
+def test_indices_choose_units_exactly_where_they_are_constants(
+    known: bool, reached: list[list[int]]
+) -> None:
+    class Choose(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 3), nn.Linear(2, 1)
+
+        def forward(self, x: Tensor, index: Tensor) -> Tensor:
+            return self.second(self.first(x)[:, torch.tensor([1, 0]) if known else index])
+
+    graph = phew.capture(Choose(), (torch.zeros(2, 4), torch.tensor([1, 0])))
+    first, second = weighted_links(graph)
+    sources = np.eye(graph.spaces[second.source].num_units, dtype=np.bool_)
+    assert [fed_by(graph, second.source, unit, first.target) for unit in sources] == reached
+
+
+def fed_by(graph: WalkGraph, space: int, units: np.ndarray, source: int) -> list[int]:
+    """The units of a space that lead to some of another through wiring."""
+    reached = {space: units}
+    for target in range(space, source, -1):
+        for index in graph.links_into[target] if target in reached else ():
+            link = graph.links[index]
+            near = link.reach(reached[target], backward=True)
+            reached[link.source] = reached.get(link.source, np.zeros_like(near)) | near
+    return reached[source].nonzero()[0].tolist()
+
+
+def test_a_lookup_is_an_entry_unless_it_is_included() -> None:
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2))
+    tokens = torch.zeros(1, 3, dtype=torch.int64)
+    graph = phew.capture(model, tokens)
+    assert [graph.spaces[entry].num_units for entry in graph.entries] == [4]
+    assert graph.prunable == ("1.weight",)
+    graph = phew.capture(model, tokens, include=[nn.Embedding, nn.Linear])
+    assert [graph.spaces[entry].num_units for entry in graph.entries] == [9]
+    assert graph.prunable == ("0.weight", "1.weight")
+    link = weighted_links(graph)[0]
+    torch.testing.assert_close(link.view(model[0].weight)[0, :, :, 0], model[0].weight.t())
+
+
+def test_zeros_feed_nothing_and_other_constants_do() -> None:
+    class Padded(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.layer, self.value = nn.Linear(5, 2), value
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(torch.cat([x, x.new_full((len(x), 2), self.value)], dim=1))
+
+    for value, live in ((0.0, 3), (1.0, 5)):
+        graph = phew.capture(Padded(value), torch.zeros(2, 3))
+        assert graph.live[weighted_links(graph)[0].source].sum() == live
+
+
+def test_normalisation_that_is_written_out_keeps_units() -> None:
+    class Normalise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            x = (x - x.mean(-1, keepdim=True)) * torch.rsqrt(x.var(-1, keepdim=True) + 1e-6)
+            return self.second(x / x.norm(dim=-1, keepdim=True))
+
+    graph = phew.capture(Normalise(), torch.zeros(2, 4))
+    assert [type(link) for link in graph.links] == [WeightedLink] * 2

@@ -1,0 +1,295 @@
+"""The report: what it says, how it folds, and that what walks do not reach is counted right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from graph_walks import reachable_weights
+from random_graphs import random_graph
+from torch import Tensor, nn
+
+import phew
+from phew._rows import Row, folded, table
+from phew.graph import Approximation, Space, WalkGraph, WeightedLink, WiringLink
+from phew.reach import unreached_weights
+from phew.reference import Reference
+from phew.report import Report
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 2 * width)
+        self.down = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(torch.relu(self.up(self.norm(x))))
+
+
+class Residual(nn.Module):
+    def __init__(self, num_blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Linear(3, 4)
+        self.blocks = nn.Sequential(*[Block(4) for _ in range(num_blocks)])
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)))
+
+
+def section(report: str, title: str) -> list[str]:
+    """Return the lines of the section whose title begins like this, without spaces to align."""
+    (found,) = [part for part in report.split("\n\n") if part.startswith(title)]
+    return [" ".join(line.split()) for line in found.splitlines()[1:]]
+
+
+def test_totals() -> None:
+    report = phew.capture(Residual(2), torch.zeros(1, 3)).report()
+    *totals, entries, exits = report.split("\n\n")[0].splitlines()
+    assert totals[0] == "148 prunable weights in 6 of 16 parameters"
+    assert entries == "entries: input of stem (3 units)"
+    assert exits == "exits: head (2 units)"
+
+
+def test_every_weighted_link_and_repeated_blocks_once() -> None:
+    report = phew.capture(Residual(5), torch.zeros(1, 3), exclude=["head.*"]).report()
+    header, *rows = section(report, "Weighted links")
+    assert header == "parameter shape from"
+    assert "stem.weight 1 x 4 x 3 x 1 input of stem" in rows
+    assert "blocks.{0-4}.down.weight x5 1 x 4 x 8 x 1 blocks.{0-4}.up" in rows
+    assert any(row.startswith("head.weight 1 x 2 x 4 x 1") for row in rows)
+    assert [row for row in rows if row.endswith("not pruned")] == rows[-1:]
+
+
+def test_forks_and_shortcuts() -> None:
+    graph = phew.capture(Residual(3), torch.zeros(1, 3))
+    _, *rows = section(graph.report(), "Forks: 3 spaces")
+    assert rows[0].startswith("stem 4 blocks.0.up, ~")
+    assert rows[1].startswith("blocks.{0-1}.add x2 4 blocks.{1-2}.up, ~blocks.{1-2}.add")
+    content = Report(graph).as_dict()
+    assert content["forks"][0] == {
+        "space": "stem",
+        "num_units": 4,
+        "to": ["blocks.0.up", "blocks.0.add"],
+    }
+    assert content["shortcuts"] == [
+        {"from": "stem", "to": "blocks.0.add"},
+        {"from": "blocks.0.add", "to": "blocks.1.add"},
+        {"from": "blocks.1.add", "to": "blocks.2.add"},
+    ]
+
+
+def chain(*links: WeightedLink | WiringLink, sizes: list[int], **options: Any) -> WalkGraph:
+    """A graph from its first space to its last."""
+    shapes = {link.parameter: link.shape for link in links if isinstance(link, WeightedLink)}
+    parameters = {name: torch.ones(shape) for name, shape in shapes.items()}
+    graph = WalkGraph(
+        spaces=tuple(Space(f"space {index}", size) for index, size in enumerate(sizes)),
+        links=links,
+        entries=(0,),
+        exits=(len(sizes) - 1,),
+        parameters=parameters,
+        prunable=tuple(parameters),
+    )
+    return dataclasses.replace(graph, **options)
+
+
+def dense(source: int, target: int, name: str, num_targets: int, num_sources: int) -> WeightedLink:
+    strides = (0, num_sources, 1, 1)
+    return WeightedLink(source, target, name, 1, num_targets, num_sources, 1, strides)
+
+
+def wiring(source: int, target: int, sources: list[int], targets: list[int]) -> WiringLink:
+    return WiringLink(source, target, np.array(sources, np.int32), np.array(targets, np.int32))
+
+
+def test_notes_that_only_some_graphs_have() -> None:
+    graph = chain(
+        dense(0, 1, "a.weight", 4, 4),
+        dense(1, 2, "a.weight", 4, 4),
+        dense(2, 3, "b.weight", 4, 4),
+        sizes=[4, 4, 4, 4],
+        derived={"b.weight": "_weight_norm"},
+        approximations=(
+            Approximation("sort", "layers.0", "its order depends on values"),
+            Approximation("sort", "layers.1", "its order depends on values"),
+            Approximation("sort", "", "phew does not know it"),
+        ),
+        not_prunable={"c": "never used by the example inputs"},
+    )
+    report = graph.report()
+    assert section(report, "Parameters in several links: 1") == ["a.weight 2 links"]
+    assert section(report, "Parameters that weights are computed from: 1") == [
+        "b.weight _weight_norm"
+    ]
+    assert section(report, "Operations that are approximated by a complete wiring: 3") == [
+        "layers.{0-1} x2 sort its order depends on values",
+        "the model sort phew does not know it",
+    ]
+    assert section(report, "Parameters that are not prunable: 1") == [
+        "c never used by the example inputs"
+    ]
+    assert "no walk reaches" not in report
+    content = Report(graph).as_dict()
+    assert content["shared"] == {"a.weight": 2}
+    assert content["derived"] == {"b.weight": "_weight_norm"}
+    assert content["approximations"][2] == {
+        "operation": "sort",
+        "module": "",
+        "reason": "phew does not know it",
+    }
+
+
+def test_weights_that_no_walk_reaches() -> None:
+    # Of 4 units the last two lead nowhere. Where the way around is a shortcut, none walks it.
+    graph = chain(
+        dense(0, 1, "a.weight", 4, 3),
+        wiring(1, 2, [0, 1, -1, -1], [0, 1]),
+        dense(0, 2, "b.weight", 2, 3),
+        dense(2, 3, "c.weight", 5, 2),
+        sizes=[3, 4, 2, 5],
+    )
+    assert unreached_weights(graph) == {"a.weight": 6}
+    assert section(graph.report(), "Prunable parameters with weights that no walk reaches: 1") == [
+        "a.weight 6 of 12 weights"
+    ]
+    avoided = dataclasses.replace(graph.links[2], shortcut=True)
+    links = (*graph.links[:2], avoided, graph.links[3])
+    assert unreached_weights(dataclasses.replace(graph, links=links)) == {
+        "a.weight": 6,
+        "b.weight": 6,
+    }
+
+
+def test_unreached_weights_are_those_that_the_reference_does_not_reach() -> None:
+    rng = np.random.default_rng(0)
+    partly = 0
+    for _ in range(120):
+        graph = random_graph(rng)
+        reachable = reachable_weights(Reference(graph, power=0))
+        expected = {}
+        for name in graph.prunable:
+            num_reached = len({visit for visit in reachable if visit.parameter == name})
+            if num_unreached := graph.parameters[name].numel() - num_reached:
+                expected[name] = num_unreached
+        assert unreached_weights(graph) == expected
+        partly += any(0 < n < graph.parameters[name].numel() for name, n in expected.items())
+    assert partly > 20
+
+
+def test_a_folded_name_stands_for_exactly_its_rows() -> None:
+    names = ["a1.b0", "a1.b1", "a2.b0", "a2.b1", "a3.b0", "a3.b2", "c"]
+    assert [(row.names[0], row.count) for row in folded(Row((name,)) for name in names)] == [
+        ("a1.b{0-1}", 2),
+        ("a2.b{0-1}", 2),
+        ("a3.b{0,2}", 2),
+        ("c", 1),
+    ]
+    assert folded(Row((f"a{i}.b{j}",)) for i in range(3) for j in range(2)) == [
+        Row(("a{0-2}.b{0-1}",), count=6)
+    ]
+
+
+def test_rows_fold_where_other_names_keep_step_and_facts_are_equal() -> None:
+    rows = [Row((f"l{i}", f"l{i - 1}", "x7"), ("8" if i < 4 else "9",)) for i in range(1, 6)]
+    assert folded(rows) == [
+        Row(("l{1-3}", "l{0-2}", "x7"), ("8",), count=3),
+        Row(("l{4-5}", "l{3-4}", "x7"), ("9",), count=2),
+    ]
+    assert [row.times for row in folded([*rows[:2], Row(("m",))])] == ["x2", ""]
+
+
+def test_numbers_are_written_as_they_are() -> None:
+    names = ["a07", "b08.c", "b09.c", "b10.c"]
+    assert [row.names[0] for row in folded(Row((name,)) for name in names)] == ["a07", "b{08-10}.c"]
+
+
+def test_numbers_of_equal_steps_are_a_run() -> None:
+    (row,) = folded(Row((f"a.{index}",)) for index in [0, 1, 2, 4, 7, 9, 11, 13, 20])
+    assert row == Row(("a.{0-2,4,7,9,11,13,20}",), count=9)
+    (row,) = folded(Row((f"a.{index}",)) for index in range(1, 500, 2))
+    assert row.names == ("a.{1,3,..,499}",)
+
+
+def test_folded_rows_are_in_the_order_of_their_first() -> None:
+    names = ["a.0.x", "b", "a.1.x", "a.1.y"]
+    assert [row.names[0] for row in folded(Row((name,)) for name in names)] == [
+        "a.{0-1}.x",
+        "b",
+        "a.1.y",
+    ]
+
+
+def test_tables_are_aligned_and_wrapped() -> None:
+    long = " ".join(["word"] * 30)
+    lines = table([("a", "", "1"), ("bbb", "", long)])
+    assert lines[0] == "  a    1"
+    assert lines[1].startswith("  bbb  word")
+    assert lines[2].startswith("       word")
+    assert max(map(len, lines)) <= 120
+    assert " ".join(" ".join(lines[1:]).split()) == f"bbb {long}"
+
+
+def test_long_names_are_relative_to_the_parameters() -> None:
+    prefix = "a_module_of_a_long_name.another_one_inside"
+    inner = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model = nn.ModuleDict({"a_module_of_a_long_name": nn.ModuleDict({"another_one_inside": inner})})
+    model.forward = inner.forward  # type: ignore[method-assign]
+    graph = phew.capture(model, torch.zeros(1, 4))
+    assert section(graph.report(), "Weighted links")[2].endswith(f"{prefix}.0")
+    space = Space(f"{prefix}.{'y' * 40}", 4)
+    graph = dataclasses.replace(graph, spaces=(graph.spaces[0], space, graph.spaces[2]))
+    _, first, second = section(graph.report(), "Weighted links")
+    assert first.endswith(" 1 x 4 x 4 x 1 input of ...0 ..." + "y" * 40)
+    assert second.endswith(f" 1 x 4 x 4 x 1 ...{'y' * 40}")
+
+
+def test_many_parameters_of_one_reason_are_told_apart_by_their_last_names() -> None:
+    names = [f"{letter}.bias" for letter in "abcdefghijklmn"]
+    graph = chain(
+        dense(0, 1, "w", 2, 2),
+        sizes=[2, 2],
+        not_prunable=dict.fromkeys([*names, "scale"], "vector"),
+    )
+    assert section(graph.report(), "Parameters that are not prunable: 15") == [
+        "*.bias x14 vector",
+        "scale vector",
+    ]
+
+
+def test_spaces_of_one_name_are_told_apart() -> None:
+    graph = chain(dense(0, 1, "w", 2, 2), wiring(1, 2, [0, 1], [0, 1]), sizes=[2, 2, 2])
+    graph = dataclasses.replace(graph, spaces=(Space("a", 2), Space("add", 2), Space("add", 2)))
+    assert Report(graph).as_dict()["exits"] == [{"space": "add#2", "num_units": 2}]
+
+
+def test_more_ends_than_fit_are_counted() -> None:
+    graph = chain(dense(0, 1, "w", 2, 2), sizes=[2, 2])
+    spaces = (*graph.spaces, *[Space(letter, 1) for letter in "abcdefg"])
+    graph = dataclasses.replace(graph, spaces=spaces, exits=tuple(range(1, 9)))
+    exits = graph.report().split("\n\n")[0].splitlines()[-1]
+    assert exits.startswith("exits: space 1 (2 units), a (1 unit), b (1 unit), ")
+    assert exits.endswith(" and 2 more")
+
+
+def test_a_deep_network_has_a_short_report() -> None:
+    lines = phew.capture(Residual(60), torch.zeros(1, 3)).report().splitlines()
+    assert len(lines) < 30
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_dictionary_is_what_json_can_hold() -> None:
+    content = Report(phew.capture(Residual(2), torch.zeros(1, 3))).as_dict()
+    assert json.loads(json.dumps(content)) == content
+    assert content["links"][0] == {
+        "parameter": "stem.weight",
+        "prunable": True,
+        "shape": [1, 4, 3, 1],
+        "from": "input of stem",
+        "to": "stem",
+    }

@@ -1,0 +1,221 @@
+"""Which parameters are pruned, and what is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import phew
+from phew.capture.selection import Selection, why_not_prunable
+
+ROW = torch.zeros(1, 4)
+
+
+class Net(nn.Module):
+    """A convolution, a norm, two linear layers of one weight, and what is no weight of a link."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 4, 1)
+        self.norm = nn.LayerNorm(4)
+        self.first = nn.Linear(4, 4)
+        self.second = nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(4, 2)
+        self.position = nn.Parameter(torch.zeros(1, 4))
+        self.scale = nn.Parameter(torch.ones(()))
+        self.unused = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x.unsqueeze(1)).mean(dim=2)
+        x = self.norm(x + self.position) * self.scale
+        return self.head(self.second(self.first(x)))
+
+
+def prunable(model: nn.Module, **options: Any) -> set[str]:
+    return set(phew.capture(model, ROW, **options).prunable)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"conv.weight", "first.weight", "head.weight"}),
+        ({"include": None}, {"conv.weight", "first.weight", "head.weight"}),
+        ({"include": ["*"]}, {"conv.weight", "first.weight", "head.weight"}),
+        ({"include": ["head.*", "co??.weight"]}, {"conv.weight", "head.weight"}),
+        ({"include": [nn.Linear]}, {"first.weight", "head.weight"}),
+        ({"include": (nn.Conv1d, "head.weight")}, {"conv.weight", "head.weight"}),
+        ({"exclude": [nn.Linear]}, {"conv.weight"}),
+        ({"exclude": ["head.*", nn.LayerNorm]}, {"conv.weight", "first.weight"}),
+        ({"include": [nn.Linear], "exclude": ["head.*"]}, {"first.weight"}),
+        # By any name of a tied parameter.
+        ({"exclude": ["second.*"]}, {"conv.weight", "head.weight"}),
+        ({"include": ["second.weight"]}, {"first.weight"}),
+        # A class stands for its subclasses, and for what its modules own, not what they contain.
+        ({"exclude": [nn.modules.conv._ConvNd]}, {"first.weight", "head.weight"}),
+        ({"include": ["*"], "exclude": [Net]}, {"conv.weight", "first.weight", "head.weight"}),
+    ],
+)
+def test_include_and_exclude(options: dict[str, Any], expected: set[str]) -> None:
+    model = Net()
+    assert prunable(model, **options) == expected
+    masks = phew.sample_masks(model, ROW, density=0.5, **options)
+    assert set(masks) == expected
+
+
+def test_prune_passes_the_selection_on() -> None:
+    model = Net()
+    masks = phew.prune(model, ROW, density=0.5, include=[nn.Linear], exclude=["head.*"])
+    assert list(masks) == ["first.weight"]
+    assert bool(model.head.weight.all())
+
+
+def test_a_type_selects_what_its_weights_are_computed_from() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    parametrizations.weight_norm(model[0])
+    names = {"0.parametrizations.weight.original0", "0.parametrizations.weight.original1"}
+    selection = Selection(model, [nn.Linear], ["1.*"])
+    assert selection.included == {"0.bias", *names}
+
+
+class Lookup(nn.Module):
+    """An embedding, and an output layer of the same weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(6, 4)
+        self.hidden = nn.Linear(4, 4)
+        self.output = nn.Linear(4, 6, bias=False)
+        self.output.weight = self.embedding.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.hidden(self.embedding(x)))
+
+
+TOKENS = torch.tensor([[0, 3]])
+
+
+def test_a_lookup_is_an_entry_even_if_it_is_tied() -> None:
+    graph = phew.capture(Lookup(), TOKENS)
+    assert graph.prunable == ("hidden.weight",)
+    assert [graph.spaces[space].num_units for space in graph.entries] == [4]
+    assert graph.not_prunable["embedding.weight"] == (
+        "lookup embedding (pruned where include names it)"
+    )
+
+
+@pytest.mark.parametrize(
+    "include", [["*"], [nn.Embedding, "hidden.weight"], ["output.weight", nn.Linear]]
+)
+def test_a_lookup_is_pruned_where_it_is_included(include: Sequence[Any]) -> None:
+    graph = phew.capture(Lookup(), TOKENS, include=include)
+    assert graph.prunable == ("embedding.weight", "hidden.weight")
+    assert [graph.spaces[space].num_units for space in graph.entries] == [6]
+
+
+def test_exclude_wins_over_include() -> None:
+    graph = phew.capture(Lookup(), TOKENS, include=["*"], exclude=[nn.Embedding])
+    assert graph.prunable == ("hidden.weight",)
+    assert graph.not_prunable["embedding.weight"] == "excluded by Embedding"
+
+
+def test_every_other_parameter_has_a_reason() -> None:
+    model = Net()
+    graph = phew.capture(model, ROW, exclude=["head.weight", nn.Conv1d])
+    names = [name for name, _ in model.named_parameters()]
+    assert [name for name in names if name not in graph.prunable] == list(graph.not_prunable)
+    vector = "vector (bias, normalisation, ...)"
+    unused = "never used by the example inputs"
+    reasons = dict(graph.not_prunable)
+    use = reasons.pop("position")
+    assert reasons == {
+        "scale": "scalar",
+        "conv.weight": "excluded by Conv1d",
+        "conv.bias": "excluded by Conv1d",
+        "norm.weight": vector,
+        "norm.bias": vector,
+        "first.bias": vector,
+        "second.bias": vector,
+        "head.weight": "excluded by 'head.weight'",
+        "head.bias": vector,
+        "unused.weight": unused,
+        "unused.bias": unused,
+    }
+    assert use == "not a weight of a link: used by add"
+
+
+def test_the_callers_reason_comes_first() -> None:
+    model = nn.Linear(4, 2)
+    reasons = why_not_prunable(
+        model,
+        Selection(model, ["weight"], ["weight"]),
+        prunable=[],
+        lookups=["weight", "bias"],
+        uses={"weight": "mul"},
+    )
+    assert reasons == {"weight": "excluded by 'weight'", "bias": "not in include"}
+
+
+def test_not_prunable_of_what_is_included_alone() -> None:
+    graph = phew.capture(Net(), ROW, include=["head.*"])
+    assert graph.not_prunable["conv.weight"] == "not in include"
+    assert graph.not_prunable["head.bias"] == "vector (bias, normalisation, ...)"
+
+
+@pytest.mark.parametrize("argument", ["include", "exclude"])
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ("weight", TypeError, "must be a sequence of name patterns and module types, got 'weight'"),
+        ([5], TypeError, r"must be a sequence of name patterns and module types, got \[5\]\."),
+        ([Tensor], TypeError, "must be a sequence of name patterns and module types, got "),
+        ([nn.ReLU()], TypeError, "must be a sequence of name patterns and module types, got "),
+        (["head.*"], ValueError, r"must match parameters, got 'head\.\*', which matches none"),
+        ([nn.Conv2d], ValueError, "must match parameters, got Conv2d, which matches none"),
+        (["WEIGHT"], ValueError, r"got 'WEIGHT', .* The model's are: 'weight', 'bias', \.\.\."),
+    ],
+)
+def test_bad_selections(argument: str, value: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"^{argument} must.*{message.removeprefix('must')}"):
+        phew.capture(nn.Linear(4, 2), ROW, **{argument: value})
+
+
+def test_exclude_none_is_no_selection() -> None:
+    with pytest.raises(TypeError, match=r"exclude must be a sequence of .*, got None\."):
+        phew.capture(nn.Linear(4, 2), ROW, exclude=None)  # type: ignore[arg-type]
+
+
+def test_exclude_of_a_model_without_parameters() -> None:
+    with pytest.raises(ValueError, match=r"got 'weight', which matches none\. .* are: none \(see"):
+        phew.capture(nn.ReLU(), ROW, exclude=["weight"])
+
+
+def test_excluding_all_leaves_nothing_to_prune() -> None:
+    with pytest.raises(ValueError, match="model must have prunable weights"):
+        phew.capture(nn.Linear(4, 2), ROW, exclude=["*"])
+
+
+@pytest.mark.parametrize("include", [[], ["bias"], ["unused.weight"], ["position", nn.LayerNorm]])
+def test_include_must_select_weights_of_a_link(include: list[Any]) -> None:
+    model = nn.Linear(4, 2) if include == ["bias"] else Net()
+    with pytest.raises(ValueError, match=r"include must select weights .*, got \[.*selects none"):
+        phew.capture(model, ROW, include=include)
+
+
+def test_a_graph_takes_no_selection() -> None:
+    graph = phew.capture(nn.Linear(4, 2), ROW)
+    with pytest.raises(TypeError, match=r"^include must be given to capture where model is a Walk"):
+        phew.sample_masks(graph, density=0.5, include=[])
+
+
+def test_other_dtypes_may_be_left_out_of_include() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    model.register_parameter(
+        "table", nn.Parameter(torch.ones(2, 2, dtype=torch.int8), requires_grad=False)
+    )
+    assert phew.capture(model, ROW, include=[nn.Linear]).prunable == ("0.weight", "1.weight")
