@@ -12,10 +12,12 @@ from torch import nn
 
 from phew.capture.checks import as_call, check_weights
 from phew.capture.example_inputs import described_inputs
+from phew.capture.modes import Mode
 from phew.capture.operations import follow
 from phew.capture.preserve import preserved
 from phew.capture.selection import Selection, Selector, why_not_prunable
-from phew.capture.tracer import Mode, Tracer, tensors_in
+from phew.capture.tensors import tensors_in
+from phew.capture.tracer import Tracer
 from phew.graph import WalkGraph, WeightedLink
 
 

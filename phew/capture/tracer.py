@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,10 +10,11 @@ from torch import nn
 from torch._ops import OpOverload
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from phew.capture.builder import GraphBuilder
+from phew.capture.calls import Call, ParameterView
 from phew.capture.labels import (
     CONSTANT,
     NO_UNIT,
@@ -27,92 +25,18 @@ from phew.capture.labels import (
     same_label,
     varying_dims,
 )
+from phew.capture.modes import (
+    CONSTANTS,
+    TESTS,
+    Mode,
+    as_passed,
+    on_cpu,
+    run_on_shapes,
+    without_data,
+)
 from phew.capture.preserve import TensorSaver
+from phew.capture.tensors import may_hold_units, output_tensors, tensors_in
 from phew.graph import Approximation
-
-
-@dataclass(frozen=True)
-class Call:
-    """One operation that ran: what was called, with what, and what it returned."""
-
-    operation: OpOverload
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    result: Any
-    module: str
-
-    @property
-    def name(self) -> str:
-        """The operation's name without overload, e.g. "convolution"."""
-        return str(self.operation.overloadpacket.__name__)
-
-    @property
-    def place(self) -> str:
-        """The operation's name after that of the module that called it."""
-        return f"{self.module}.{self.name}" if self.module else self.name
-
-    def argument(self, name: str) -> Any:
-        """Return the argument of a name in the operation's schema, None if it has none."""
-        for position, argument in enumerate(self.operation._schema.arguments):
-            if argument.name == name:
-                given = self.args[position] if position < len(self.args) else argument.default_value
-                return self.kwargs.get(name, given)
-        return None
-
-    @property
-    def tensors(self) -> list[torch.Tensor]:
-        """All tensors among the arguments, those in lists included."""
-        return tensors_in((self.args, dict(self.kwargs)))
-
-    @property
-    def outputs(self) -> list[torch.Tensor]:
-        """All tensors that were returned."""
-        return tensors_in(self.result)
-
-
-@dataclass(frozen=True)
-class ParameterView:
-    """A tensor that is a view of a parameter, or a copy of one.
-
-    Attributes:
-        name: The parameter's name.
-        index: A meta tensor whose size, strides and offset say which element of the contiguous
-            parameter each element is.
-        shape: The tensor's shape. It may merge dimensions of the index, where a copy has brought
-            together what one stride cannot step through.
-    """
-
-    name: str
-    index: torch.Tensor
-    shape: torch.Size
-
-    @classmethod
-    def of(cls, name: str, index: torch.Tensor) -> ParameterView:
-        """Return the view that an index stands for."""
-        return cls(name, index, index.shape)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether this is all of the parameter."""
-        storage = self.index.untyped_storage().nbytes()
-        return self.index.numel() * self.index.element_size() == storage
-
-
-class Mode(enum.Enum):
-    """What a model runs on.
-
-    In the order in which they are tried: a model that reads values does not run on shapes, and one
-    may rely on how many of its tests pass.
-    """
-
-    SHAPES = enum.auto()
-    """Activations and parameters are meta tensors, which have no data; constants have values."""
-
-    TESTS_PASSED = enum.auto()
-    """Real tensors; where tests of their values choose what is computed, all are passed."""
-
-    VALUES = enum.auto()
-    """Real tensors, as they are."""
 
 
 class Tracer(TorchDispatchMode):
@@ -202,33 +126,28 @@ class Tracer(TorchDispatchMode):
         kwargs: dict[str, Any],
     ) -> Any:
         if self._shapes_only:
-            if any(map(self._has_no_data, tensors)) and func.overloadpacket not in _CONSTANTS:
-                return _run_on_shapes(func, args, kwargs)
+            if any(map(self._has_no_data, tensors)) and func.overloadpacket not in CONSTANTS:
+                return run_on_shapes(func, args, kwargs)
             # What a model makes beside its activations, on their device, has values.
-            args = tree_map_only(torch.Tensor, _on_cpu, args)
+            args = tree_map_only(torch.Tensor, on_cpu, args)
             if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
                 kwargs["device"] = torch.device("cpu")
-        elif self._mode is Mode.TESTS_PASSED and func.overloadpacket in _TESTS:
-            counts = func.overloadpacket is _aten.nonzero
-            args = tree_map_only(torch.Tensor, lambda part: self._passed(part, counts), args)
+        elif self._mode is Mode.TESTS_PASSED and func.overloadpacket in TESTS:
+            kinds = TESTS[func.overloadpacket]
+            args = tree_map_only(
+                torch.Tensor,
+                lambda tensor: (
+                    as_passed(tensor)
+                    if tensor.dtype in kinds and self.is_uncertain(tensor)
+                    else tensor
+                ),
+                args,
+            )
         # A batch norm's schema does not say that it updates running statistics.
         if func._schema.is_mutable or "batch_norm" in func.name():
             for tensor in tensors:
                 self._saver.before_write(tensor)
         return func(*args, **kwargs)
-
-    def _passed(self, flags: torch.Tensor, counts: bool) -> torch.Tensor:
-        """Return flags that tests of the example's values have set, as if all had passed.
-
-        What is behind a test is part of the network, whatever the example: every expert of a
-        mixture, the boxes that an untrained detector does not find. Many tests are taken as they
-        are, unless none has passed.
-        """
-        is_test = flags.dtype is torch.bool or (counts and not _may_hold_units(flags))
-        if not is_test or not self.is_uncertain(flags):
-            return flags
-        passed = flags.numel() <= MOST_PASSED or not flags.any()
-        return torch.ones_like(flags) if passed else flags
 
     def _has_no_data(self, tensor: torch.Tensor) -> bool:
         return (
@@ -255,10 +174,10 @@ class Tracer(TorchDispatchMode):
         """Return a model's inputs as it is to be run on, floating-point tensors labelled."""
 
         def label(tensor: torch.Tensor) -> torch.Tensor:
-            if not _may_hold_units(tensor):
+            if not may_hold_units(tensor):
                 self._uncertain[tensor] = True
                 return tensor
-            stand_in = _without_data(tensor) if self._shapes_only else tensor.detach()
+            stand_in = without_data(tensor) if self._shapes_only else tensor.detach()
             self.set_labels(stand_in, self.raw_labels(tensor.shape))
             return stand_in
 
@@ -273,7 +192,7 @@ class Tracer(TorchDispatchMode):
     def exits(self, outputs: Any) -> list[int]:
         """Return the spaces that a model's outputs read."""
         spaces: list[int] = []
-        for tensor in _output_tensors(outputs):
+        for tensor in output_tensors(outputs):
             labels = self.labels_of(tensor)
             if labels is not None and has_units(labels):
                 spaces.append(self.space_of(labels, varying_dims(labels), "output"))
@@ -319,7 +238,7 @@ class Tracer(TorchDispatchMode):
             raise ValueError(f"labels must be of shape {output.shape}, got {labels.shape}.")
         if call.operation._schema.is_mutable:
             self.write_labels(output, labels)
-        elif _may_hold_units(output):
+        elif may_hold_units(output):
             self.set_labels(output, labels)
 
     def set_labels(self, tensor: torch.Tensor, labels: torch.Tensor) -> None:
@@ -397,89 +316,5 @@ class Tracer(TorchDispatchMode):
         self.approximations.append(Approximation(operation, self.running, reason))
 
 
-MOST_PASSED = 4096
-"""So many tests of values are all taken as passed."""
-
-
-def _run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operation on meta tensors."""
-    originals = {}
-
-    def replace(tensor: torch.Tensor) -> torch.Tensor:
-        stand_in = _without_data(tensor)
-        originals[stand_in] = tensor
-        return stand_in
-
-    args, kwargs = tree_map_only(torch.Tensor, replace, (args, kwargs))
-    if func.overloadpacket in _ONE_DTYPE and len({tensor.dtype for tensor in originals}) > 1:
-        raise TypeError(f"{func.name()} must have arguments of one dtype.")
-    if kwargs.get("device") is not None:
-        kwargs["device"] = torch.device("meta")
-    # What works in place returns its argument.
-    return tree_map_only(
-        torch.Tensor, lambda result: originals.get(result, result), func(*args, **kwargs)
-    )
-
-
-_aten = torch.ops.aten
-
-_ONE_DTYPE = (_aten.convolution, _aten.addmm, _aten.mm, _aten.linear)
-"""Operations that do not check dtypes where there are only shapes."""
-
-
-_CONSTANTS = tuple(
-    getattr(_aten, name)
-    for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
-)
-"""Operations whose results have values whatever their arguments have."""
-
-
-_TESTS = (_aten.nonzero, _aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_)
-"""Operations whose flags choose what is computed."""
-
-
-def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a stand-in for a tensor of which only the shape is needed."""
-    if not tensor.is_meta:
-        return tensor
-    return torch.empty((), dtype=tensor.dtype, device="cpu").expand(tensor.shape)
-
-
-def _may_hold_units(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
 def _labels_at_strides_of(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=torch.int32, device="cpu")
-
-
-def _without_data(tensor: torch.Tensor) -> torch.Tensor:
-    if tensor.is_meta:
-        return tensor
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-
-
-def tensors_in(tree: Any) -> list[torch.Tensor]:
-    """Return the tensors in nested containers."""
-    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
-
-
-def _output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in containers, mappings, dataclasses and other objects, cycles or not."""
-    seen: set[int] = set()
-    waiting = [outputs]
-    while waiting:
-        value = waiting.pop(0)
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, Mapping):
-            waiting += value.values()
-        elif isinstance(value, list | tuple | set):
-            waiting += value
-        elif dataclasses.is_dataclass(value):
-            waiting += [getattr(value, field.name) for field in dataclasses.fields(value)]
-        elif hasattr(value, "__dict__"):
-            waiting += vars(value).values()

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from phew.capture.calls import Call
 from phew.capture.operations import indexing, joins, movement, products, resampling, weights
 from phew.capture.operations.parameters import follow_parameters
-from phew.capture.tracer import Call, Tracer
+from phew.capture.tracer import Tracer
 
 Rule = Callable[[Tracer, Call], None]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from phew.capture.calls import Call
 from phew.capture.labels import (
     by_position,
     compact,
@@ -18,7 +19,7 @@ from phew.capture.labels import (
     without_constant_dims,
 )
 from phew.capture.operations.joins import combine, merge, unknown
-from phew.capture.tracer import Call, Tracer
+from phew.capture.tracer import Tracer
 
 
 def index(tracer: Tracer, call: Call) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from phew.capture.calls import Call
 from phew.capture.labels import (
     CONSTANT,
     by_position,
@@ -17,7 +18,7 @@ from phew.capture.labels import (
     varying_dims,
     without_constant_dims,
 )
-from phew.capture.tracer import Call, Tracer
+from phew.capture.tracer import Tracer
 
 Join = Callable[[Sequence[torch.Tensor], str], torch.Tensor]
 """`GraphBuilder.join` or `GraphBuilder.multiply`."""

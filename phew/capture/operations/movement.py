@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from phew.capture.calls import Call
 from phew.capture.labels import (
     NO_UNIT,
     compact,
@@ -15,7 +16,7 @@ from phew.capture.labels import (
     without_constant_dims,
 )
 from phew.capture.operations.joins import combine
-from phew.capture.tracer import Call, Tracer
+from phew.capture.tracer import Tracer
 
 VIEWS = {
     *("view", "_unsafe_view", "permute", "transpose", "t", "select", "slice", "split", "chunk"),

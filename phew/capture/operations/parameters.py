@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from phew.capture.calls import Call, ParameterView
 from phew.capture.labels import equal_products
 from phew.capture.operations import movement
-from phew.capture.tracer import Call, ParameterView, Tracer
+from phew.capture.tracer import Tracer
 
 DIRECTIONS = {
     *("_weight_norm", "_weight_norm_interface", "native_layer_norm", "native_group_norm"),

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
+from phew.capture.calls import Call, ParameterView
 from phew.capture.labels import NO_UNIT, equal_products, reshape, unit_labels, varying_dims
 from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.operations.weights import link, merge_dims
-from phew.capture.tracer import Call, ParameterView, Tracer
+from phew.capture.tracer import Tracer
 
 WITH_BIAS = ("addmm", "addmv", "baddbmm", "addbmm")
 

@@ -6,9 +6,10 @@ import math
 
 import torch
 
+from phew.capture.calls import Call
 from phew.capture.labels import compact, is_input, reshape, varying_dims
 from phew.capture.operations.joins import combine, merge, unknown
-from phew.capture.tracer import Call, Tracer
+from phew.capture.tracer import Tracer
 
 
 def resample(tracer: Tracer, call: Call) -> None:

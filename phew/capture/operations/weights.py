@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from phew.capture.calls import Call, ParameterView
 from phew.capture.labels import compact, reshape, unit_labels
 from phew.capture.operations.joins import combine, merge, unknown
-from phew.capture.tracer import Call, ParameterView, Tracer
+from phew.capture.tracer import Tracer
 
 
 def link(

@@ -1,0 +1,99 @@
+"""What a model runs on while it is captured: shapes alone, or values."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_map_only
+
+_aten = torch.ops.aten
+
+_ONE_DTYPE = (_aten.convolution, _aten.addmm, _aten.mm, _aten.linear)
+"""Operations that do not check dtypes where there are only shapes."""
+
+
+CONSTANTS = tuple(
+    getattr(_aten, name)
+    for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+)
+"""Operations whose results have values whatever their arguments have."""
+
+
+_INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+TESTS = {
+    _aten.nonzero: _INTEGERS,
+    _aten.index: (torch.bool,),
+    _aten.index_put: (torch.bool,),
+    _aten.index_put_: (torch.bool,),
+    _aten._index_put_impl_: (torch.bool,),
+}
+"""Operations whose flags choose what is computed, with the dtypes of these."""
+
+MOST_PASSED = 4096
+"""So many tests of values are all taken as passed."""
+
+
+class Mode(enum.Enum):
+    """What a model runs on.
+
+    In the order in which they are tried: a model that reads values does not run on shapes, and one
+    may rely on how many of its tests pass.
+    """
+
+    SHAPES = enum.auto()
+    """Activations and parameters are meta tensors, which have no data; constants have values."""
+
+    TESTS_PASSED = enum.auto()
+    """Real tensors; where tests of their values choose what is computed, all are passed."""
+
+    VALUES = enum.auto()
+    """Real tensors, as they are."""
+
+
+def run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operation on meta tensors."""
+    originals = {}
+
+    def replace(tensor: torch.Tensor) -> torch.Tensor:
+        stand_in = without_data(tensor)
+        originals[stand_in] = tensor
+        return stand_in
+
+    args, kwargs = tree_map_only(torch.Tensor, replace, (args, kwargs))
+    if func.overloadpacket in _ONE_DTYPE and len({tensor.dtype for tensor in originals}) > 1:
+        raise TypeError(f"{func.name()} must have arguments of one dtype.")
+    if kwargs.get("device") is not None:
+        kwargs["device"] = torch.device("meta")
+    # What works in place returns its argument.
+    return tree_map_only(
+        torch.Tensor, lambda result: originals.get(result, result), func(*args, **kwargs)
+    )
+
+
+def on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a stand-in for a tensor of which only the shape is needed."""
+    if not tensor.is_meta:
+        return tensor
+    return torch.empty((), dtype=tensor.dtype, device="cpu").expand(tensor.shape)
+
+
+def without_data(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a meta tensor of the same shape and strides."""
+    if tensor.is_meta:
+        return tensor
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def as_passed(flags: torch.Tensor) -> torch.Tensor:
+    """Return flags that tests of the example's values have set, as if all had passed.
+
+    What is behind a test is part of the network, whatever the example: every expert of a mixture,
+    the boxes that an untrained detector does not find. Many tests are taken as they are, unless
+    none has passed.
+    """
+    passed = flags.numel() <= MOST_PASSED or not flags.any()
+    return torch.ones_like(flags) if passed else flags

@@ -1,0 +1,41 @@
+"""Tensors in what a model takes and returns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten
+
+
+def tensors_in(tree: Any) -> list[torch.Tensor]:
+    """Return the tensors in nested containers."""
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
+
+
+def output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in containers, mappings, dataclasses and other objects, cycles or not."""
+    seen: set[int] = set()
+    waiting = [outputs]
+    while waiting:
+        value = waiting.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+        elif dataclasses.is_dataclass(value):
+            waiting += [getattr(value, field.name) for field in dataclasses.fields(value)]
+        elif hasattr(value, "__dict__"):
+            waiting += vars(value).values()
+
+
+def may_hold_units(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor's elements can belong to units: not where they are integers."""
+    return tensor.is_floating_point() or tensor.is_complex()
