@@ -220,3 +220,13 @@ def test_normalisation_that_is_written_out_keeps_units() -> None:
 
     graph = phew.capture(Normalise(), torch.zeros(2, 4))
     assert [type(link) for link in graph.links] == [WeightedLink] * 2
+
+
+def test_normalisation_of_the_input_is_no_entry_of_its_own() -> None:
+    class Normalise(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.rsqrt(x.square().mean(-1, keepdim=True)) * x)
+
+    graph = phew.capture(Normalise(4, 2), torch.zeros(2, 4))
+    assert [graph.spaces[entry].num_units for entry in graph.entries] == [4]
+    assert [type(link) for link in graph.links] == [WeightedLink]

@@ -65,7 +65,7 @@ def combine(
     # An input's elements are no units yet: they become some along the axes of those they meet.
     fed = [part for part in operands if has_units(part)]
     if not fed and rank == len(shape):
-        return first
+        return max(operands, key=lambda part: compact(part).numel())
     inner = [part for part in fed if bool((compact(part) >= CONSTANT).all())] or fed or operands
     dims = sorted({dim for part in inner for dim in varying_dims(part) if dim < len(shape)})
     run_of = {}
@@ -116,7 +116,8 @@ def reduce(tracer: Tracer, call: Call) -> None:
     given = call.argument("dim")
     axes = [given] if isinstance(given, int) else given or range(rank)
     reduced = {axis % max(rank, 1) for axis in axes if rank}
-    if not reduced.isdisjoint(varying_dims(labels)):
+    # What an input's elements have in common is input as they are.
+    if has_units(labels) and not reduced.isdisjoint(varying_dims(labels)):
         kept = [dim for dim in varying_dims(labels) if dim not in reduced]
         units = tracer.builder.read_statistic(by_position(labels, kept), call.place)
         labels = unit_labels(units, labels.shape, kept)
