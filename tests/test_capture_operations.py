@@ -230,3 +230,123 @@ def test_normalisation_of_the_input_is_no_entry_of_its_own() -> None:
     graph = phew.capture(Normalise(4, 2), torch.zeros(2, 4))
     assert [graph.spaces[entry].num_units for entry in graph.entries] == [4]
     assert [type(link) for link in graph.links] == [WeightedLink]
+
+
+def test_pooling_joins_what_is_in_its_windows() -> None:
+    class Shuffled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv1d(1, 4, 1), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            places = self.first(x).transpose(1, 2).flatten(1)  # (batch, places * channels)
+            return self.second(F.avg_pool1d(places, 3, stride=2, padding=1)[:, :3])
+
+    graph = phew.capture(Shuffled(), torch.zeros(2, 1, 2))
+    assert graph.approximations == ()
+    first, second = weighted_links(graph)
+    units = np.eye(3, dtype=np.bool_)
+    windows = [fed_by(graph, second.source, unit, first.target) for unit in units]
+    assert windows == [[0, 1], [1, 2, 3], [0, 1, 3]]
+
+
+class Heads(nn.Module):
+    """Weights of all heads in one parameter (head, in, out), as einsum is written with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(5, 6)
+        self.into = nn.Parameter(torch.randn(2, 6, 3))
+        self.out = nn.Parameter(torch.randn(2, 3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = torch.einsum("btd,hde->bthe", self.embed(x), self.into)
+        return torch.einsum("bthe,hed->btd", heads, self.out)
+
+
+def test_heads_of_one_parameter_are_slices_of_it() -> None:
+    model = Heads()
+    graph = phew.capture(model, torch.zeros(2, 4, 5))
+    assert graph.approximations == ()
+    _, into, _ = weighted_links(graph)
+    torch.testing.assert_close(into.view(model.into)[..., 0], model.into.transpose(1, 2))
+    assert all(units.all() for units in graph.live)
+
+
+def test_weights_that_a_product_is_added_to_stand_for_their_parameter() -> None:
+    class LowRank(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 4)
+            self.down, self.up = nn.Parameter(torch.randn(1, 4)), nn.Parameter(torch.randn(4, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.weight + self.up @ self.down, self.bias)
+
+    graph = phew.capture(nn.Sequential(LowRank(), nn.Linear(4, 2)), torch.zeros(2, 4))
+    assert graph.prunable == ("0.weight", "1.weight")
+    assert "used by mm" in graph.not_prunable["0.up"]
+
+
+def test_a_constant_that_is_written_into_is_none_any_more() -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = torch.stack([expert(x) for expert in self.experts], dim=1)
+            chosen = hidden.sum(-1).topk(1, dim=1).indices
+            route = torch.zeros(len(x), 2).scatter_(1, chosen, 1.0)
+            return torch.einsum("be,bed->bd", route, hidden)
+
+    graph = phew.capture(Routed(), torch.zeros(3, 4))
+    assert all(units.any() for units in graph.live)
+    assert len(graph.prunable) == 2
+
+
+def test_a_sum_of_branches_is_no_statistic_of_one_of_them() -> None:
+    class Ensemble(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.first(x)
+            return torch.stack([hidden, self.second(hidden)]).sum(0) + hidden
+
+    graph = phew.capture(Ensemble(), torch.zeros(2, 4))
+    assert all(units.all() for units in graph.live)
+
+
+def test_a_triangle_of_scores_adds_no_unit() -> None:
+    class Causal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            query, key = self.query(x), self.key(x)
+            return (query @ key.transpose(1, 2)).tril() @ key
+
+    graph = phew.capture(Causal(), torch.zeros(2, 3, 4))
+    (entry,) = graph.entries
+    assert all(isinstance(graph.links[index], WeightedLink) for index in graph.links_from[entry])
+    assert graph.approximations == ()
+
+
+def test_slices_are_put_at_constant_indices_exactly() -> None:
+    class Reverse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.first(x)
+            order = torch.tensor([2, 1, 0])
+            return self.second(torch.zeros_like(hidden).index_copy(1, order, hidden))
+
+    graph = phew.capture(Reverse(), torch.zeros(2, 4))
+    first, second = weighted_links(graph)
+    units = np.eye(3, dtype=np.bool_)
+    reached = [fed_by(graph, second.source, unit, first.target) for unit in units]
+    assert reached == [[2], [1], [0]]

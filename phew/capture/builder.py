@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,6 @@ import torch
 from phew.capture.labels import CONSTANT
 from phew.capture.wiring import IntArray, Matrix, distinct_rows, groups_of, pairs_in
 from phew.graph import Groups, Link, Space, WeightedLink, WiringLink
-
-LinkT = TypeVar("LinkT", WeightedLink, WiringLink)
 
 MOST_FACTORS = 2**24
 """A product of products is wired from all factors where these are at most so many labels."""
@@ -45,8 +42,8 @@ class GraphBuilder:
         self._joined: dict[bytes, int] = {}
         # Of the spaces of products, the labels of the factors by unit.
         self._factors: dict[int, list[Matrix]] = {}
-        # Of the spaces that are means, maxima, ... of units, the spaces of these.
-        self._statistics: dict[int, set[int]] = {}
+        # Of the spaces that are means, maxima, ... of units, the labels of these.
+        self._statistics: dict[int, Matrix] = {}
 
     def add_space(self, name: str, num_units: int, num_copies: int = 1) -> int:
         """Add a space of so many copies of so many units and return its index."""
@@ -93,11 +90,21 @@ class GraphBuilder:
     def read_statistic(self, labels: torch.Tensor, name: str) -> torch.Tensor:
         """Return the labels of what summarises the units of each row, e.g. their mean."""
         space = self.read(labels, name)
-        sources = set(self._owners_in(labels.numpy())) - {space}
-        if sources:
-            sources = sources.union(*(self._statistics.get(source, ()) for source in sources))
+        sources = self._sources_of_statistics(labels.numpy())
+        if space not in self._owners_in(sources):
             self._statistics[space] = sources
         return self.units(space)
+
+    def _sources_of_statistics(self, labels: Matrix) -> Matrix:
+        """Return the labels of units, with those of what they are statistics of in their place."""
+        parts = [labels[labels >= 0]]
+        for space in self._owners_in(labels):
+            if space in self._statistics:
+                first = self._starts[space]
+                own = (parts[0] >= first) & (parts[0] < first + self.spaces[space].num_units)
+                parts[0] = parts[0][~own]
+                parts.append(self._statistics[space])
+        return np.unique(np.concatenate(parts))
 
     def alternatives(self, labels: torch.Tensor, name: str) -> torch.Tensor:
         """Return labels of what is one of the units of each row, it is not known which.
@@ -186,14 +193,18 @@ class GraphBuilder:
         return labels[inverse], space, first_fed
 
     def _without_statistics(self, operands: list[Matrix]) -> list[Matrix]:
-        owners = [self._owners_in(operand) for operand in operands]
+        """Leave out what summarises the other operands and nothing else."""
         kept = []
-        for operand, own in zip(operands, owners, strict=True):
-            sources = set().union(*(self._statistics.get(space, set()) for space in own))
-            is_statistic = bool(own) and all(space in self._statistics for space in own)
-            others = {space for other in owners if other is not own for space in other}
-            if not (is_statistic and sources & others):
-                kept.append(operand)
+        for number, operand in enumerate(operands):
+            own = self._owners_in(operand)
+            if own and all(space in self._statistics for space in own):
+                others = [
+                    part.reshape(-1) for part in (*operands[:number], *operands[number + 1 :])
+                ]
+                sources = self._sources_of_statistics(operand)
+                if others and np.isin(sources, np.concatenate(others)).all():
+                    continue
+            kept.append(operand)
         return kept
 
     def _common_copies(self, operands: list[Matrix]) -> int:

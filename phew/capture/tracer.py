@@ -85,6 +85,8 @@ class Tracer(TorchDispatchMode):
         self._fed = WeakTensorKeyDictionary()
         # Tensors whose values follow from the model's input, and may be others for another.
         self._uncertain = WeakTensorKeyDictionary()
+        # Constants that what has no data was written into: their values are not what they were.
+        self._overwritten = WeakTensorKeyDictionary()
         for name, parameter in model.named_parameters():
             index = torch.empty(parameter.shape, device="meta")
             self._parameter_views[parameter] = ParameterView.of(name, index)
@@ -110,12 +112,24 @@ class Tracer(TorchDispatchMode):
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        result = self._run(func, tensors, args, dict(kwargs))
+        is_constant = func.overloadpacket in CONSTANTS
+        on_shapes = self._shapes_only and not is_constant and any(map(self._has_no_data, tensors))
+        is_uncertain = not is_constant and any(map(self.is_uncertain, tensors))
+        if on_shapes:
+            result = run_on_shapes(func, args, dict(kwargs))
+        else:
+            result = self._run(func, tensors, args, dict(kwargs))
         if func.namespace != "prim":
             self._follow(self, Call(func, args, kwargs, result, self.running))
-        if any(self.is_uncertain(tensor) for tensor in tensors):
-            for output in tensors_in(result):
-                self._uncertain[output] = True
+        for output in tensors_in(result):
+            changed = [output]
+            if func._schema.is_mutable and output._base is not None:
+                changed.append(output._base)
+            for tensor in changed:
+                if is_uncertain:
+                    self._uncertain[tensor] = True
+                if on_shapes and func._schema.is_mutable:
+                    self._overwritten[tensor] = True
         return result
 
     def _run(
@@ -126,8 +140,6 @@ class Tracer(TorchDispatchMode):
         kwargs: dict[str, Any],
     ) -> Any:
         if self._shapes_only:
-            if any(map(self._has_no_data, tensors)) and func.overloadpacket not in CONSTANTS:
-                return run_on_shapes(func, args, kwargs)
             # What a model makes beside its activations, on their device, has values.
             args = tree_map_only(torch.Tensor, on_cpu, args)
             if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
@@ -151,7 +163,19 @@ class Tracer(TorchDispatchMode):
 
     def _has_no_data(self, tensor: torch.Tensor) -> bool:
         return (
-            tensor.is_meta or isinstance(tensor, nn.Parameter) or self.labels_of(tensor) is not None
+            tensor.is_meta
+            or isinstance(tensor, nn.Parameter)
+            or tensor in self._overwritten
+            or self.labels_of(tensor) is not None
+        )
+
+    def has_values(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor is a constant whose values are known, whatever the input."""
+        return not (
+            self._has_no_data(tensor)
+            or self.is_uncertain(tensor)
+            or self.is_computed(tensor)
+            or self.parameter_view(tensor) is not None
         )
 
     def watch(self, model: nn.Module) -> None:
@@ -161,7 +185,9 @@ class Tracer(TorchDispatchMode):
             return lambda *_: self._running.append(name)
 
         def end(*_: Any) -> None:
-            self._running.pop()
+            # A hook before this module's may have raised.
+            if self._running:
+                self._running.pop()
 
         for name, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
@@ -216,7 +242,7 @@ class Tracer(TorchDispatchMode):
         labels = self.labels_of(tensor)
         if labels is not None:
             return labels
-        is_zero = not self._has_no_data(tensor) and not tensor.any()
+        is_zero = self.has_values(tensor) and not tensor.any()
         return same_label(NO_UNIT if is_zero else CONSTANT, tensor.shape)
 
     def feed(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -266,6 +292,13 @@ class Tracer(TorchDispatchMode):
     def set_parameter_view(self, tensor: torch.Tensor, view: ParameterView) -> None:
         """Note that a tensor consists of elements of a parameter."""
         self._parameter_views[tensor] = view
+
+    def forget_parameter_view(self, tensor: torch.Tensor) -> None:
+        """Note that a tensor that was changed in place is no longer a copy of a parameter."""
+        for part in (tensor, tensor._base):
+            if part is not None and not isinstance(part, nn.Parameter):
+                self._parameter_views.pop(part, None)
+                self.set_computed(part)
 
     def is_computed(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor was computed from parameters."""

@@ -30,20 +30,26 @@ _RULES: dict[Rule, tuple[str, ...]] = {
         # Activations that torch does not tag as pointwise, and softmax, a normalisation.
         *("hardswish", "hardswish_", "mish_", "_prelu_kernel", "rrelu_with_noise"),
         *("log_sigmoid_forward", "_softmax", "_log_softmax", "_safe_softmax"),
+        *("fake_quantize_per_tensor_affine_cachemask", "_fused_moving_avg_obs_fq_helper"),
+        *("fake_quantize_per_channel_affine_cachemask", "renorm"),
         # Only strides change: how a pooling to one place keeps channels last.
         "as_strided_",
     ),
     movement.move: (
         *(movement.VIEWS - {"view", "_unsafe_view", "view_copy"}),
-        *("flip", "roll", "repeat", "pixel_shuffle", "pixel_unshuffle", "rot90", "tril", "triu"),
+        *("flip", "roll", "repeat", "pixel_shuffle", "pixel_unshuffle", "rot90"),
         *("channel_shuffle", "native_channel_shuffle"),
     ),
     movement.view: ("view", "_unsafe_view", "view_copy", "_reshape_alias", "_reshape_copy"),
+    movement.as_strided: ("as_strided", "as_strided_copy"),
     movement.restride: ("unsqueeze_", "squeeze_", "t_", "transpose_", "swapdims_", "swapaxes_"),
     movement.concatenate: ("cat",),
     movement.stack: ("stack",),
     movement.pad: ("constant_pad_nd",),
     movement.copy: ("copy_", "copy"),
+    movement.put_part: ("slice_scatter", "select_scatter", "diagonal_scatter"),
+    movement.triangle: ("tril", "triu", "tril_", "triu_"),
+    movement.pack: ("_pack_padded_sequence",),
     movement.fill: ("zero_", "fill_"),
     movement.constant: (
         *(f"{kind}_like" for kind in ("empty", "zeros", "ones", "full", "rand", "randn")),
@@ -64,6 +70,8 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     ),
     indexing.select_flagged: ("masked_select", "take"),
     indexing.put_flagged: ("masked_scatter", "masked_scatter_"),
+    # Not tagged as such by torch.
+    joins.pointwise: ("masked_fill", "masked_fill_", "complex", "polar", "copysign"),
     joins.gated_linear_unit: ("glu",),
     joins.reduce: (
         *("mean", "sum", "nansum", "amax", "amin", "max", "min", "aminmax", "logsumexp", "prod"),
@@ -81,6 +89,8 @@ _RULES: dict[Rule, tuple[str, ...]] = {
         *("_scaled_dot_product_attention_math", "scaled_dot_product_attention"),
         *("_scaled_dot_product_fused_attention_overrideable",),
     ),
+    products.solve: ("linalg_solve_triangular", "_linalg_solve_ex"),
+    products.invert: ("linalg_inv_ex", "linalg_cholesky_ex", "cholesky", "linalg_matrix_exp"),
     products.distances: ("_cdist_forward", "_euclidean_dist"),
     resampling.resample: (
         *(f"{kind}_pool{n}d" for kind in ("avg", "_adaptive_avg") for n in _DIMENSIONS),
@@ -92,6 +102,7 @@ _RULES: dict[Rule, tuple[str, ...]] = {
         *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d"),
         *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa"),
     ),
+    resampling.make_grid: ("affine_grid_generator",),
     resampling.sample_grid: ("grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback"),
     resampling.pool_regions: ("roi_align", "roi_pool", "ps_roi_align"),
     resampling.unfold_windows: ("im2col",),
@@ -122,12 +133,12 @@ def follow(tracer: Tracer, call: Call) -> None:
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
     """Return whether weights are applied to a parameter or constant, which then is an entry.
 
-    Not where weights are computed from parameters, as the norm of a matrix from its product with
-    a vector.
+    Not where weights are computed from parameters: the norm of a matrix from its product with a
+    vector, or a matrix from two parameters of one module.
     """
-    return (
-        rule in _WEIGHTED
-        and call.name not in ("mv", "dot", "vdot")
-        and not tracer.is_parametrizing
-        and any(tracer.parameter_view(tensor) is not None for tensor in call.tensors)
-    )
+    if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot") or tracer.is_parametrizing:
+        return False
+    names = [view.name for part in call.tensors if (view := tracer.parameter_view(part))]
+    matrices = call.name in ("mm", "bmm") and len(names) > 1
+    owners = {name.rpartition(".")[0] for name in names}
+    return bool(names) and not (matrices and len(owners) == 1)

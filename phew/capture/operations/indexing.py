@@ -144,8 +144,14 @@ def put(tracer: Tracer, call: Call) -> None:
 
 def put_slices(tracer: Tracer, call: Call) -> None:
     """Put or add slices along one dimension."""
-    target, dim, _, source = call.args[:4]
+    target, dim, chosen, source = call.args[:4]
     labels = tracer.labels_or_constant(target)
+    overwrites = call.name.removesuffix("_") in ("index_copy", "scatter")
+    if overwrites and isinstance(source, torch.Tensor) and _is_known(tracer, chosen):
+        put_there = getattr(labels, call.name.removesuffix("_"))
+        changed = put_there(dim, chosen.cpu(), tracer.labels_or_constant(source))
+        tracer.label(call, call.result, without_constant_dims(changed))
+        return
     if not isinstance(source, torch.Tensor) or tracer.labels_of(source) is None:
         tracer.label(call, call.result, labels)
         return

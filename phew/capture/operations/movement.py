@@ -15,7 +15,7 @@ from phew.capture.labels import (
     varying_dims,
     without_constant_dims,
 )
-from phew.capture.operations.joins import combine
+from phew.capture.operations.joins import combine, merge
 from phew.capture.tracer import Tracer
 
 VIEWS = {
@@ -53,12 +53,23 @@ def restride(tracer: Tracer, call: Call) -> None:
     tracer.set_labels(call.result, getattr(labels, inplace)(*call.args[1:], **call.kwargs))
 
 
+def as_strided(tracer: Tracer, call: Call) -> None:
+    """Step through the memory of the argument."""
+    tensor, size, stride = call.args[:3]
+    strided = torch.empty_strided(tensor.shape, tensor.stride(), dtype=torch.int32, device="cpu")
+    strided.copy_(tracer.labels_or_constant(tensor))
+    offset = call.argument("storage_offset")
+    start = 0 if offset is None else offset - tensor.storage_offset()
+    labels = strided.as_strided(size, stride, start)
+    tracer.label(call, call.result, without_constant_dims(labels))
+
+
 def move(tracer: Tracer, call: Call) -> None:
     """Apply the operation to the labels of its first argument."""
     labels = tracer.labels_or_constant(call.args[0])
     moved = as_list(call.operation(labels, *call.args[1:], **call.kwargs))
     for output, part in zip(call.outputs, moved, strict=True):
-        tracer.label(call, output, part)
+        tracer.label(call, output, without_constant_dims(part))
 
 
 def concatenate(tracer: Tracer, call: Call) -> None:
@@ -112,6 +123,30 @@ def as_real(tracer: Tracer, call: Call) -> None:
     """Take real and imaginary part as two elements of one unit."""
     labels = tracer.labels_or_constant(call.args[0])
     tracer.label(call, call.result, labels.unsqueeze(-1).expand(call.result.shape))
+
+
+def put_part(tracer: Tracer, call: Call) -> None:
+    """Return the first argument with a part of it replaced by the second."""
+    whole, part = (tracer.labels_or_constant(tensor) for tensor in call.args[:2])
+    labels = call.operation(whole, part, *call.args[2:], **call.kwargs)
+    tracer.label(call, call.result, without_constant_dims(labels))
+
+
+def triangle(tracer: Tracer, call: Call) -> None:
+    """Keep a triangle of the last two dimensions; where units vary in it the rest is zero."""
+    labels = tracer.labels_or_constant(call.args[0])
+    if {labels.dim() - 1, labels.dim() - 2} <= {*varying_dims(labels)}:
+        part = torch.ones(labels.shape[-2:], dtype=torch.bool, device="cpu")
+        kept = getattr(part, call.name.removesuffix("_"))(*call.args[1:], **call.kwargs)
+        labels = torch.where(kept, labels, NO_UNIT)
+    tracer.label(call, call.result, labels)
+
+
+def pack(tracer: Tracer, call: Call) -> None:
+    """Put the steps of sequences, without their padding, one behind the other."""
+    labels = tracer.labels_or_constant(call.args[0])
+    steps = merge(tracer, labels, [0, 1], call.place).squeeze(0)
+    tracer.label(call, call.outputs[0], steps.expand(call.outputs[0].shape))
 
 
 def fill(tracer: Tracer, call: Call) -> None:

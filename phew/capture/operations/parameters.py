@@ -12,7 +12,7 @@ from phew.capture.tracer import Tracer
 DIRECTIONS = {
     *("_weight_norm", "_weight_norm_interface", "native_layer_norm", "native_group_norm"),
     *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
-    *("_native_batch_norm_legit.no_stats", "_batch_norm_no_update", "_batch_norm_with_update"),
+    *("_batch_norm_no_update", "_batch_norm_with_update"),
 }
 """Operations that scale and shift a parameter, element by element, beside the pointwise ones."""
 
@@ -41,9 +41,11 @@ def _view(tracer: Tracer, call: Call, view: ParameterView) -> None:
             for part in movement.as_list(call.operation(view.index, *call.args[1:], **call.kwargs))
         ]
         moved = [part.shape for part in parts] == [output.shape for output in outputs]
+        moved = moved and view.index.shape == view.shape
     except (RuntimeError, IndexError):
         moved = False
-    if not moved and len(outputs) == 1 and _merges(view.index.shape, outputs[0].shape):
+    merges = call.name in ("view", "_unsafe_view", "view_copy")
+    if not moved and merges and _merges(view.index.shape, outputs[0].shape):
         parts, moved = [ParameterView(view.name, view.index, outputs[0].shape)], True
     for position, output in enumerate(outputs):
         if moved:
@@ -84,4 +86,7 @@ def _compute(tracer: Tracer, call: Call, views: list[ParameterView]) -> None:
         tracer.derived.setdefault(direction.name, call.name)
         return
     for result in call.outputs:
-        tracer.set_computed(result)
+        if call.operation._schema.is_mutable:
+            tracer.forget_parameter_view(result)
+        else:
+            tracer.set_computed(result)

@@ -45,8 +45,7 @@ class Factor:
         if labels is not None:
             return cls(labels, None, None)
         view = tracer.parameter_view(tensor)
-        known = view is None and not tracer.is_computed(tensor) and not tensor.is_meta
-        return cls(None, view, tensor if known else None)
+        return cls(None, view, tensor if tracer.has_values(tensor) else None)
 
     def apply(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Factor:
         """Return what an operation that moves data makes of it."""
@@ -142,6 +141,8 @@ def _weighted(
     """
     *batch, sources, targets = _axes(view)
     groups = batch[0] if batch else _Axis((), ())
+    if targets.step is None and sources.step and all(axis.size == 1 for axis in batch):
+        return _weighted_by_slice(tracer, call, labels, view, sources, targets)
     distinct = groups.without_repeats
     steps = distinct.step, targets.step, sources.step
     if len(batch) > 1 or None in steps:
@@ -168,6 +169,39 @@ def _weighted(
     units = tracer.builder.units(space).view([sizes[dim] for dim in dims])
     units = units.permute(sorted(range(len(dims)), key=dims.__getitem__))
     return reshape(unit_labels(units, sizes, dims), shape)
+
+
+def _weighted_by_slice(
+    tracer: Tracer,
+    call: Call,
+    labels: torch.Tensor,
+    view: ParameterView,
+    sources: _Axis,
+    targets: _Axis,
+) -> torch.Tensor | None:
+    """Link to targets that no one stride steps through, e.g. those of all heads, slice by slice.
+
+    Every slice is a group, which the same sources feed.
+    """
+    outer, *inner = targets.order
+    dims = [outer, *inner]
+    index = view.index.as_strided(
+        [targets.sizes[outer], *sources.sizes, *(targets.sizes[dim] for dim in inner)],
+        [targets.strides[outer], *sources.strides, *(targets.strides[dim] for dim in inner)],
+    )
+    num_inner = math.prod(targets.sizes[dim] for dim in inner)
+    shape = torch.Size([targets.sizes[outer], sources.size, num_inner])
+    slices = labels.expand(targets.sizes[outer], *labels.shape)
+    result = _weighted(tracer, call, slices, ParameterView(view.name, index, shape), None)
+    if result is None:
+        return None
+    sizes = [targets.sizes[dim] for dim in inner]
+    by_dim = result.unflatten(-1, sizes) if inner else result.squeeze(-1)
+    first = labels.dim() - 1
+    by_dim = by_dim.movedim(0, first)
+    order = [first + dims.index(dim) for dim in range(len(dims))]
+    by_dim = by_dim.permute(*range(first), *order)
+    return reshape(by_dim, torch.Size([*labels.shape[:-1], targets.size]))
 
 
 @dataclass(frozen=True)
@@ -257,6 +291,20 @@ def scaled_dot_product_attention(tracer: Tracer, call: Call) -> None:
     scores = matrix_product(tracer, call.place, query, key.transpose(-1, -2))
     labels = matrix_product(tracer, call.place, scores, value)
     tracer.label(call, call.outputs[0], labels)
+
+
+def solve(tracer: Tracer, call: Call) -> None:
+    """Multiply by the inverse of a matrix, each element of which depends on all of it."""
+    matrix, right = (tracer.feed(tensor) for tensor in call.args[:2])
+    inverse = merge(tracer, matrix, [-1, -2], call.place).expand_as(matrix)
+    labels = matrix_product(tracer, call.place, inverse, right)
+    tracer.label(call, call.outputs[0], labels.expand(call.outputs[0].shape))
+
+
+def invert(tracer: Tracer, call: Call) -> None:
+    """Decompose or invert a matrix: each element of the result depends on all of it."""
+    labels = merge(tracer, tracer.labels_or_constant(call.args[0]), [-1, -2], call.place)
+    tracer.label(call, call.outputs[0], labels.expand(call.outputs[0].shape))
 
 
 def distances(tracer: Tracer, call: Call) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from phew.capture.calls import Call
-from phew.capture.labels import compact, is_input, reshape, varying_dims
+from phew.capture.labels import NO_UNIT, compact, is_input, reshape, varying_dims
 from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.tracer import Tracer
 
@@ -18,13 +18,54 @@ def resample(tracer: Tracer, call: Call) -> None:
     num_trailing = next(int(char) for char in call.name if char.isdigit())
     first_trailing = labels.dim() - num_trailing
     trailing = range(first_trailing, labels.dim())
-    varies = not set(trailing).isdisjoint(varying_dims(labels))
-    if varies and not is_input(labels):
-        unknown(tracer, call, "its windows hold different units")
+    output = call.outputs[0]
+    if set(trailing).isdisjoint(varying_dims(labels)) or is_input(labels):
+        for dim in trailing:
+            labels = labels.narrow(dim, 0, 1)
+    elif call.name.startswith(("max_unpool", "fractional")):
+        unknown(tracer, call, "its windows follow from values")
         return
-    for dim in trailing:
-        labels = labels.narrow(dim, 0, 1)
-    tracer.label(call, call.outputs[0], labels.expand(call.outputs[0].shape))
+    else:
+        labels = compact(labels, keep=trailing)
+        for dim in trailing:
+            labels = _in_windows(labels, dim, _windows(call, dim, first_trailing))
+        labels = merge(tracer, labels, range(-num_trailing, 0), call.place)
+        labels = labels.flatten(-num_trailing).squeeze(-1)
+    tracer.label(call, output, labels.expand(output.shape))
+
+
+def _windows(call: Call, dim: int, first_trailing: int) -> torch.Tensor:
+    """Return which positions along a dimension each result depends on, shape (results, positions).
+
+    The operation is tried on ones at one position: each dimension is treated apart from the others.
+    """
+    trailing = call.args[0].shape[first_trailing:]
+    probed = dim - first_trailing + 2
+    size = trailing[dim - first_trailing]
+    shape = [size if axis in (0, probed) else 1 for axis in range(len(trailing) + 2)]
+    probe = torch.eye(size, device="cpu").view(shape).expand(size, 1, *trailing).contiguous()
+    results = call.operation(probe, *call.args[1:], **call.kwargs)
+    first: torch.Tensor = results[0] if isinstance(results, tuple) else results
+    return (first != 0).movedim(probed, 0).flatten(2).any(dim=2)
+
+
+def _in_windows(labels: torch.Tensor, dim: int, windows: torch.Tensor) -> torch.Tensor:
+    """Replace the positions along a dimension by windows of them; places in these come last."""
+    used, positions = windows.sort(dim=1, descending=True, stable=True)
+    num_places = int(windows.sum(dim=1).max())
+    used, positions = used[:, :num_places], positions[:, :num_places]
+    chosen = labels.index_select(dim, positions.flatten())
+    chosen = chosen.unflatten(dim, (len(windows), num_places)).movedim(dim + 1, -1)
+    used = used.view([len(windows) if axis == dim else 1 for axis in range(labels.dim())] + [-1])
+    return torch.where(used, chosen, NO_UNIT)
+
+
+def make_grid(tracer: Tracer, call: Call) -> None:
+    """Make coordinates of an affine map: each is computed from one row of the matrix."""
+    labels = merge(tracer, tracer.labels_or_constant(call.args[0]), [2], call.place)
+    places = [1] * (call.result.dim() - 2)
+    labels = labels.reshape(labels.shape[0], *places, labels.shape[1])
+    tracer.label(call, call.result, labels.expand(call.result.shape))
 
 
 def sample_grid(tracer: Tracer, call: Call) -> None:

@@ -12,6 +12,9 @@ from phew.capture.labels import compact, reshape, unit_labels
 from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.tracer import Tracer
 
+MERGED = "its weights merge dimensions of the parameter in another order"
+"""A reason for an approximation."""
+
 
 def link(
     tracer: Tracer,
@@ -74,6 +77,9 @@ def _convolve(
     view = tracer.parameter_view(weight)
     if view is None:
         _convolve_without_parameter(tracer, call, labels, weight, groups, transposed)
+        return
+    if view.shape != view.index.shape:
+        unknown(tracer, call, MERGED)
         return
     # (out, in / groups, *kernel), or (in, out / groups, *kernel); groups cut the first.
     target, source = (1, 0) if transposed else (0, 1)
@@ -169,6 +175,9 @@ def grouped_product(tracer: Tracer, call: Call) -> None:
     view = tracer.parameter_view(weight)
     if view is None or weight.dim() != 3 or activation.dim() != 2:
         unknown(tracer, call, "its experts are not slices of one parameter")
+        return
+    if view.shape != view.index.shape:
+        unknown(tracer, call, MERGED)
         return
     num_experts, num_sources, num_targets = weight.shape
     step, source_step, target_step = view.index.stride()
