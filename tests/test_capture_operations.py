@@ -350,3 +350,19 @@ def test_slices_are_put_at_constant_indices_exactly() -> None:
     units = np.eye(3, dtype=np.bool_)
     reached = [fed_by(graph, second.source, unit, first.target) for unit in units]
     assert reached == [[2], [1], [0]]
+
+
+def test_what_an_operation_overwrites_is_no_operand() -> None:
+    class Out(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result = self.first(x)
+            return torch.mul(self.second(x), 2, out=result)
+
+    graph = phew.capture(Out(), torch.zeros(2, 4))
+    first, second = weighted_links(graph)
+    assert not graph.live[first.target].any()
+    assert graph.live[second.target].all()

@@ -42,8 +42,9 @@ class Call:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """All tensors among the arguments, those in lists included."""
-        return tensors_in((self.args, dict(self.kwargs)))
+        """All tensors among the arguments, those in lists included; not what is only written."""
+        read = {name: value for name, value in self.kwargs.items() if not name.startswith("out")}
+        return tensors_in((self.args, read))
 
     @property
     def outputs(self) -> list[torch.Tensor]:

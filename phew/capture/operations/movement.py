@@ -8,6 +8,7 @@ import torch
 
 from phew.capture.calls import Call
 from phew.capture.labels import (
+    CONSTANT,
     NO_UNIT,
     compact,
     reshape,
@@ -30,7 +31,7 @@ VIEWS = {
 
 COPIES = {
     *("_to_copy", "clone", "detach", "alias", "lift_fresh", "lift_fresh_copy", "contiguous"),
-    *("lift", "detach_", "_conj", "_neg_view", "resolve_conj", "_to_dense", "rename"),
+    *("lift", "detach_", "_conj", "_neg_view", "resolve_conj"),
 }
 """Operations that return their first argument element by element."""
 
@@ -76,22 +77,21 @@ def concatenate(tracer: Tracer, call: Call) -> None:
     """Concatenate the labels."""
     # An empty vector may stand among tensors of higher rank.
     tensors = [tensor for tensor in call.args[0] if tensor.dim() == call.result.dim()]
-    dim = (call.args[1] if len(call.args) > 1 else 0) % call.result.dim()
-    labels = [tracer.labels_or_constant(tensor) for tensor in tensors]
-    keep = {dim, *(varying for part in labels for varying in varying_dims(part))}
-    parts = [compact(part, keep) for part in labels]
-    labels_of_all = torch.cat(parts, dim).expand(call.result.shape)
-    tracer.label(call, call.result, without_constant_dims(labels_of_all))
+    _join_along(tracer, call, [tracer.labels_or_constant(tensor) for tensor in tensors])
 
 
 def stack(tracer: Tracer, call: Call) -> None:
     """Stack the labels."""
-    dim = call.args[1] if len(call.args) > 1 else 0
+    dim = call.argument("dim") % call.result.dim()
     labels = [tracer.labels_or_constant(tensor).unsqueeze(dim) for tensor in call.args[0]]
-    dim %= call.result.dim()
+    _join_along(tracer, call, labels)
+
+
+def _join_along(tracer: Tracer, call: Call, labels: list[torch.Tensor]) -> None:
+    dim = call.argument("dim") % call.result.dim()
     keep = {dim, *(varying for part in labels for varying in varying_dims(part))}
-    stacked = torch.cat([compact(part, keep) for part in labels], dim)
-    tracer.label(call, call.result, without_constant_dims(stacked.expand(call.result.shape)))
+    joined = torch.cat([compact(part, keep) for part in labels], dim)
+    tracer.label(call, call.result, without_constant_dims(joined.expand(call.result.shape)))
 
 
 def pad(tracer: Tracer, call: Call) -> None:
@@ -150,8 +150,9 @@ def pack(tracer: Tracer, call: Call) -> None:
 
 
 def fill(tracer: Tracer, call: Call) -> None:
-    """Make the argument a constant."""
-    tracer.label(call, call.result, same_label(NO_UNIT, call.result.shape))
+    """Make the argument a constant: zero or another."""
+    is_zero = call.name == "zero_" or (call.name == "fill_" and call.args[1] == 0)
+    tracer.label(call, call.result, same_label(NO_UNIT if is_zero else CONSTANT, call.result.shape))
 
 
 def constant(tracer: Tracer, call: Call) -> None:

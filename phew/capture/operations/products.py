@@ -21,7 +21,7 @@ from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.operations.weights import link, merge_dims
 from phew.capture.tracer import Tracer
 
-WITH_BIAS = ("addmm", "addmv", "baddbmm", "addbmm")
+WITH_BIAS = ("addmm", "addmv", "baddbmm")
 
 
 @dataclass(frozen=True)
