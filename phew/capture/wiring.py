@@ -14,20 +14,19 @@ Matrix = npt.NDArray[np.int32]
 
 IntArray = npt.NDArray[np.int64]
 
-_COEFFICIENTS = np.random.Generator(np.random.Philox(0)).integers(
-    1, 2**63, size=64, dtype=np.uint64
-)
+_BLOCK_SIZE = 2**20
 
 
 def distinct_rows(rows: Matrix) -> tuple[IntArray, IntArray]:
     """Return where each distinct row stands first, and for each row which of those it equals."""
-    if rows.shape[1] == 0:
+    if rows.size == 0:
         return np.zeros(min(len(rows), 1), np.int64), np.zeros(len(rows), np.int64)
     # Sorting one number a row is much faster than sorting rows.
-    hashes = np.zeros(len(rows), np.uint64)
-    for column in range(rows.shape[1]):
-        hashes *= np.uint64(0x9E3779B97F4A7C15)
-        hashes += rows[:, column].astype(np.uint64) * _COEFFICIENTS[column % 64]
+    generator = np.random.Generator(np.random.Philox(0))
+    coefficients = generator.integers(1, 2**63, size=rows.shape[1], dtype=np.uint64)
+    num_rows = max(1, _BLOCK_SIZE // rows.shape[1])
+    blocks = (rows[start : start + num_rows] for start in range(0, len(rows), num_rows))
+    hashes = np.concatenate([block.astype(np.uint64) @ coefficients for block in blocks])
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     if not np.array_equal(rows[first][inverse], rows):
         _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
