@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <algorithm>
 #include <array>
@@ -54,6 +55,14 @@ struct type_caster<phew::Granularity> {
 };
 
 template <>
+struct type_caster<phew::Direction> {
+  PYBIND11_TYPE_CASTER(phew::Direction, const_name("typing.Literal['forward', 'backward']"));
+  bool load(handle source, bool /*convert*/) {
+    return load_choice(source, {"forward", "backward"}, value);
+  }
+};
+
+template <>
 struct type_caster<phew::Recording> {
   PYBIND11_TYPE_CASTER(phew::Recording, const_name("typing.Literal['mark', 'new', 'count']"));
   bool load(handle source, bool /*convert*/) {
@@ -77,12 +86,25 @@ std::vector<To> to_vector(const Array<From>& array) {
   return {array.data(), array.data() + array.size()};
 }
 
+py::array_t<double> to_array(const std::vector<double>& values) {
+  return py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
 // A read-only array of the vector's data, which keeps its owner alive.
 template <typename Element>
 py::array_t<Element> view(const std::vector<Element>& values, const py::object& owner) {
   py::array_t<Element> array(static_cast<py::ssize_t>(values.size()), values.data(), owner);
   array.attr("flags").attr("writeable") = false;
   return array;
+}
+
+py::typing::List<py::array_t<double>> views(
+    const py::object& self, std::vector<std::vector<double>> phew::Flow::* member) {
+  py::list arrays;
+  for (const auto& values : self.cast<const phew::Flow&>().*member) {
+    arrays.append(view(values, self));
+  }
+  return arrays;
 }
 
 phew::WeightedLink make_weighted_link(std::uint32_t source, std::uint32_t target,
@@ -145,6 +167,37 @@ void bind_visits(py::module_& module) {
       });
 }
 
+void bind_measures(py::module_& module) {
+  py::class_<phew::LinkMeasure>(module, "LinkMeasure",
+                                "What was measured of a link's weights. Of wiring links nothing.")
+      .def_property_readonly(
+          "is_finite", [](const phew::LinkMeasure& measure) { return measure.range.is_finite; })
+      .def_property_readonly(
+          "has_zero", [](const phew::LinkMeasure& measure) { return measure.range.has_zero; })
+      .def_property_readonly(
+          "exponent", [](const phew::LinkMeasure& measure) { return measure.scale.exponent; },
+          "A unit of mass is worth 2 ** exponent.")
+      .def_property_readonly(
+          "source_totals",
+          [](const py::object& self) {
+            return view(self.cast<const phew::LinkMeasure&>().totals.sources, self);
+          },
+          "Per source unit, the mass of its edges to live units.")
+      .def_property_readonly(
+          "target_totals",
+          [](const py::object& self) {
+            return view(self.cast<const phew::LinkMeasure&>().totals.targets, self);
+          },
+          "Per target unit, the mass of its edges to live units.");
+  py::class_<phew::Flow>(module, "Flow", "Expected passages of a walk of one direction.")
+      .def_property_readonly(
+          "units", [](const py::object& self) { return views(self, &phew::Flow::units); },
+          "Per space, the probability that a walk passes each unit.")
+      .def_property_readonly(
+          "links", [](const py::object& self) { return views(self, &phew::Flow::links); },
+          "Per link, the probability that a walk takes it from each unit on its near side.");
+}
+
 void bind_engine(py::module_& module) {
   py::class_<phew::WalkEngine>(module, "WalkEngine",
                                "The walks of one graph under one seed and one set of options.")
@@ -153,8 +206,28 @@ void bind_engine(py::module_& module) {
            exact("power"))
       .def("measure", &phew::WalkEngine::measure, exact("load"), py::kw_only(),
            exact("num_threads"), py::call_guard<py::gil_scoped_release>(),
-           "Measure the weights, before the first walk and whenever they have changed.\n\n"
-           "Return one flag a link: whether its weights are finite.")
+           "Measure the weights, before all else and whenever they have changed.\n\n"
+           "Return the measures of each link. If they are finite, the other methods can be called.")
+      .def("flow", &phew::WalkEngine::flow, exact("direction"), exact("load"), py::kw_only(),
+           exact("num_threads"), py::call_guard<py::gil_scoped_release>(),
+           "Compute the exact flow, without sampling.")
+      .def(
+          "count_rates",
+          [](const phew::WalkEngine& engine, std::uint32_t link, const phew::Flow& forward,
+             const phew::Flow& backward, const phew::Load& load, double share,
+             unsigned num_threads) {
+            phew::RateHistogram histogram;
+            {
+              const py::gil_scoped_release release;
+              histogram = engine.count_rates(link, forward, backward, share, load, num_threads);
+            }
+            return std::make_pair(to_array(histogram.rates), to_array(histogram.numbers));
+          },
+          exact("link"), exact("forward"), exact("backward"), exact("load"), py::kw_only(),
+          exact("share"), exact("num_threads"),
+          "Count a link's weights by the expected visits a walk to them, or to their kernels.\n\n"
+          "Looks at a share of the weights, and takes the others to be alike. Return the rates and\n"
+          "the numbers of weights.")
       .def(
           "walk",
           [](const phew::WalkEngine& engine, std::uint64_t first_walk, std::uint64_t num_walks,
@@ -176,6 +249,21 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The walk engine.";
   module.attr("__version__") = PHEW_VERSION;
   bind_graph(module);
+  module.def(
+      "instruction_set", [] { return phew::kernels().name; },
+      "The instruction set whose kernels are in use. The environment variable\n"
+      "PHEW_INSTRUCTION_SET chooses it when it is first needed.");
+  module.def(
+      "instruction_sets",
+      [] {
+        std::vector<std::string> names;
+        for (const phew::Kernels* kernels : phew::supported_kernels()) {
+          names.emplace_back(kernels->name);
+        }
+        return names;
+      },
+      "Those that this processor has, the fastest last.");
   bind_visits(module);
+  bind_measures(module);
   bind_engine(module);
 }

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from phew import _core
@@ -49,35 +51,92 @@ class LinkLoader:
         )
 
 
-def walk_engine(graph: WalkGraph, options: Options, *, num_threads: int) -> _core.WalkEngine:
-    """Build the engine for a graph and measure the graph's weights.
+class Engine:
+    """The walks of a graph under a set of options.
+
+    Measures the graph's weights when it is made.
 
     Args:
         graph: The walk graph.
         options: What the walks depend on.
-        num_threads: Number of threads that measure.
-
-    Returns:
-        The engine, ready to walk.
+        num_threads: Number of threads.
 
     Raises:
         ValueError: If a parameter holds infinite or NaN weights.
     """
-    engine = _core.WalkEngine(
-        graph.live,
-        [_core_link(link) for link in graph.links],
-        graph.entries,
-        graph.exits,
-        **asdict(options),
-    )
-    are_finite = engine.measure(LinkLoader(graph, {}), num_threads=num_threads)
-    for link, is_finite in zip(graph.links, are_finite, strict=True):
-        if isinstance(link, WeightedLink) and not is_finite:
-            raise ValueError(
-                f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
-                "Initialise it; walks pass through it even where it is excluded."
-            )
-    return engine
+
+    def __init__(self, graph: WalkGraph, options: Options, *, num_threads: int) -> None:
+        self.graph = graph
+        self.options = options
+        self._num_threads = num_threads
+        self._load = LinkLoader(graph, {})
+        self._core = _core.WalkEngine(
+            graph.live,
+            [_core_link(link) for link in graph.links],
+            graph.entries,
+            graph.exits,
+            **asdict(options),
+        )
+        self.measures = self._core.measure(self._load, num_threads=num_threads)
+        for link, measure in zip(graph.links, self.measures, strict=True):
+            if isinstance(link, WeightedLink) and not measure.is_finite:
+                raise ValueError(
+                    f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
+                    "Initialise it; walks pass through it even where it is excluded."
+                )
+
+    def flow(self, *, backward: bool) -> _core.Flow:
+        """Compute the exact flow of one direction (see `phew.flow`)."""
+        direction: Literal["forward", "backward"] = "backward" if backward else "forward"
+        return self._core.flow(direction, self._load, num_threads=self._num_threads)
+
+    def count_rates(
+        self, index: int, forward: _core.Flow, backward: _core.Flow, *, share: float
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Count a prunable link's weights by how often walks are expected to visit them.
+
+        Args:
+            index: Index of a weighted link.
+            forward: The flow of forward walks.
+            backward: The flow of backward walks.
+            share: The share of the weights to look at, the others being taken to be alike.
+
+        Returns:
+            Rates, in visits a walk, and the numbers of weights that are visited at them.
+        """
+        return self._core.count_rates(
+            index, forward, backward, self._load, share=share, num_threads=self._num_threads
+        )
+
+    def walk(
+        self,
+        first_walk: int,
+        num_walks: int,
+        visits: Mapping[str, torch.Tensor],
+        *,
+        recording: Literal["mark", "new", "count"],
+        batch_size: int,
+    ) -> _core.Visits:
+        """Make the walks first_walk, first_walk + 1, ... and record their visits.
+
+        Args:
+            first_walk: Number of the first walk.
+            num_walks: How many walks.
+            visits: Where to record (see `LinkLoader`).
+            recording: Whether to mark, to list what is not marked yet, or to count.
+            batch_size: Number of walks of one direction that move together.
+
+        Returns:
+            The new visits if these are listed.
+        """
+        return self._core.walk(
+            first_walk,
+            num_walks,
+            LinkLoader(self.graph, visits),
+            recording=recording,
+            num_threads=self._num_threads,
+            batch_size=batch_size,
+        )
 
 
 def _core_link(link: Link) -> _core.WeightedLink | _core.WiringLink:

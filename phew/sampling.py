@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from phew import _core
-from phew.engine import LinkLoader, walk_engine
+from phew.engine import Engine
 from phew.forecast import Forecast
 from phew.graph import WalkGraph, WeightedLink
 from phew.options import Options
@@ -62,12 +62,9 @@ class Sampler:
     ) -> None:
         _check_walkable(graph)
         self._graph = graph
-        self._num_threads = num_threads
         self._batch_size = batch_size
-        self._engine = walk_engine(graph, options, num_threads=num_threads)
-        self._forecast = Forecast(
-            graph, fork=options.fork, granularity=options.granularity, power=options.power
-        )
+        self._engine = Engine(graph, options, num_threads=num_threads)
+        self._forecast = Forecast(self._engine)
         self._layout = _Layout(graph)
         self._visited = torch.zeros(self._layout.num_weights, dtype=torch.bool)
         self._num_walks = 0
@@ -186,9 +183,8 @@ class Sampler:
         return self._engine.walk(
             first_walk,
             num_walks,
-            LinkLoader(self._graph, self._layout.split(self._visited)),
+            self._layout.split(self._visited),
             recording=recording,
-            num_threads=self._num_threads,
             batch_size=self._batch_size,
         )
 

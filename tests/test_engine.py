@@ -11,7 +11,7 @@ import torch
 from random_graphs import DTYPES, random_graph
 
 from phew import _core
-from phew.engine import LinkLoader, walk_engine
+from phew.engine import Engine, LinkLoader
 from phew.graph import Space, WalkGraph, WeightedLink
 from phew.options import Options
 from phew.reference import Reference, Visit
@@ -20,7 +20,8 @@ OPTIONS = [
     dict(zip(("fork", "granularity", "power"), values, strict=True))
     for values in product(("uniform", "mass"), ("weight", "kernel"), (1, 0, 2, -1))
 ]
-SCHEDULES = list(product((1, 2, 3, 7), (1, 7, 1 << 20)))
+NUM_THREADS = (1, 2, 3, 7)
+BATCH_SIZES = (1, 7, 1 << 20)
 NUM_WALKS = 48
 
 Counts = Counter[tuple[int, Visit]]
@@ -37,40 +38,33 @@ def reference_visits(reference: Reference, walks: range) -> Counts:
 
 
 def new_visits(
-    engine: _core.WalkEngine,
-    graph: WalkGraph,
+    engine: Engine,
     walks: range,
     visited: dict[str, torch.Tensor],
     *,
-    num_threads: int = 1,
     batch_size: int = 1 << 20,
 ) -> Counts:
     visits = engine.walk(
-        walks.start,
-        len(walks),
-        LinkLoader(graph, visited),
-        recording="new",
-        num_threads=num_threads,
-        batch_size=batch_size,
+        walks.start, len(walks), visited, recording="new", batch_size=batch_size
     )
-    names = [link.parameter if isinstance(link, WeightedLink) else "" for link in graph.links]
+    links = engine.graph.links
+    names = [link.parameter if isinstance(link, WeightedLink) else "" for link in links]
     rows = zip(visits.walks, visits.links, visits.elements, strict=True)
     return Counter((int(walk), Visit(names[link], int(element))) for walk, link, element in rows)
 
 
 def check_recordings(
-    engine: _core.WalkEngine, graph: WalkGraph, walks: range, visits: Counts, schedule: int
+    engine: Engine, walks: range, visits: Counts, *, batch_size: int
 ) -> None:
     """Check that the engine counts, marks and finds new what `visits` lists."""
-    num_threads, batch_size = SCHEDULES[schedule]
+    graph = engine.graph
     counts, marks = flat_visits(graph, torch.int32), flat_visits(graph, torch.uint8)
     for recording, recorded in (("count", counts), ("mark", marks)):
         engine.walk(
             walks.start,
             len(walks),
-            LinkLoader(graph, recorded),
+            recorded,
             recording=recording,  # type: ignore[arg-type]
-            num_threads=num_threads,
             batch_size=batch_size,
         )
     expected = flat_visits(graph, torch.int32)
@@ -80,7 +74,7 @@ def check_recordings(
         assert counts[name].equal(expected[name])
         assert marks[name].equal((expected[name] > 0).to(torch.uint8))
         marks[name] *= torch.arange(len(marks[name])) % 2 == 0
-    assert new_visits(engine, graph, walks, marks) == Counter(
+    assert new_visits(engine, walks, marks) == Counter(
         {
             (walk, visit): count
             for (walk, visit), count in visits.items()
@@ -100,18 +94,16 @@ def test_engine_walks_as_the_reference(options: dict[str, Any], num_graphs: int)
         first = int(rng.choice([0, 1, 2**32 - 9, 2**40 + 1]))
         walks = range(first, first + NUM_WALKS)
         expected = reference_visits(Reference(graph, **options), walks)
-        engine = walk_engine(graph, Options(**options), num_threads=2)
-        for num_threads, batch_size in SCHEDULES:
-            visits = new_visits(
-                engine,
-                graph,
-                walks,
-                flat_visits(graph, torch.uint8),
-                num_threads=num_threads,
-                batch_size=batch_size,
-            )
+        engines = {
+            num_threads: Engine(graph, Options(**options), num_threads=num_threads)
+            for num_threads in NUM_THREADS
+        }
+        for num_threads, batch_size in product(NUM_THREADS, BATCH_SIZES):
+            visited = flat_visits(graph, torch.uint8)
+            visits = new_visits(engines[num_threads], walks, visited, batch_size=batch_size)
             assert visits == expected, f"graph {seed}, {num_threads=}, {batch_size=}"
-        check_recordings(engine, graph, walks, expected, int(rng.integers(len(SCHEDULES))))
+        engine = engines[int(rng.choice(NUM_THREADS))]
+        check_recordings(engine, walks, expected, batch_size=int(rng.choice(BATCH_SIZES)))
 
 
 def dense_graph(weight: torch.Tensor) -> WalkGraph:
@@ -129,8 +121,8 @@ def dense_graph(weight: torch.Tensor) -> WalkGraph:
     )
 
 
-def dense_engine(graph: WalkGraph, power: Literal[1, 0, 2, -1] = 1) -> _core.WalkEngine:
-    return walk_engine(graph, Options(seed=7, power=power), num_threads=1)
+def dense_engine(graph: WalkGraph, power: Literal[1, 0, 2, -1] = 1) -> Engine:
+    return Engine(graph, Options(seed=7, power=power), num_threads=1)
 
 
 @pytest.mark.parametrize("power", [1, 0, 2, -1])
@@ -148,7 +140,7 @@ def test_extreme_magnitudes_have_the_masses_of_the_reference(
         graph = dense_graph(torch.tensor(values, dtype=torch.float64).to(dtype).reshape(2, 3))
         expected = reference_visits(Reference(graph, seed=7, power=power), range(300))
         engine = dense_engine(graph, power)
-        assert new_visits(engine, graph, range(300), flat_visits(graph, torch.uint8)) == expected
+        assert new_visits(engine, range(300), flat_visits(graph, torch.uint8)) == expected
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
@@ -170,7 +162,7 @@ def test_weights_that_are_not_finite_are_an_error_that_names_the_parameter(
 def test_other_weights_walk_as_float32(dtype: torch.dtype) -> None:
     weight = torch.tensor([[-4, 2, 0], [1, 0, 8]]).to(dtype)
     visits = [
-        new_visits(dense_engine(graph), graph, range(300), flat_visits(graph, torch.uint8))
+        new_visits(dense_engine(graph), range(300), flat_visits(graph, torch.uint8))
         for graph in map(dense_graph, (weight, weight.float()))
     ]
     assert visits[0] == visits[1]
@@ -180,29 +172,29 @@ def test_other_weights_walk_as_float32(dtype: torch.dtype) -> None:
 def test_complex_weights_walk_by_their_magnitude(dtype: torch.dtype) -> None:
     weight = torch.tensor([[-4, 3 + 4j, 0], [1j, 0, 8 - 6j]], dtype=dtype)
     visits = [
-        new_visits(dense_engine(graph), graph, range(300), flat_visits(graph, torch.uint8))
+        new_visits(dense_engine(graph), range(300), flat_visits(graph, torch.uint8))
         for graph in map(dense_graph, (weight, weight.abs()))
     ]
     assert visits[0] == visits[1]
 
 
-def test_an_exception_while_loading_ends_the_walk() -> None:
-    def interrupt(index: int) -> _core.LinkBuffers:
+def test_an_exception_while_loading_ends_the_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: LinkLoader, index: int) -> _core.LinkBuffers:
         raise KeyboardInterrupt
 
-    engine = dense_engine(dense_graph(torch.ones(2, 3)))
+    graph = dense_graph(torch.ones(2, 3))
+    engine = dense_engine(graph)
+    monkeypatch.setattr(LinkLoader, "__call__", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        engine.measure(interrupt, num_threads=2)
+        dense_engine(graph)
     with pytest.raises(KeyboardInterrupt):
-        engine.walk(0, 9, interrupt, recording="mark", num_threads=2, batch_size=9)
+        engine.walk(0, 9, {}, recording="mark", batch_size=9)
 
 
 def test_visits_outlive_what_returned_them() -> None:
     graph = dense_graph(torch.ones(2, 3))
-    loader = LinkLoader(graph, flat_visits(graph, torch.uint8))
-    walks = (
-        dense_engine(graph).walk(0, 9, loader, recording="new", num_threads=1, batch_size=9).walks
-    )
+    visits = flat_visits(graph, torch.uint8)
+    walks = dense_engine(graph).walk(0, 9, visits, recording="new", batch_size=9).walks
     assert sorted(walks.tolist()) == list(range(9))
     with pytest.raises(ValueError, match="read-only"):
         walks[0] = 1

@@ -16,7 +16,7 @@ from torch import nn
 from visit_statistics import excess, prunable_links, visit_counts
 
 import phew
-from phew.engine import LinkLoader, walk_engine
+from phew.engine import Engine
 from phew.flow import Flow, edge_probabilities, exact_flow
 from phew.forecast import Forecast
 from phew.graph import Space, WalkGraph, WeightedLink, WiringLink
@@ -152,19 +152,13 @@ def num_visited(graph: WalkGraph, num_walks: int, options: Options) -> int:
     visited = {
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
-    walk_engine(graph, options, num_threads=2).walk(
-        0,
-        num_walks,
-        LinkLoader(graph, visited),
-        recording="mark",
-        num_threads=2,
-        batch_size=num_walks,
-    )
+    engine = Engine(graph, options, num_threads=2)
+    engine.walk(0, num_walks, visited, recording="mark", batch_size=num_walks)
     return sum(int(mask.count_nonzero()) for mask in visited.values())
 
 
 def forecast_of(graph: WalkGraph, options: Options) -> Forecast:
-    return Forecast(graph, fork=options.fork, granularity=options.granularity, power=options.power)
+    return Forecast(Engine(graph, options, num_threads=2))
 
 
 def scatter(graph: WalkGraph, num_weights: float, options: Options) -> float:

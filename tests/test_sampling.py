@@ -15,7 +15,7 @@ from torch import nn
 
 import phew
 from phew import Masks
-from phew.engine import LinkLoader, walk_engine
+from phew.engine import Engine
 from phew.forecast import Forecast
 from phew.graph import WalkGraph, WeightedLink
 from phew.models import lenet5, resnet_cifar
@@ -86,14 +86,8 @@ def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str
     unvisited = {
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
-    visits = walk_engine(graph, options, num_threads=2).walk(
-        0,
-        num_walks,
-        LinkLoader(graph, unvisited),
-        recording="new",
-        num_threads=2,
-        batch_size=num_walks,
-    )
+    engine = Engine(graph, options, num_threads=2)
+    visits = engine.walk(0, num_walks, unvisited, recording="new", batch_size=num_walks)
     firsts = {}
     for index, link in enumerate(graph.links):
         if isinstance(link, WeightedLink):

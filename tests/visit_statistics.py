@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from scipy.stats import chi2, norm
 
-from phew.engine import LinkLoader, walk_engine
+from phew.engine import Engine
 from phew.graph import WalkGraph, WeightedLink
 from phew.options import Options
 
@@ -27,7 +27,7 @@ class Direction(NamedTuple):
 
 def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Direction:
     """Count the visits of walks 0 .. num_walks - 1 over the links of prunable parameters."""
-    engine = walk_engine(graph, options, num_threads=2)
+    engine = Engine(graph, options, num_threads=2)
     unvisited = {
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.uint8)
         for name in graph.prunable
@@ -45,9 +45,8 @@ def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Directio
         visits = engine.walk(
             first_walk,
             min(WALKS_AT_ONCE, num_walks - first_walk),
-            LinkLoader(graph, unvisited),
+            unvisited,
             recording="new",
-            num_threads=2,
             batch_size=WALKS_AT_ONCE,
         )
         for parity, by_link in enumerate(counts):

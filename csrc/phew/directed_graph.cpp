@@ -8,8 +8,6 @@
 namespace phew {
 namespace {
 
-using Flags = std::vector<std::uint8_t>;
-
 Wiring make_wiring(const WiringLink& link, Direction direction, const Flags& far_live) {
   const bool forward = direction == Direction::kForward;
   const auto& near_groups = forward ? link.source_groups : link.target_groups;
@@ -18,7 +16,7 @@ Wiring make_wiring(const WiringLink& link, Direction direction, const Flags& far
   for (const auto* groups : {&near_groups, &far_groups}) {
     for (const std::int32_t group : *groups) last_group = std::max(last_group, group);
   }
-  Wiring wiring{near_groups, {}, {}};
+  Wiring wiring{near_groups, {}, {}, false};
   wiring.begin.resize(static_cast<std::size_t>(last_group) + 2);
   const auto is_joined = [&](std::size_t far) { return far_groups[far] >= 0 && far_live[far]; };
   for (std::size_t far = 0; far < far_groups.size(); ++far) {
@@ -31,6 +29,15 @@ Wiring make_wiring(const WiringLink& link, Direction direction, const Flags& far
     if (!is_joined(far)) continue;
     wiring.members[next[static_cast<std::size_t>(far_groups[far])]++] =
         static_cast<std::uint32_t>(far);
+  }
+  std::vector<std::uint32_t> num_near(static_cast<std::size_t>(last_group) + 1);
+  for (const std::int32_t group : near_groups) {
+    if (group >= 0) ++num_near[static_cast<std::size_t>(group)];
+  }
+  wiring.one_to_one = true;
+  for (std::size_t group = 0; group < num_near.size(); ++group) {
+    const std::uint32_t num_members = wiring.begin[group + 1] - wiring.begin[group];
+    if (num_near[group] > 1 || num_members > 1) wiring.one_to_one = false;
   }
   return wiring;
 }
@@ -96,7 +103,10 @@ EdgeView view_edges(const Graph& graph, const WeightedLink& link, Direction dire
   edges.far_stride = forward ? target_stride : source_stride;
   edges.position_stride = position_stride;
   edges.offset = link.offset;
-  edges.far_live = graph.live[forward ? link.target : link.source].data();
+  const Flags& far_live = graph.live[forward ? link.target : link.source];
+  edges.far_live = far_live.data();
+  edges.all_far_live = std::find(far_live.begin(), far_live.end(), 0) == far_live.end();
+  edges.near_is_target = !forward;
   return edges;
 }
 

@@ -20,6 +20,8 @@ struct Wiring {
   std::vector<std::int32_t> near_groups;
   std::vector<std::uint32_t> begin;
   std::vector<std::uint32_t> members;
+  // Whether no group has several near units or several members.
+  bool one_to_one;
 
   WiringView view() const { return {near_groups.data(), begin.data(), members.data()}; }
 };

@@ -1,14 +1,9 @@
 #include "phew/fork_mass.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <limits>
-#include <numeric>
-#include <type_traits>
 #include <variant>
-
-#include "phew/channel_masses.hpp"
 
 namespace phew {
 namespace {
@@ -46,47 +41,28 @@ void rescale(UnitMasses& masses, int shift) {
 
 }  // namespace
 
-UnitMasses sum_edges(Workers& workers, const EdgeView& edges, const LinkBuffers& buffers,
-                     const MassScale& scale, int power) {
-  const std::size_t num_units = std::size_t{edges.num_groups} * edges.near_per_group;
-  UnitMasses totals(num_units);
-  if (edges.far_per_group == 0) return totals;
-  auto masses = ChannelMasses::for_threads(workers.size(), edges.far_per_group);
-  with_mass(buffers.dtype, power, scale, [&](const auto& mass_of) {
-    using Bits = typename std::decay_t<decltype(mass_of)>::Bits;
-    const std::size_t num_blocks = (num_units + kUnitsPerBlock - 1) / kUnitsPerBlock;
-    workers.for_each(num_blocks, [&](unsigned thread, std::size_t block) {
-      const std::size_t first = block * kUnitsPerBlock;
-      const std::size_t num = std::min(kUnitsPerBlock, num_units - first);
-      std::array<std::uint32_t, kUnitsPerBlock> units;
-      std::iota(units.begin(), units.end(), static_cast<std::uint32_t>(first));
-      masses[thread].build(mass_of, static_cast<const Bits*>(buffers.weights), edges, units.data(),
-                           num);
-      for (std::size_t i = 0; i < num; ++i) {
-        totals[first + i] = masses[thread].row(i)[edges.far_per_group - 1];
-      }
-    });
-  });
-  return totals;
-}
-
-void set_fork_masses(DirectedGraph& graph, std::vector<UnitMasses> link_masses,
-                     const std::vector<MassScale>& scales) {
+void set_fork_masses(DirectedGraph& graph, Direction direction,
+                     const std::vector<LinkMeasure>& measures) {
   int common_exponent = std::numeric_limits<int>::min();
-  for (const MassScale& scale : scales) {
-    if (scale.has_mass) common_exponent = std::max(common_exponent, scale.exponent);
+  for (const LinkMeasure& measure : measures) {
+    if (measure.scale.has_mass) {
+      common_exponent = std::max(common_exponent, measure.scale.exponent);
+    }
   }
+  std::vector<UnitMasses> link_masses(measures.size());
   // Of each unit: what its links have together, 1 where a walk ends. Links lead to spaces that come
   // later, so the last space is the first to be known.
   std::vector<UnitMasses> unit_masses(graph.spaces.size());
   for (auto index = graph.order.rbegin(); index != graph.order.rend(); ++index) {
     DirectedSpace& space = graph.spaces[*index];
     for (const DirectedLink& link : space.links) {
+      UnitMasses& masses = link_masses[link.index];
       if (const auto* wiring = std::get_if<Wiring>(&link.edges)) {
-        link_masses[link.index] = sum_members(*wiring, unit_masses[link.far_space]);
+        masses = sum_members(*wiring, unit_masses[link.far_space]);
       } else {
-        const MassScale& scale = scales[link.index];
-        rescale(link_masses[link.index], scale.has_mass ? common_exponent - scale.exponent : 0);
+        const auto& [range, scale, totals] = measures[link.index];
+        masses = direction == Direction::kForward ? totals.sources : totals.targets;
+        rescale(masses, scale.has_mass ? common_exponent - scale.exponent : 0);
       }
     }
     Fork& fork = space.fork;

@@ -40,10 +40,12 @@ struct WiringLink {
 
 using Link = std::variant<WeightedLink, WiringLink>;
 
+using Flags = std::vector<std::uint8_t>;
+
 struct Graph {
   // One flag a unit for each space: whether it lies on a path from an entry to an exit. Links lead
   // from an earlier to a later space.
-  std::vector<std::vector<std::uint8_t>> live;
+  std::vector<Flags> live;
   std::vector<Link> links;
   std::vector<std::uint32_t> entries;
   std::vector<std::uint32_t> exits;

@@ -2,6 +2,7 @@
 // the far units that it may hop to. Views own nothing and can be copied to a GPU as they are.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "phew/macros.hpp"
@@ -22,8 +23,11 @@ struct EdgeView {
   std::int64_t far_stride;
   std::int64_t position_stride;
   std::int64_t offset;
-  // One flag a unit of the far space.
+  // One flag a unit of the far space, and whether all of them are set.
   const std::uint8_t* far_live;
+  bool all_far_live;
+  // Whether walks are backward.
+  bool near_is_target;
 
   // The first far unit that a near unit leads to; there are far_per_group of them.
   PHEW_HOST_DEVICE std::uint32_t first_far(std::uint32_t near) const {
@@ -33,6 +37,15 @@ struct EdgeView {
   // The element that holds a near unit's edge to first_far at position 0.
   PHEW_HOST_DEVICE std::int64_t first_element(std::uint32_t near) const {
     return offset + near / near_per_group * group_stride + near % near_per_group * near_stride;
+  }
+
+  PHEW_HOST_DEVICE std::size_t num_near() const {
+    return std::size_t{num_groups} * near_per_group;
+  }
+
+  // The number of edges of a near unit, those to dead units included.
+  PHEW_HOST_DEVICE std::size_t num_edges() const {
+    return std::size_t{far_per_group} * num_positions;
   }
 };
 

@@ -2,42 +2,34 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "phew/directed_graph.hpp"
 #include "phew/graph_view.hpp"
 #include "phew/link_buffers.hpp"
-#include "phew/mass.hpp"
-#include "phew/parallel.hpp"
+#include "phew/options.hpp"
 #include "phew/recording.hpp"
+#include "phew/team.hpp"
 #include "phew/walkers.hpp"
+#include "phew/weight_rows.hpp"
 
 namespace phew {
-
-enum class Granularity : std::uint8_t {
-  // A hop visits its weight.
-  kWeight,
-  // A hop visits the kernel that its weight is in.
-  kKernel,
-};
 
 struct WeightedHop {
   Batch batch;
   std::uint32_t link;
   EdgeView edges;
+  WeightRows rows;
   LinkBuffers buffers;
-  MassScale scale;
-  int power;
+  MassConverter convert;
   Granularity granularity;
   Recording recording;
 };
 
-// Moves the walkers from `from` to `to`. Walkers on near unit u are those from unit_begin[u] to
-// unit_begin[u + 1], counted from unit_begin[0]. New visits are appended to the thread's list.
-void hop_weighted(Workers& workers, const WeightedHop& hop,
-                  const std::vector<std::uint32_t>& unit_begin, const Walker* from, Walker* to,
-                  std::vector<Visits>& new_visits);
+// Moves the walkers to units of the far space. New visits are appended to the threads' lists.
+Buckets hop_weighted(Team& team, const WeightedHop& hop, std::size_t num_far_units,
+                     Buckets walkers);
 
-void hop_wiring(Workers& workers, const Batch& batch, std::uint32_t link, const WiringView& wiring,
-                std::size_t num_walkers, const Walker* from, Walker* to);
+Buckets hop_wiring(Team& team, const Batch& batch, std::uint32_t link, const Wiring& wiring,
+                   std::size_t num_far_units, Buckets walkers);
 
 }  // namespace phew

@@ -1,8 +1,10 @@
 #pragma once
 
-// Marks what both the CPU and the GPU run, so that g++ and nvcc compile the same headers.
+// Marks what both the CPU and the GPU run, so that g++ and nvcc compile the same headers. Always
+// inline on the CPU: kernels.cpp is compiled once for each instruction set, and an out-of-line copy
+// made for one must not be linked into code for another.
 #ifdef __CUDACC__
 #define PHEW_HOST_DEVICE __host__ __device__
 #else
-#define PHEW_HOST_DEVICE
+#define PHEW_HOST_DEVICE __attribute__((always_inline))
 #endif

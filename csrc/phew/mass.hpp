@@ -32,12 +32,13 @@ struct Float32 {
   using Bits = std::uint32_t;
   static constexpr Bits kInfinity = 0x7F80'0000;
 
+  // Takes finite magnitudes. By hand, because processors can be set to read subnormals as zero;
+  // without branches, so that loops over weights become vector code.
   PHEW_HOST_DEVICE static double to_double(Bits bits) {
-    // By hand, because processors can be set to read subnormals as zero.
-    if (bits < 0x0080'0000) return bits * 0x1p-149;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
+    const double subnormal = static_cast<std::int32_t>(bits) * 0x1p-149;
+    const double normal =
+        Float64::to_double((std::uint64_t{bits} << 29) + (std::uint64_t{1023 - 127} << 52));
+    return bits < 0x0080'0000 ? subnormal : normal;
   }
 };
 
@@ -47,10 +48,10 @@ struct Float16 {
 
   // Takes finite magnitudes.
   PHEW_HOST_DEVICE static double to_double(Bits bits) {
-    constexpr int kExponentOffset = 1023 - 15;
-    constexpr double kSubnormalStep = 1.0 / (1 << 24);
-    if (bits < 0x0400) return bits * kSubnormalStep;
-    return Float64::to_double((std::uint64_t{bits} << 42) + (std::uint64_t{kExponentOffset} << 52));
+    const double subnormal = static_cast<std::int32_t>(bits) * 0x1p-24;
+    const double normal =
+        Float64::to_double((std::uint64_t{bits} << 42) + (std::uint64_t{1023 - 15} << 52));
+    return bits < 0x0400 ? subnormal : normal;
   }
 };
 
@@ -69,6 +70,9 @@ PHEW_HOST_DEVICE constexpr Bits magnitude_bits(Bits weight) {
   return static_cast<Bits>(weight & static_cast<Bits>(static_cast<Bits>(-1) >> 1));
 }
 
+// The mass of every weight in a uniform walk.
+constexpr std::uint32_t kUniformMass = std::uint32_t{1} << 30;
+
 // What turns the magnitudes of one link into masses.
 struct MassScale {
   // Their product brings magnitudes near 1. Two, since 2^1074 is not a float64.
@@ -76,7 +80,8 @@ struct MassScale {
   double second = 1;
   // Brings the power of the scaled magnitudes to the range of masses.
   double last = 1;
-  std::uint32_t zero_mass = 0;
+  // The magnitude that zero counts as.
+  double zero = 0;
   // A unit of mass is worth 2^exponent.
   int exponent = 0;
   // Whether a weight of the link has a mass above 0.
@@ -84,7 +89,7 @@ struct MassScale {
 };
 
 template <int Power>
-PHEW_HOST_DEVICE double raise(double scaled) {
+PHEW_HOST_DEVICE inline double raise(double scaled) {
   if constexpr (Power == 1) {
     return scaled;
   } else if constexpr (Power == 2) {
@@ -105,11 +110,11 @@ struct MassOf {
 
   PHEW_HOST_DEVICE std::uint32_t operator()(Bits weight) const {
     if constexpr (Power == 0) {
-      return scale.zero_mass;
+      return kUniformMass;
     } else {
       const double magnitude = Format::to_double(magnitude_bits(weight));
-      if (Power < 0 && magnitude == 0) return scale.zero_mass;
-      const double value = raise<Power>(magnitude * scale.first * scale.second) * scale.last;
+      const double base = Power < 0 && magnitude == 0 ? scale.zero : magnitude;
+      const double value = raise<Power>(base * scale.first * scale.second) * scale.last;
       // In [0, 2^31): the conversion from int32 is the one that every processor has.
       const auto mass = static_cast<std::uint32_t>(static_cast<std::int32_t>(value));
       return mass + static_cast<std::uint32_t>((mass == 0) & (magnitude != 0));
@@ -122,12 +127,16 @@ inline MassScale make_mass_scale(double smallest, double largest, int power) {
   constexpr int kTopBits = 31;
   MassScale scale;
   if (power == 0) {
-    scale.zero_mass = std::uint32_t{1} << (kTopBits - 1);
     scale.exponent = 1 - kTopBits;
     scale.has_mass = true;
     return scale;
   }
-  if (largest == 0) return scale;
+  if (largest == 0) {
+    // All masses are 0, also the inverse of what zero counts as.
+    scale.zero = 1;
+    scale.last = 0;
+    return scale;
+  }
   const double base = power < 0 ? smallest : largest;
   int base_exponent = 0;
   const double scaled = std::frexp(base, &base_exponent);
@@ -137,12 +146,12 @@ inline MassScale make_mass_scale(double smallest, double largest, int power) {
                        : power == 2 ? raise<2>(scaled)
                                     : raise<-1>(scaled);
   int value_exponent = 0;
-  const double fraction = std::frexp(value, &value_exponent);
+  std::frexp(value, &value_exponent);
   const int shift = kTopBits - value_exponent;
   scale.last = std::ldexp(1.0, shift);
   scale.exponent = power * base_exponent - shift;
   scale.has_mass = true;
-  if (power < 0) scale.zero_mass = static_cast<std::uint32_t>(std::ldexp(fraction, kTopBits));
+  if (power < 0) scale.zero = smallest;
   return scale;
 }
 
@@ -160,24 +169,6 @@ decltype(auto) with_format(DType dtype, const Function& function) {
       break;
   }
   return function(Float32{});
-}
-
-// Calls function(mass_of) with the MassOf of the dtype and power.
-template <typename Function>
-decltype(auto) with_mass(DType dtype, int power, const MassScale& scale, const Function& function) {
-  return with_format(dtype, [&](auto format) -> decltype(auto) {
-    using Format = decltype(format);
-    switch (power) {
-      case 0:
-        return function(MassOf<Format, 0>{scale});
-      case 2:
-        return function(MassOf<Format, 2>{scale});
-      case -1:
-        return function(MassOf<Format, -1>{scale});
-      default:
-        return function(MassOf<Format, 1>{scale});
-    }
-  });
 }
 
 }  // namespace phew

@@ -1,34 +1,22 @@
 // The walk engine: the walks of one graph under one seed and one set of options.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "phew/directed_graph.hpp"
+#include "phew/flow.hpp"
 #include "phew/graph.hpp"
 #include "phew/link_buffers.hpp"
-#include "phew/link_hop.hpp"
-#include "phew/mass.hpp"
+#include "phew/link_measure.hpp"
+#include "phew/options.hpp"
 #include "phew/parallel.hpp"
 #include "phew/recording.hpp"
+#include "phew/team.hpp"
 #include "phew/walkers.hpp"
 
 namespace phew {
-
-// How a walk chooses among the links of a unit.
-enum class ForkRule : std::uint8_t {
-  kUniform,
-  // In proportion to the unit's mass in each link.
-  kMass,
-};
-
-struct Options {
-  std::uint64_t seed = 0;
-  ForkRule fork = ForkRule::kUniform;
-  Granularity granularity = Granularity::kWeight;
-  // The bias of a walk is this power of the magnitude: 1, 0, 2 or -1.
-  int power = 1;
-};
 
 // The walks first_walk, first_walk + 1, ...: even ones are forward, odd ones backward.
 struct WalkRange {
@@ -48,26 +36,33 @@ class WalkEngine {
   WalkEngine& operator=(const WalkEngine&) = delete;
   ~WalkEngine() = default;
 
-  // Measures the scale of each link's weights and the fork masses. Returns one flag a link: whether
-  // its weights are finite. To be called before walk, and again when the weights have changed.
-  std::vector<bool> measure(const Load& load, unsigned num_threads);
+  // Measures each link's weights and sets the fork masses. To be called before all that follows,
+  // and again when the weights have changed. What follows needs all weights to be finite.
+  const std::vector<LinkMeasure>& measure(const Load& load, unsigned num_threads);
+
+  Flow flow(Direction direction, const Load& load, unsigned num_threads) const;
+
+  // See flow.hpp.
+  RateHistogram count_rates(std::uint32_t link, const Flow& forward, const Flow& backward,
+                            double share, const Load& load, unsigned num_threads) const;
 
   // Walks and records the visits in the buffers that `load` gives, once for each weighted link,
   // direction and batch. Returns the new visits if that is what is recorded: possibly several of
-  // one weight, in any order. The measured weights must have been finite.
+  // one weight, in any order.
   Visits walk(WalkRange range, Recording recording, const Load& load, unsigned num_threads,
               std::uint32_t batch_size) const;
 
  private:
-  void walk_batch(Workers& workers, const DirectedGraph& graph, const Batch& batch,
-                  std::uint32_t num_walkers, Recording recording, const Load& load,
-                  std::vector<Visits>& new_visits) const;
+  void walk_batch(Team& team, const DirectedGraph& directed, const Batch& batch,
+                  Recording recording, const Load& load) const;
+  Buckets hop(Team& team, const DirectedLink& link, const Batch& batch, Recording recording,
+              const Load& load, Buckets walkers) const;
 
   Graph graph_;
   Options options_;
   DirectedGraph forward_;
   DirectedGraph backward_;
-  std::vector<MassScale> scales_;
+  std::vector<LinkMeasure> measures_;
 };
 
 }  // namespace phew

@@ -1,9 +1,9 @@
 #include "phew/walkers.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
-#include <limits>
-#include <variant>
+#include <utility>
 
 #include "phew/hop.hpp"
 
@@ -13,81 +13,86 @@ namespace {
 // As many as make it worth while to wake a thread.
 constexpr std::size_t kWalkersPerPart = 8192;
 
-constexpr auto kNoBucket = std::numeric_limits<std::uint32_t>::max();
-
-std::vector<std::uint32_t> find_first_buckets(const DirectedSpace& space) {
-  std::vector<std::uint32_t> first{0};
-  for (const DirectedLink& link : space.links) {
-    const bool weighted = std::holds_alternative<EdgeView>(link.edges);
-    first.push_back(first.back() + (weighted ? space.num_units : 1));
-  }
-  return first;
+std::uint32_t num_links(const ForkView& fork, std::size_t unit) {
+  return fork.begin[unit + 1] - fork.begin[unit];
 }
 
-// The position among the space's links of the one that the walker draws; -1 at the end of its walk.
-std::int32_t choose_link(const ForkView& fork, const Batch& batch, std::uint32_t space_index,
-                         Walker walker) {
-  const std::uint32_t begin = fork.begin[walker.unit];
-  const std::uint32_t num_links = fork.begin[walker.unit + 1] - begin;
-  if (num_links == 0) return -1;
-  std::uint32_t choice = 0;
-  if (num_links > 1) {
-    const std::uint64_t* cumulative = fork.cumulative + begin;
-    const std::uint64_t value = draw(batch.key, batch.walk(walker.number), space_index,
-                                     Purpose::kFork, cumulative[num_links - 1]);
-    choice = first_above(cumulative, num_links, value);
-  }
-  return static_cast<std::int32_t>(fork.links[begin + choice]);
+// Lets the walkers of one bucket on a unit draw among its links.
+void draw_links(const Batch& batch, const ForkView& fork, std::uint32_t space_index,
+                std::size_t unit, Bucket& from, std::size_t bucket_index,
+                std::vector<Buckets>& departing, ChunkPool& pool) {
+  const std::uint32_t begin = fork.begin[unit];
+  const std::uint32_t num = num_links(fork, unit);
+  const std::uint64_t* cumulative = fork.cumulative + begin;
+  const DrawKey draw_key = batch.draw_key(space_index, Purpose::kFork);
+  std::array<std::uint64_t, WalkerChunk::kCapacity> bits;
+  from.take_all(unit, pool, [&](const std::uint32_t* walkers, std::uint32_t num_walkers) {
+    kernels().random_bits(draw_key, walkers, num_walkers, bits.data());
+    for (std::uint32_t i = 0; i < num_walkers; ++i) {
+      const std::uint32_t choice =
+          first_above(cumulative, num, multiply_high(bits[i], cumulative[num - 1]));
+      departing[fork.links[begin + choice]][bucket_index].put(unit, walkers[i], pool);
+    }
+  });
 }
 
 }  // namespace
 
-Departures depart(Workers& workers, const Batch& batch, const DirectedSpace& space,
-                  std::uint32_t space_index, const std::vector<Walker>& walkers) {
-  Departures departures{{}, {}, find_first_buckets(space)};
-  const std::vector<std::uint32_t>& first_bucket = departures.first_bucket;
-  const std::size_t num_buckets = first_bucket.back();
-  const std::size_t num_parts =
-      std::clamp<std::size_t>(walkers.size() / kWalkersPerPart, 1, workers.size());
-  const auto part_begin = [&](std::size_t part) { return walkers.size() * part / num_parts; };
-
-  // A counting sort: each part counts its walkers by bucket ...
-  std::vector<std::vector<std::uint32_t>> next(num_parts);
-  std::vector<std::uint32_t> buckets(walkers.size());
-  const ForkView fork = space.fork.view();
-  workers.for_each(num_parts, [&](unsigned, std::size_t part) {
-    std::vector<std::uint32_t>& counts = next[part];
-    counts.resize(num_buckets);
-    for (std::size_t i = part_begin(part); i < part_begin(part + 1); ++i) {
-      const std::int32_t link = choose_link(fork, batch, space_index, walkers[i]);
-      buckets[i] = kNoBucket;
-      if (link < 0) continue;
-      const auto at = static_cast<std::size_t>(link);
-      const bool by_unit = std::holds_alternative<EdgeView>(space.links[at].edges);
-      buckets[i] = first_bucket[at] + (by_unit ? walkers[i].unit : 0);
-      ++counts[buckets[i]];
-    }
-  });
-  // ... learns where its walkers of each bucket begin ...
-  departures.bucket_begin.resize(num_buckets + 1);
-  std::uint32_t begin = 0;
-  for (std::size_t bucket = 0; bucket < num_buckets; ++bucket) {
-    departures.bucket_begin[bucket] = begin;
-    for (std::vector<std::uint32_t>& part : next) {
-      const std::uint32_t count = part[bucket];
-      part[bucket] = begin;
-      begin += count;
+std::vector<Buckets> place_walkers(Team& team, const DirectedGraph& graph, const Batch& batch) {
+  std::vector<Buckets> walkers(graph.spaces.size());
+  for (const Start& start : graph.starts) {
+    if (walkers[start.space].empty()) {
+      walkers[start.space] = team.make_buckets(graph.spaces[start.space].num_units);
     }
   }
-  departures.bucket_begin[num_buckets] = begin;
-  // ... and puts them there.
-  departures.walkers.resize(begin);
-  workers.for_each(num_parts, [&](unsigned, std::size_t part) {
-    for (std::size_t i = part_begin(part); i < part_begin(part + 1); ++i) {
-      if (buckets[i] != kNoBucket) departures.walkers[next[part][buckets[i]]++] = walkers[i];
+  const std::size_t num_starts = graph.starts.size();
+  const std::size_t num_parts =
+      std::clamp<std::size_t>(batch.num_walkers / kWalkersPerPart, 1, team.workers.size());
+  const std::size_t first_start = batch.first_walk / 2 % num_starts;
+  team.workers.for_each(num_parts, [&](unsigned thread, std::size_t part) {
+    const auto begin = static_cast<std::uint32_t>(batch.num_walkers * part / num_parts);
+    const auto end = static_cast<std::uint32_t>(batch.num_walkers * (part + 1) / num_parts);
+    std::size_t next = (first_start + begin) % num_starts;
+    for (std::uint32_t walker = begin; walker < end; ++walker) {
+      const auto [space, unit] = graph.starts[next];
+      walkers[space][part].put(unit, walker, team.pools[thread]);
+      if (++next == num_starts) next = 0;
     }
   });
-  return departures;
+  return walkers;
+}
+
+std::vector<Buckets> depart(Team& team, const Batch& batch, const DirectedSpace& space,
+                            std::uint32_t space_index, Buckets walkers) {
+  std::vector<Buckets> departing(space.links.size());
+  const ForkView fork = space.fork.view();
+  if (departing.empty()) return departing;
+  if (departing.size() == 1) {
+    for (std::size_t unit = 0; unit < space.num_units; ++unit) {
+      if (num_links(fork, unit) > 0) continue;
+      for (Bucket& bucket : walkers) bucket.forget(unit);
+    }
+    departing[0] = std::move(walkers);
+    return departing;
+  }
+  for (Buckets& buckets : departing) buckets.assign(walkers.size(), Bucket(space.num_units));
+  // What a task puts somewhere, only it puts there: walkers stay on their unit and in the bucket
+  // of the same number.
+  const std::size_t num_parts = std::min<std::size_t>(space.num_units, 64 * team.workers.size());
+  team.workers.for_each(num_parts * walkers.size(), [&](unsigned thread, std::size_t task) {
+    const std::size_t index = task / num_parts;
+    const std::size_t part = task % num_parts;
+    for (std::size_t unit = space.num_units * part / num_parts;
+         unit < space.num_units * (part + 1) / num_parts; ++unit) {
+      if (num_links(fork, unit) == 1) {
+        walkers[index].move_all(unit, departing[fork.links[fork.begin[unit]]][index], unit);
+      } else if (num_links(fork, unit) > 1) {
+        draw_links(batch, fork, space_index, unit, walkers[index], index, departing,
+                   team.pools[thread]);
+      }
+    }
+  });
+  return departing;
 }
 
 }  // namespace phew

@@ -1,0 +1,137 @@
+// The walkers of a batch, by the unit that they stand on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace phew {
+
+// A part of the list of a unit's walkers, of which the last one is written to. Aligned to its size,
+// so that an address in it tells where it begins and whether it is full.
+struct alignas(256) WalkerChunk {
+  static constexpr std::size_t kCapacity = 61;
+
+  WalkerChunk* previous;
+  std::uint32_t num_walkers;
+  std::uint32_t walkers[kCapacity];
+};
+static_assert(sizeof(WalkerChunk) == 256);
+
+// The memory of the chunks that one thread takes. It may be given those that another has taken.
+class ChunkPool {
+ public:
+  WalkerChunk* take() {
+    if (free_ == nullptr) return take_new();
+    WalkerChunk* chunk = free_;
+    free_ = chunk->previous;
+    return chunk;
+  }
+
+  void give_back(WalkerChunk* chunk) {
+    chunk->previous = free_;
+    free_ = chunk;
+  }
+
+  // Takes all chunks back, also those that were given to other pools.
+  void reset() {
+    free_ = nullptr;
+    num_taken_ = 0;
+  }
+
+ private:
+  static constexpr std::size_t kChunksPerBlock = 256;
+
+  WalkerChunk* take_new();
+
+  std::vector<std::unique_ptr<WalkerChunk[]>> blocks_;
+  // Of all chunks in the blocks, how many are in use or in the list of free ones.
+  std::size_t num_taken_ = 0;
+  WalkerChunk* free_ = nullptr;
+};
+
+// The walkers that one thread has put on the units of a space.
+//
+//   Walkers 4 and 9 on unit 1 of 2: next 0 and the address behind 9, num_in_full 0 0.
+class Bucket {
+ public:
+  // Nothing has been put on any unit.
+  explicit Bucket(std::size_t num_units) : next_(num_units), num_in_full_(num_units) {}
+
+  void put(std::size_t unit, std::uint32_t walker, ChunkPool& pool) {
+    std::uint32_t* next = next_[unit];
+    if (is_full(next)) next = begin_chunk(unit, pool);
+    *next = walker;
+    next_[unit] = next + 1;
+  }
+
+  std::size_t num_walkers(std::size_t unit) const {
+    std::uint32_t* next = next_[unit];
+    if (next == nullptr) return 0;
+    return num_in_full_[unit] + static_cast<std::size_t>(next - last_chunk(next)->walkers);
+  }
+
+  // Empties a unit: calls visit(walkers, num_walkers) for each chunk and gives it back.
+  template <typename Visit>
+  void take_all(std::size_t unit, ChunkPool& pool, const Visit& visit) {
+    std::uint32_t* next = next_[unit];
+    if (next == nullptr) return;
+    WalkerChunk* chunk = last_chunk(next);
+    chunk->num_walkers = static_cast<std::uint32_t>(next - chunk->walkers);
+    forget(unit);
+    while (chunk != nullptr) {
+      WalkerChunk* previous = chunk->previous;
+      prefetch(previous);
+      visit(chunk->walkers, chunk->num_walkers);
+      pool.give_back(chunk);
+      chunk = previous;
+    }
+  }
+
+  // Leaves a unit's walkers out of the batch.
+  void forget(std::size_t unit) {
+    next_[unit] = nullptr;
+    num_in_full_[unit] = 0;
+  }
+
+  // Moves a unit's walkers to a unit of another bucket, which has none.
+  void move_all(std::size_t unit, Bucket& to, std::size_t to_unit) {
+    to.next_[to_unit] = next_[unit];
+    to.num_in_full_[to_unit] = num_in_full_[unit];
+    forget(unit);
+  }
+
+ private:
+  // Also where there is no chunk yet.
+  static bool is_full(const std::uint32_t* next) {
+    return reinterpret_cast<std::uintptr_t>(next) % sizeof(WalkerChunk) == 0;
+  }
+
+  static WalkerChunk* last_chunk(std::uint32_t* next) {
+    const auto last = reinterpret_cast<std::uintptr_t>(next - 1);
+    return reinterpret_cast<WalkerChunk*>(last - last % sizeof(WalkerChunk));
+  }
+
+  static void prefetch(const WalkerChunk* chunk) {
+    for (std::size_t line = 0; line < sizeof(WalkerChunk); line += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(chunk) + line);
+    }
+  }
+
+  std::uint32_t* begin_chunk(std::size_t unit, ChunkPool& pool);
+
+  // Per unit, where its next walker is written, null where it has none yet; and how many walkers
+  // are in its full chunks.
+  std::vector<std::uint32_t*> next_;
+  std::vector<std::uint32_t> num_in_full_;
+};
+
+// The walkers on the units of a space: those that different threads have put there, and those that
+// came over different links, are in different buckets.
+using Buckets = std::vector<Bucket>;
+
+// Those on adjacent units.
+std::size_t count_walkers(const Buckets& buckets, std::size_t first_unit, std::size_t num_units);
+
+}  // namespace phew

@@ -1,0 +1,30 @@
+// What walks depend on beside the graph and its weights.
+#pragma once
+
+#include <cstdint>
+
+namespace phew {
+
+// How a walk chooses among the links of a unit.
+enum class ForkRule : std::uint8_t {
+  kUniform,
+  // In proportion to the unit's mass in each link.
+  kMass,
+};
+
+enum class Granularity : std::uint8_t {
+  // A hop visits its weight.
+  kWeight,
+  // A hop visits the kernel that its weight is in.
+  kKernel,
+};
+
+struct Options {
+  std::uint64_t seed = 0;
+  ForkRule fork = ForkRule::kUniform;
+  Granularity granularity = Granularity::kWeight;
+  // The bias of a walk is this power of the magnitude: 1, 0, 2 or -1.
+  int power = 1;
+};
+
+}  // namespace phew

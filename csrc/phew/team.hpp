@@ -1,0 +1,26 @@
+// The threads of a walk, and what each of them has for itself.
+#pragma once
+
+#include <vector>
+
+#include "phew/buckets.hpp"
+#include "phew/parallel.hpp"
+#include "phew/recording.hpp"
+
+namespace phew {
+
+struct Team {
+  explicit Team(unsigned num_threads)
+      : workers(num_threads), pools(workers.size()), new_visits(workers.size()) {}
+
+  // A bucket a thread, for walkers on the units of a space.
+  Buckets make_buckets(std::size_t num_units) const {
+    return Buckets(workers.size(), Bucket(num_units));
+  }
+
+  Workers workers;
+  std::vector<ChunkPool> pools;
+  std::vector<Visits> new_visits;
+};
+
+}  // namespace phew
