@@ -64,9 +64,9 @@ struct type_caster<phew::Direction> {
 
 template <>
 struct type_caster<phew::Recording> {
-  PYBIND11_TYPE_CASTER(phew::Recording, const_name("typing.Literal['mark', 'new', 'count']"));
+  PYBIND11_TYPE_CASTER(phew::Recording, const_name("typing.Literal['mark', 'count']"));
   bool load(handle source, bool /*convert*/) {
-    return load_choice(source, {"mark", "new", "count"}, value);
+    return load_choice(source, {"mark", "count"}, value);
   }
 };
 
@@ -173,7 +173,8 @@ void bind_measures(py::module_& module) {
       .def_property_readonly(
           "is_finite", [](const phew::LinkMeasure& measure) { return measure.range.is_finite; })
       .def_property_readonly(
-          "has_zero", [](const phew::LinkMeasure& measure) { return measure.range.has_zero; })
+          "num_zero", [](const phew::LinkMeasure& measure) { return measure.range.num_zero; },
+          "How many weights are zero.")
       .def_property_readonly(
           "exponent", [](const phew::LinkMeasure& measure) { return measure.scale.exponent; },
           "A unit of mass is worth 2 ** exponent.")
@@ -231,16 +232,18 @@ void bind_engine(py::module_& module) {
       .def(
           "walk",
           [](const phew::WalkEngine& engine, std::uint64_t first_walk, std::uint64_t num_walks,
-             const phew::Load& load, phew::Recording recording, unsigned num_threads,
-             std::uint32_t batch_size) {
+             std::uint64_t first_listed, const phew::Load& load, phew::Recording recording,
+             unsigned num_threads, std::uint32_t batch_size) {
             if (batch_size == 0) throw py::value_error("batch_size must be at least 1, got 0.");
-            return engine.walk({first_walk, num_walks}, recording, load, num_threads, batch_size);
+            return engine.walk({first_walk, num_walks, first_listed}, recording, load, num_threads,
+                               batch_size);
           },
-          exact("first_walk"), exact("num_walks"), exact("load"), py::kw_only(), exact("recording"),
-          exact("num_threads"), exact("batch_size"), py::call_guard<py::gil_scoped_release>(),
+          exact("first_walk"), exact("num_walks"), exact("first_listed"), exact("load"),
+          py::kw_only(), exact("recording"), exact("num_threads"), exact("batch_size"),
+          py::call_guard<py::gil_scoped_release>(),
           "Walk and record the visits in the buffers that `load` gives.\n\n"
-          "Return the new visits if these are recorded: possibly several of one weight, in any\n"
-          "order.");
+          "Walks from first_listed on do not mark: return their visits to weights without a mark,\n"
+          "possibly several of one weight, also of one that this call marks, in any order.");
 }
 
 }  // namespace

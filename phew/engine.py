@@ -114,8 +114,9 @@ class Engine:
         num_walks: int,
         visits: Mapping[str, torch.Tensor],
         *,
-        recording: Literal["mark", "new", "count"],
         batch_size: int,
+        recording: Literal["mark", "count"] = "mark",
+        first_listed: int | None = None,
     ) -> _core.Visits:
         """Make the walks first_walk, first_walk + 1, ... and record their visits.
 
@@ -123,15 +124,19 @@ class Engine:
             first_walk: Number of the first walk.
             num_walks: How many walks.
             visits: Where to record (see `LinkLoader`).
-            recording: Whether to mark, to list what is not marked yet, or to count.
             batch_size: Number of walks of one direction that move together.
+            recording: Whether to mark what is visited, or to count.
+            first_listed: The first walk that does not mark: its visits, and those of the walks
+                after it, to what is not marked are returned.
 
         Returns:
-            The new visits if these are listed.
+            The visits that are listed: possibly several of one weight, also of one that this call
+            marks, in any order.
         """
         return self._core.walk(
             first_walk,
             num_walks,
+            first_walk + num_walks if first_listed is None else first_listed,
             LinkLoader(self.graph, visits),
             recording=recording,
             num_threads=self._num_threads,

@@ -61,7 +61,7 @@ class Forecast:
                 num_uses = self._num_uses(link.parameter)
                 rates.append(rate * num_uses)
                 numbers.append(number / num_uses)
-        return np.concatenate(rates), np.concatenate(numbers)
+        return _merged(np.concatenate(rates), np.concatenate(numbers))
 
     def _num_uses(self, parameter: str) -> float:
         """Return how many links the weights of a parameter are in, on average and at least 1."""
@@ -87,8 +87,9 @@ class Forecast:
 
     def _num_reachable(self, parameter: str, links: list[int]) -> int:
         weight = self._graph.parameters[parameter]
-        if any(self._is_whole(index) for index in links):
-            return weight.numel()
+        if len(links) == 1 and self._is_passed_everywhere(links[0]):
+            num_zero = self._engine.measures[links[0]].num_zero
+            return weight.numel() - (num_zero if self._engine.options.power > 0 else 0)
         visitable = torch.zeros(weight.shape, dtype=torch.bool)
         for index in links:
             link = self._graph.links[index]
@@ -96,25 +97,31 @@ class Forecast:
             link.view(visitable).logical_or_(self._visitable(index, link))
         return int(visitable.count_nonzero())
 
-    def _is_whole(self, index: int) -> bool:
-        """Return whether a link is all of its parameter and walks of a direction take any edge."""
-        link = self._graph.links[index]
+    def _is_passed_everywhere(self, index: int) -> bool:
+        """Return whether walks take every edge of a link, unless its weight is zero.
+
+        Where it is so, as nearly always, it tells without a look at each weight.
+        """
+        link, measure = self._graph.links[index], self._engine.measures[index]
         assert isinstance(link, WeightedLink)
-        has_mass = self._engine.options.power <= 0 or not self._engine.measures[index].has_zero
-        return (
-            has_mass
-            and math.prod(link.shape) == self._graph.parameters[link.parameter].numel()
-            and any(
-                bool((flow.links[index] > 0).all()) and bool(self._graph.live[far].all())
-                for flow, far in zip(self._flows, (link.target, link.source), strict=True)
-            )
+        if math.prod(link.shape) != self._graph.parameters[link.parameter].numel():
+            return False
+        if measure.num_zero and (
+            self._engine.options.granularity == "kernel"
+            # Where all edges of a unit are zero, they are walked.
+            or not (measure.source_totals.all() and measure.target_totals.all())
+        ):
+            return False
+        return any(
+            bool((flow.links[index] > 0).all()) and bool(self._graph.live[far].all())
+            for flow, far in zip(self._flows, (link.target, link.source), strict=True)
         )
 
     def _visitable(self, index: int, link: WeightedLink) -> torch.Tensor:
         """Flag the edges that walks can take, in the shape of the link's view or to be expanded."""
         options, measure = self._engine.options, self._engine.measures[index]
         has_mass = torch.ones(1, 1, 1, 1, dtype=torch.bool)
-        if options.power > 0 and measure.has_zero:
+        if options.power > 0 and measure.num_zero:
             has_mass = self._graph.weights_of(link) != 0
         by_source, by_target = (link.num_groups, 1, -1, 1), (link.num_groups, -1, 1, 1)
         visitable = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
@@ -129,3 +136,12 @@ class Forecast:
         if options.granularity == "kernel":
             visitable = visitable.any(dim=3, keepdim=True)
         return visitable
+
+
+def _merged(rates: Numbers, numbers: Numbers) -> tuple[Numbers, Numbers]:
+    """Merge rates that are within 5 % of each other: mean rates and numbers of weights."""
+    bins = np.floor(np.log2(rates) * 16).astype(np.int64)
+    bins -= bins.min(initial=0)
+    totals = np.bincount(bins, numbers).astype(np.float64)
+    used = totals > 0
+    return np.bincount(bins, numbers * rates)[used] / totals[used], totals[used]

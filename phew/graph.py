@@ -298,8 +298,8 @@ class WalkGraph:
             for index in self.links_into[space]:
                 link = self.links[index]
                 if isinstance(link, WeightedLink) and link.parameter in masks:
-                    kept = link.view(masks[link.parameter].cpu()).flatten(2).any(dim=2)
-                    active[space] |= kept.flatten().numpy()
+                    kept = link.view(masks[link.parameter].cpu()).flatten(2).numpy()
+                    active[space] |= kept.any(axis=2).reshape(-1)
                 else:
                     active[space] |= link.reach(active[link.source])
         return active

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Literal
+from itertools import accumulate, count
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,10 @@ from phew.engine import Engine
 from phew.forecast import Forecast
 from phew.graph import WalkGraph, WeightedLink
 from phew.options import Options
+
+Numbers: TypeAlias = npt.NDArray[np.int64]
+Visits: TypeAlias = tuple[Numbers, Numbers]
+"""Numbers of weights and of the walks that visit them."""
 
 BATCH_SIZE = 2**21
 """Walks of one direction that move together. Results do not depend on it."""
@@ -43,9 +49,8 @@ class Sample:
 class Sampler:
     """Walks on one graph until a number of weights is visited.
 
-    Most walks go in one large batch that only marks what they visit; its size is forecast, a little
-    short of the need. The walks around the last one are listed visit by visit, so that the count is
-    exact to the walk.
+    The number of walks is forecast. Most of them only mark what they visit; those around the last
+    one are listed visit by visit, so that the count is exact to the walk.
 
     Args:
         graph: The walk graph.
@@ -65,8 +70,7 @@ class Sampler:
         self._batch_size = batch_size
         self._engine = Engine(graph, options, num_threads=num_threads)
         self._forecast = Forecast(self._engine)
-        self._layout = _Layout(graph)
-        self._visited = torch.zeros(self._layout.num_weights, dtype=torch.bool)
+        self._visited = _Visited(graph)
         self._num_walks = 0
         self._num_visited = 0
 
@@ -128,100 +132,144 @@ class Sampler:
             report: Told the share of the work that is done, in [0, 1].
         """
         expected_walks = max(1, self._forecast.walks_for(max(targets, default=0)))
-        for target in targets:
-            self._mark_most(target, lambda num_walks: report(min(1.0, num_walks / expected_walks)))
-            while self._num_visited < target:
-                self._land(target)
-            masks = {name: mask.clone() for name, mask in self._layout.split(self._visited).items()}
-            yield Sample(self._num_walks, masks)
+        for number, target in enumerate(targets, start=1):
+            self._reach(target, lambda num_walks: report(min(1.0, num_walks / expected_walks)))
+            visited = self._visited
+            if number < len(targets):
+                self._visited = visited.copy()
+            yield Sample(self._num_walks, visited.masks)
 
-    def _mark_most(self, target: int, report: Callable[[int], None]) -> None:
-        """Make nearly all walks that the target is forecast to need, and mark what they visit."""
-        forecast = self._forecast.walks_for(target)
-        before = self._visited.clone() if self._num_walks else None
-        shortfall = _uncertainty(target)
-        while (num_walks := int(forecast * (1 - shortfall)) - self._num_walks) > 0:
-            end = self._num_walks + num_walks
-            for first in range(self._num_walks, end, 2 * self._batch_size):
-                self._walk(first, min(2 * self._batch_size, end - first), "mark")
-                report(first)
-            num_visited = int(self._visited.count_nonzero())
-            if num_visited < target:
-                self._num_walks += num_walks
-                self._num_visited = num_visited
+    def _reach(self, target: int, report: Callable[[int], None]) -> None:
+        """Walk until so many weights are visited; stop at the walk that meets the target."""
+        caution = 1
+        for attempt in count():
+            if self._num_visited >= target:
                 return
-            # Too far: take the marks back and stop shorter.
-            self._visited.zero_() if before is None else self._visited.copy_(before)
-            shortfall *= 4
+            first_listed, end = self._plan(target, caution, attempt)
+            before = self._visited.copy() if 0 < self._num_walks < first_listed else None
+            visits = self._walk(first_listed, end, report)
+            num_marked = self._num_visited
+            if first_listed > self._num_walks:
+                num_marked = self._visited.count()
+            if num_marked < target:
+                self._land(target - num_marked, num_marked, visits, end)
+            else:
+                # Too far: take the marks back and list more.
+                self._visited = before or _Visited(self._graph)
+                caution *= 4
 
-    def _land(self, target: int) -> None:
-        """List the new visits of some more walks; stop at the walk that meets the target."""
-        forecast = int(self._forecast.walks_for(target) * (1 + _uncertainty(target)))
-        num_walks = max(forecast - self._num_walks, self._num_walks // 8) + 1
+    def _plan(self, target: int, caution: float, attempt: int) -> tuple[int, int]:
+        """Return from which walk on to list visits, and with which walk to end.
+
+        The forecast, corrected by what has been visited, says how many walks are needed; the walks
+        around that number are listed.
+        """
+        missing = target - self._num_visited
+        tolerance = caution * _uncertainty(missing)
+        expected = self._forecast.expected(self._num_walks)
+        first_listed = self._num_walks
+        if tolerance < 1:
+            few = self._forecast.walks_for(expected + (1 - tolerance) * missing)
+            first_listed = max(first_listed, few)
+        many = self._forecast.walks_for(expected + (1 + tolerance) * missing)
+        # More at each attempt, whatever the forecast: so there are few.
+        num_listed = 8**attempt * max(1, many + 1 - first_listed)
         # A weight that no walk has visited yet is rare enough that as many walks again list it
         # about once: so the lists stay shorter than the weights.
-        num_walks = min(num_walks, max(self._num_walks, LANDING_SIZE))
-        visits = self._walk(self._num_walks, num_walks, "new")
-        weights = self._layout.weights_of(visits)
-        # Sorted by walk, the first occurrence of a weight is its first visit.
-        order = np.argsort(visits.walks, kind="stable")
-        weights, first = np.unique(weights[order], return_index=True)
-        walks = visits.walks[order][first]
-        missing = target - self._num_visited
+        return first_listed, first_listed + min(num_listed, max(first_listed, LANDING_SIZE))
+
+    def _land(self, missing: int, num_marked: int, visits: Visits, end: int) -> None:
+        """Mark listed visits up to the walk that visits the last missing weight."""
+        weights, walks = self._visited.first_visits(visits)
         if len(walks) >= missing:
             last_walk = np.partition(walks, missing - 1)[missing - 1]
             weights = weights[walks <= last_walk]
-            self._num_walks = int(last_walk) + 1
-        else:
-            self._num_walks += num_walks
-        self._num_visited += len(weights)
-        self._visited[torch.from_numpy(weights)] = True
+            end = int(last_walk) + 1
+        self._visited.mark(weights)
+        self._num_visited = num_marked + len(weights)
+        self._num_walks = end
 
-    def _walk(
-        self, first_walk: int, num_walks: int, recording: Literal["mark", "new"]
-    ) -> _core.Visits:
-        return self._engine.walk(
-            first_walk,
-            num_walks,
-            self._layout.split(self._visited),
-            recording=recording,
-            batch_size=self._batch_size,
-        )
+    def _walk(self, first_listed: int, end: int, report: Callable[[int], None]) -> Visits:
+        """Walk on to `end`; return the listed visits as numbers of weights and walks."""
+        visits = []
+        for first in range(self._num_walks, end, 2 * self._batch_size):
+            listed = self._engine.walk(
+                first,
+                min(2 * self._batch_size, end - first),
+                self._visited.masks,
+                batch_size=self._batch_size,
+                first_listed=first_listed,
+            )
+            visits.append(self._visited.numbered(listed))
+            report(first)
+        weights, walks = zip(*visits, strict=True)
+        return np.concatenate(weights), np.concatenate(walks)
 
 
-class _Layout:
-    """Where the weights of each prunable parameter are among all prunable weights."""
+class _Visited:
+    """The weights that walks have visited; each has a number among those of all parameters.
+
+    Attributes:
+        masks: Per prunable parameter, a boolean tensor of its shape.
+    """
 
     def __init__(self, graph: WalkGraph) -> None:
-        self._shapes = {name: graph.parameters[name].shape for name in graph.prunable}
-        starts = {}
-        self.num_weights = 0
-        for name, shape in self._shapes.items():
-            starts[name] = self.num_weights
-            self.num_weights += shape.numel()
+        # Of NumPy, which zeroes memory when it is first touched, and counts in one thread: torch's
+        # own threads would be in the way of the engine's.
+        self.masks = {
+            name: torch.from_numpy(np.zeros(graph.parameters[name].shape, dtype=np.bool_))
+            for name in graph.prunable
+        }
+        sizes = [mask.numel() for mask in self.masks.values()]
+        self._starts = dict(zip(self.masks, accumulate(sizes, initial=0), strict=False))
         self._start_of_link = np.array(
             [
-                starts.get(link.parameter, 0) if isinstance(link, WeightedLink) else 0
+                self._starts.get(link.parameter, 0) if isinstance(link, WeightedLink) else 0
                 for link in graph.links
             ]
         )
 
-    def split(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
-        """View a vector over all weights as one tensor for each parameter."""
-        parts = weights.split([shape.numel() for shape in self._shapes.values()])
-        return {
-            name: part.view(shape)
-            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
-        }
+    def copy(self) -> _Visited:
+        """Return the same, with masks of its own."""
+        visited = copy(self)
+        visited.masks = {name: mask.clone() for name, mask in self.masks.items()}
+        return visited
 
-    def weights_of(self, visits: _core.Visits) -> npt.NDArray[np.int64]:
-        """Number the visited weights among all."""
-        return self._start_of_link[visits.links] + visits.elements.astype(np.int64)
+    def count(self) -> int:
+        """Return the number of visited weights."""
+        return sum(int(np.count_nonzero(mask.numpy())) for mask in self.masks.values())
+
+    def numbered(self, visits: _core.Visits) -> Visits:
+        """Return the numbers of the weights that were visited, and of the walks."""
+        weights = self._start_of_link[visits.links] + visits.elements.astype(np.int64)
+        return weights, visits.walks.astype(np.int64)
+
+    def first_visits(self, visits: Visits) -> Visits:
+        """Return each weight among visits that is not marked, and the first walk that visits it."""
+        weights, walks = visits
+        # Sorted by walk, the first occurrence of a weight is its first visit.
+        order = np.argsort(walks, kind="stable")
+        weights, first = np.unique(weights[order], return_index=True)
+        walks = walks[order][first]
+        is_new = ~np.concatenate([mask[part] for mask, part in self._split(weights)])
+        return weights[is_new], walks[is_new]
+
+    def mark(self, weights: Numbers) -> None:
+        """Mark weights, in ascending order, as visited."""
+        for mask, part in self._split(weights):
+            mask[part] = True
+
+    def _split(self, weights: Numbers) -> Iterator[tuple[npt.NDArray[np.bool_], Numbers]]:
+        """Yield each mask, flat, with the elements of it that are among weights in ascending order."""
+        starts = [*self._starts.values()]
+        parts = np.split(weights, np.searchsorted(weights, starts[1:]))
+        for mask, start, part in zip(self.masks.values(), starts, parts, strict=True):
+            yield mask.view(-1).numpy(), part - start
 
 
-def _uncertainty(target: int) -> float:
+def _uncertainty(num_weights: int) -> float:
     """Return how far a forecast may be off: 2 %, and five standard deviations."""
-    return 0.02 + 5 / math.sqrt(target)
+    return 0.02 + 5 / math.sqrt(num_weights)
 
 
 def _check_walkable(graph: WalkGraph) -> None:

@@ -45,7 +45,7 @@ def new_visits(
     batch_size: int = 1 << 20,
 ) -> Counts:
     visits = engine.walk(
-        walks.start, len(walks), visited, recording="new", batch_size=batch_size
+        walks.start, len(walks), visited, first_listed=0, batch_size=batch_size
     )
     links = engine.graph.links
     names = [link.parameter if isinstance(link, WeightedLink) else "" for link in links]
@@ -188,13 +188,13 @@ def test_an_exception_while_loading_ends_the_walk(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(KeyboardInterrupt):
         dense_engine(graph)
     with pytest.raises(KeyboardInterrupt):
-        engine.walk(0, 9, {}, recording="mark", batch_size=9)
+        engine.walk(0, 9, {}, batch_size=9)
 
 
 def test_visits_outlive_what_returned_them() -> None:
     graph = dense_graph(torch.ones(2, 3))
     visits = flat_visits(graph, torch.uint8)
-    walks = dense_engine(graph).walk(0, 9, visits, recording="new", batch_size=9).walks
+    walks = dense_engine(graph).walk(0, 9, visits, first_listed=0, batch_size=9).walks
     assert sorted(walks.tolist()) == list(range(9))
     with pytest.raises(ValueError, match="read-only"):
         walks[0] = 1

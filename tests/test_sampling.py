@@ -87,7 +87,7 @@ def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
     engine = Engine(graph, options, num_threads=2)
-    visits = engine.walk(0, num_walks, unvisited, recording="new", batch_size=num_walks)
+    visits = engine.walk(0, num_walks, unvisited, first_listed=0, batch_size=num_walks)
     firsts = {}
     for index, link in enumerate(graph.links):
         if isinstance(link, WeightedLink):

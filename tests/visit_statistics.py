@@ -46,7 +46,7 @@ def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Directio
             first_walk,
             min(WALKS_AT_ONCE, num_walks - first_walk),
             unvisited,
-            recording="new",
+            first_listed=first_walk,
             batch_size=WALKS_AT_ONCE,
         )
         for parity, by_link in enumerate(counts):

@@ -22,41 +22,46 @@ struct Block {
 
 class BlockHop {
  public:
-  BlockHop(const WeightedHop& hop, Visits& new_visits)
-      : hop_(hop), tables_(hop.rows, hop.edges, hop.convert), new_visits_(new_visits) {}
+  BlockHop(const WeightedHop& hop, Visits& listed)
+      : hop_(hop), tables_(hop.rows, hop.edges, hop.convert), listed_(listed) {}
 
   void run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkPool& pool);
 
  private:
-  static constexpr std::size_t kWalkersPerStep = 256;
-  // Of all walkers of a step together, when the edges of their entries are looked through.
-  static constexpr std::size_t kMassesPerStep = 4096;
+  // What the walkers on a unit draw from.
+  struct Unit {
+    std::uint32_t index;
+    EdgeTable table;
+    Resolution resolution;
+    // Whether all of its edges are zero.
+    bool is_zero;
+    EdgeLayout layout;
+  };
 
-  void hop_unit(std::uint32_t unit, const EdgeTable& table, bool is_zero, Resolution resolution,
-                const Block& block, Buckets& walkers, Bucket& arrived, ChunkPool& pool);
-  void step(std::uint32_t unit, const EdgeTable& table, bool is_zero, Resolution resolution,
-            Bucket& arrived, ChunkPool& pool);
-  void find_entries(const EdgeTable& table);
-  void find_edges(std::uint32_t unit, const EdgeTable& table, bool is_zero, Resolution resolution);
-  void split_edges(std::uint32_t unit);
-  void record() const;
+  Unit make_unit(std::uint32_t index, std::uint32_t position, std::size_t num_walkers,
+                 Resolution resolution);
+  void hop(const Unit& unit, const std::uint32_t* walkers, std::uint32_t num_walkers,
+           Bucket& arrived, ChunkPool& pool);
+  void find_entries(const EdgeTable& table, std::uint32_t num_walkers);
+  void find_edges(const Unit& unit, std::uint32_t num_walkers);
+  void record(const std::uint32_t* walkers, std::uint32_t num_walkers) const;
   template <typename Recorder>
-  void record_with(const Recorder& recorder) const;
+  void record_with(const Recorder& recorder, const std::uint32_t* walkers,
+                   std::uint32_t num_walkers) const;
 
   const WeightedHop& hop_;
   EdgeTables tables_;
-  Visits& new_visits_;
+  Visits& listed_;
+  // Of all walkers of a chunk together, when the edges of their entries are looked through.
   std::vector<std::uint64_t> weights_;
   std::vector<std::uint32_t> masses_;
 
-  // The walkers of a step, their random bits, the entry of the table and then the edge that each
-  // of them finds, what remains of its draw there, and where the edge leads to and is stored.
-  std::size_t num_walkers_ = 0;
-  std::array<std::uint32_t, kWalkersPerStep> walkers_;
-  std::array<std::uint64_t, kWalkersPerStep> draws_;
-  std::array<std::uint32_t, kWalkersPerStep> edges_;
-  std::array<std::uint32_t, kWalkersPerStep> far_units_;
-  std::array<std::int64_t, kWalkersPerStep> elements_;
+  // Of each walker of a chunk: its draw, the entry of the table and then the edge that it finds,
+  // where that leads to and where its weight is.
+  std::array<std::uint64_t, WalkerChunk::kCapacity> draws_;
+  std::array<std::uint32_t, WalkerChunk::kCapacity> edges_;
+  std::array<std::uint32_t, WalkerChunk::kCapacity> far_units_;
+  std::array<std::int64_t, WalkerChunk::kCapacity> elements_;
 };
 
 }  // namespace phew

@@ -17,16 +17,25 @@ namespace phew {
 struct Extremes {
   std::uint64_t largest = 0;
   std::uint64_t smallest_less_one = ~std::uint64_t{0};
-  bool has_zero = false;
+  std::uint64_t num_zero = 0;
 };
 
-// What the walks of a batch draw at one link or fork.
+// What the walkers of a batch draw by at one link or fork.
 struct DrawKey {
   PhiloxKey key;
-  // Walker number n of the batch is on walk first_walk + 2 n: those of one direction are two apart.
+  // Walker n is on walk first_walk + 2 n: those of one direction are two apart.
   std::uint64_t first_walk;
   std::uint32_t index;
   Purpose purpose;
+};
+
+// The edges of one unit in a weighted link, fewer than 2^31.
+struct EdgeLayout {
+  std::uint32_t num_positions;
+  // The element of the parameter that edge 0 is.
+  std::int64_t first_element;
+  std::int64_t far_stride;
+  std::int64_t position_stride;
 };
 
 // The masses of n weights.
@@ -50,9 +59,13 @@ struct Kernels {
   // The sum of the masses of all kernels, each times a factor of its own.
   double (*sum_scaled)(const std::uint32_t* masses, std::uint32_t num_positions,
                        std::size_t num_channels, const double* factors);
-  // The 64 random bits of each walker.
-  void (*random_bits)(const DrawKey& draw, const std::uint32_t* numbers, std::size_t n,
-                      std::uint64_t* bits);
+  // Where n edges lead to and where their weights are: `edges` are numbered by far unit and then
+  // by kernel position.
+  void (*locate)(const EdgeLayout& layout, const std::uint32_t* edges, std::size_t n,
+                 std::uint32_t* far_units, std::int64_t* elements);
+  // What each of n walkers draws: an integer in [0, total).
+  void (*draw)(const DrawKey& key, const std::uint32_t* walkers, std::size_t n,
+               std::uint64_t total, std::uint64_t* draws);
 };
 
 // Those for each instruction set that this processor has, the fastest last.

@@ -50,15 +50,15 @@ void hop_to_members(const Batch& batch, std::uint32_t link, const WiringView& wi
   const std::uint32_t* members = wiring.members + wiring.begin[group];
   const std::uint32_t num_members = wiring.begin[group + 1] - wiring.begin[group];
   const DrawKey draw_key = batch.draw_key(link, Purpose::kEdge);
-  std::array<std::uint64_t, WalkerChunk::kCapacity> bits;
+  std::array<std::uint64_t, WalkerChunk::kCapacity> draws;
   from.take_all(unit, pool, [&](const std::uint32_t* walkers, std::uint32_t num_walkers) {
     if (num_members == 1) {
       for (std::uint32_t i = 0; i < num_walkers; ++i) to.put(members[0], walkers[i], pool);
       return;
     }
-    kernels().random_bits(draw_key, walkers, num_walkers, bits.data());
+    kernels().draw(draw_key, walkers, num_walkers, num_members, draws.data());
     for (std::uint32_t i = 0; i < num_walkers; ++i) {
-      to.put(members[multiply_high(bits[i], num_members)], walkers[i], pool);
+      to.put(members[draws[i]], walkers[i], pool);
     }
   });
 }
@@ -85,7 +85,7 @@ Buckets hop_weighted(Team& team, const WeightedHop& hop, std::size_t num_far_uni
   const std::vector<Block> blocks = cut_blocks(hop.edges, walkers, team.workers.size());
   team.workers.for_each(blocks.size(), [&](unsigned thread, std::size_t i) {
     std::unique_ptr<BlockHop>& block_hop = hops[thread];
-    if (!block_hop) block_hop = std::make_unique<BlockHop>(hop, team.new_visits[thread]);
+    if (!block_hop) block_hop = std::make_unique<BlockHop>(hop, team.listed[thread]);
     block_hop->run(blocks[i], walkers, arrived[thread], team.pools[thread]);
   });
   return arrived;

@@ -45,12 +45,12 @@ MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DTyp
   for (const Extremes& found : extremes) {
     all.largest = std::max(all.largest, found.largest);
     all.smallest_less_one = std::min(all.smallest_less_one, found.smallest_less_one);
-    all.has_zero |= found.has_zero;
+    all.num_zero += found.num_zero;
   }
-  if (all.largest == 0) return {0, 0, true, true};
-  if (!is_finite(dtype, all.largest)) return {0, 0, false, all.has_zero};
+  if (all.largest == 0) return {0, 0, true, all.num_zero};
+  if (!is_finite(dtype, all.largest)) return {0, 0, false, all.num_zero};
   return {to_double(dtype, all.smallest_less_one + 1), to_double(dtype, all.largest), true,
-          all.has_zero};
+          all.num_zero};
 }
 
 EdgeTotals sum_edges(Workers& workers, const WeightRows& rows, const Flags& live_sources,

@@ -11,12 +11,12 @@
 
 namespace phew {
 
-// Of the nonzero magnitudes of a link; both ends are 0 if it has none.
+// Of the nonzero magnitudes of a link, both ends 0 if it has none; and how many others there are.
 struct MagnitudeRange {
   double smallest = 0;
   double largest = 0;
   bool is_finite = true;
-  bool has_zero = false;
+  std::uint64_t num_zero = 0;
 };
 
 MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DType dtype);

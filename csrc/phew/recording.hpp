@@ -1,4 +1,4 @@
-// What becomes of a visit: three policies, called with the walk and the element of the contiguous
+// What becomes of a visit: two policies, called with the walk and the element of the contiguous
 // parameter. Several threads may record the same weight at once.
 #pragma once
 
@@ -8,10 +8,9 @@
 namespace phew {
 
 enum class Recording : std::uint8_t {
-  // Set the weight's byte.
+  // Set the weight's byte; or, of walks that are to be listed, list the visits to weights whose byte
+  // is not set.
   kMark,
-  // List the visits to weights whose byte is not set.
-  kNew,
   // Add to the weight's uint32.
   kCount,
 };
@@ -25,25 +24,20 @@ struct Visits {
 
 struct MarkVisits {
   std::uint8_t* visited;
-
-  void operator()(std::uint64_t /*walk*/, std::int64_t element) const {
-    // Most weights are visited more than once, and reading does not take the line from other cores.
-    if (__atomic_load_n(visited + element, __ATOMIC_RELAXED) == 0) {
-      __atomic_store_n(visited + element, std::uint8_t{1}, __ATOMIC_RELAXED);
-    }
-  }
-};
-
-struct ListNewVisits {
-  const std::uint8_t* visited;
+  std::uint64_t first_listed;
   std::uint32_t link;
-  Visits* visits;
+  Visits* listed;
 
   void operator()(std::uint64_t walk, std::int64_t element) const {
-    if (visited[element]) return;
-    visits->walks.push_back(walk);
-    visits->links.push_back(link);
-    visits->elements.push_back(static_cast<std::uint64_t>(element));
+    // Most weights are visited more than once, and reading does not take the line from other cores.
+    if (__atomic_load_n(visited + element, __ATOMIC_RELAXED) != 0) return;
+    if (walk < first_listed) {
+      __atomic_store_n(visited + element, std::uint8_t{1}, __ATOMIC_RELAXED);
+      return;
+    }
+    listed->walks.push_back(walk);
+    listed->links.push_back(link);
+    listed->elements.push_back(static_cast<std::uint64_t>(element));
   }
 };
 

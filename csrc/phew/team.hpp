@@ -11,7 +11,7 @@ namespace phew {
 
 struct Team {
   explicit Team(unsigned num_threads)
-      : workers(num_threads), pools(workers.size()), new_visits(workers.size()) {}
+      : workers(num_threads), pools(workers.size()), listed(workers.size()) {}
 
   // A bucket a thread, for walkers on the units of a space.
   Buckets make_buckets(std::size_t num_units) const {
@@ -20,7 +20,7 @@ struct Team {
 
   Workers workers;
   std::vector<ChunkPool> pools;
-  std::vector<Visits> new_visits;
+  std::vector<Visits> listed;
 };
 
 }  // namespace phew

@@ -94,16 +94,16 @@ Visits WalkEngine::walk(WalkRange range, Recording recording, const Load& load,
       const std::uint64_t num_walkers = std::min<std::uint64_t>(num_left, batch_size);
       walk_batch(team, *directed,
                  {make_key(options_.seed), first_walk, static_cast<std::uint32_t>(num_walkers)},
-                 recording, load);
+                 {recording, range.first_listed, load});
       first_walk += 2 * num_walkers;
       num_left -= num_walkers;
     }
   }
-  return join(std::move(team.new_visits));
+  return join(std::move(team.listed));
 }
 
 void WalkEngine::walk_batch(Team& team, const DirectedGraph& directed, const Batch& batch,
-                            Recording recording, const Load& load) const {
+                            const Record& record) const {
   std::vector<Buckets> walkers = place_walkers(team, directed, batch);
   for (const std::uint32_t index : directed.order) {
     if (walkers[index].empty()) continue;
@@ -113,7 +113,7 @@ void WalkEngine::walk_batch(Team& team, const DirectedGraph& directed, const Bat
     for (std::size_t i = 0; i < departing.size(); ++i) {
       if (count_walkers(departing[i], 0, space.num_units) == 0) continue;
       const DirectedLink& link = space.links[i];
-      Buckets arrived = hop(team, link, batch, recording, load, std::move(departing[i]));
+      Buckets arrived = hop(team, link, batch, record, std::move(departing[i]));
       append(walkers[link.far_space], arrived);
     }
   }
@@ -121,12 +121,12 @@ void WalkEngine::walk_batch(Team& team, const DirectedGraph& directed, const Bat
 }
 
 Buckets WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch,
-                        Recording recording, const Load& load, Buckets walkers) const {
+                        const Record& record, Buckets walkers) const {
   const std::size_t num_far = forward_.spaces[link.far_space].num_units;
   if (const auto* wiring = std::get_if<Wiring>(&link.edges)) {
     return hop_wiring(team, batch, link.index, *wiring, num_far, std::move(walkers));
   }
-  const LinkBuffers buffers = load(link.index);
+  const LinkBuffers buffers = record.load(link.index);
   const WeightedHop hop{batch,
                         link.index,
                         std::get<EdgeView>(link.edges),
@@ -134,7 +134,8 @@ Buckets WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch
                         buffers,
                         MassConverter(buffers.dtype, options_.power, measures_[link.index].scale),
                         options_.granularity,
-                        recording};
+                        record.recording,
+                        record.first_listed};
   return hop_weighted(team, hop, num_far, std::move(walkers));
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "phew/directed_graph.hpp"
@@ -18,10 +19,12 @@
 
 namespace phew {
 
-// The walks first_walk, first_walk + 1, ...: even ones are forward, odd ones backward.
+// The walks first_walk, first_walk + 1, ...: even ones are forward, odd ones backward. The visits
+// of those from first_listed on are listed.
 struct WalkRange {
   std::uint64_t first_walk;
   std::uint64_t num_walks;
+  std::uint64_t first_listed = std::numeric_limits<std::uint64_t>::max();
 };
 
 // Walks are a pure function of graph, weights, seed and options. All walkers of a batch move
@@ -47,16 +50,23 @@ class WalkEngine {
                             double share, const Load& load, unsigned num_threads) const;
 
   // Walks and records the visits in the buffers that `load` gives, once for each weighted link,
-  // direction and batch. Returns the new visits if that is what is recorded: possibly several of
-  // one weight, in any order.
+  // direction and batch. Returns those that are listed: possibly several of one weight, also of one
+  // that this call marks, in any order.
   Visits walk(WalkRange range, Recording recording, const Load& load, unsigned num_threads,
               std::uint32_t batch_size) const;
 
  private:
+  // What is recorded, and where.
+  struct Record {
+    Recording recording;
+    std::uint64_t first_listed;
+    const Load& load;
+  };
+
   void walk_batch(Team& team, const DirectedGraph& directed, const Batch& batch,
-                  Recording recording, const Load& load) const;
-  Buckets hop(Team& team, const DirectedLink& link, const Batch& batch, Recording recording,
-              const Load& load, Buckets walkers) const;
+                  const Record& record) const;
+  Buckets hop(Team& team, const DirectedLink& link, const Batch& batch, const Record& record,
+              Buckets walkers) const;
 
   Graph graph_;
   Options options_;

@@ -25,12 +25,11 @@ void draw_links(const Batch& batch, const ForkView& fork, std::uint32_t space_in
   const std::uint32_t num = num_links(fork, unit);
   const std::uint64_t* cumulative = fork.cumulative + begin;
   const DrawKey draw_key = batch.draw_key(space_index, Purpose::kFork);
-  std::array<std::uint64_t, WalkerChunk::kCapacity> bits;
+  std::array<std::uint64_t, WalkerChunk::kCapacity> draws;
   from.take_all(unit, pool, [&](const std::uint32_t* walkers, std::uint32_t num_walkers) {
-    kernels().random_bits(draw_key, walkers, num_walkers, bits.data());
+    kernels().draw(draw_key, walkers, num_walkers, cumulative[num - 1], draws.data());
     for (std::uint32_t i = 0; i < num_walkers; ++i) {
-      const std::uint32_t choice =
-          first_above(cumulative, num, multiply_high(bits[i], cumulative[num - 1]));
+      const std::uint32_t choice = first_above(cumulative, num, draws[i]);
       departing[fork.links[begin + choice]][bucket_index].put(unit, walkers[i], pool);
     }
   });
