@@ -247,10 +247,12 @@ class _Visited:
     def first_visits(self, visits: Visits) -> Visits:
         """Return each weight among visits that is not marked, and the first walk that visits it."""
         weights, walks = visits
-        # Sorted by walk, the first occurrence of a weight is its first visit.
-        order = np.argsort(walks, kind="stable")
-        weights, first = np.unique(weights[order], return_index=True)
-        walks = walks[order][first]
+        if not len(weights):
+            return visits
+        order = np.argsort(weights)
+        weights, walks = weights[order], walks[order]
+        starts = np.flatnonzero(np.diff(weights, prepend=-1))
+        weights, walks = weights[starts], np.minimum.reduceat(walks, starts)
         is_new = ~np.concatenate([mask[part] for mask, part in self._split(weights)])
         return weights[is_new], walks[is_new]
 

@@ -55,7 +55,7 @@ std::uint32_t find_position(const std::uint32_t* masses, std::uint32_t size, std
 void BlockHop::run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkPool& pool) {
   const std::uint32_t near_per_group = hop_.edges.near_per_group;
   const std::size_t first = std::size_t{block.group} * near_per_group + block.first_unit;
-  std::array<std::size_t, kUnitsPerBlock> num_walkers{};
+  std::array<std::size_t, kMostUnitsPerBlock> num_walkers{};
   for (std::uint32_t i = 0; i < block.num_units; ++i) {
     num_walkers[i] = count_walkers(walkers, block, first + i);
   }

@@ -17,11 +17,30 @@ std::uint32_t num_bits(std::uint64_t value) {
   return value == 0 ? 0 : 64 - static_cast<std::uint32_t>(__builtin_clzll(value));
 }
 
+// Appends an entry an edge to a table and returns its new total.
+std::uint64_t append_edges(const std::uint32_t* masses, std::uint32_t num_edges,
+                           std::uint64_t total, std::uint64_t* cumulative) {
+  for (std::uint32_t i = 0; i < num_edges; ++i) cumulative[i] = total += masses[i];
+  return total;
+}
+
+std::uint64_t sum(const std::uint32_t* masses, std::uint32_t size) {
+  std::uint64_t sum = 0;
+  for (std::uint32_t i = 0; i < size; ++i) sum += masses[i];
+  return sum;
+}
+
 }  // namespace
+
+std::uint32_t num_units_per_block(const EdgeView& edges) {
+  constexpr std::uint32_t kFewestUnits = 16;
+  return std::clamp(kMostUnitsPerBlock / std::max(edges.num_positions, 1U), kFewestUnits,
+                    kMostUnitsPerBlock);
+}
 
 Resolution choose_resolution(const EdgeView& edges, bool near_is_row, std::size_t num_walkers) {
   const std::size_t num_edges = edges.num_edges();
-  if (num_walkers * 4 >= num_edges && num_edges <= kMostEntries) return {1, 1};
+  if (num_walkers * 8 >= num_edges && num_edges <= kMostEntries) return {1, 1};
   // Looking through the edges of an entry must not take longer than building it: where units are
   // columns, each far unit costs a cache line.
   const std::size_t most_edges = near_is_row ? 64 : std::size_t{8} * edges.num_positions;
@@ -63,9 +82,14 @@ void EdgeTables::build(std::uint32_t group, std::uint32_t first, std::uint32_t n
 std::uint64_t EdgeTables::append(const std::uint32_t* masses, std::uint32_t num_far,
                                  std::uint64_t total, std::uint64_t*& cumulative) const {
   const std::uint32_t num_edges = num_far * edges_.num_positions;
-  for (std::uint32_t edge = 0; edge < num_edges;) {
-    const std::uint32_t end = std::min(edge + resolution_.num_edges(), num_edges);
-    for (; edge < end; ++edge) total += masses[edge];
+  const std::uint32_t per_entry = resolution_.num_edges();
+  if (per_entry == 1) {
+    total = append_edges(masses, num_edges, total, cumulative);
+    cumulative += num_edges;
+    return total;
+  }
+  for (std::uint32_t edge = 0; edge < num_edges; edge += per_entry) {
+    total += sum(masses + edge, std::min(per_entry, num_edges - edge));
     *cumulative++ = total;
   }
   return total;
@@ -93,33 +117,35 @@ void EdgeTables::build_row(std::uint32_t group, std::uint32_t row, std::uint64_t
 }
 
 void EdgeTables::build_columns(std::uint32_t group, std::uint32_t first, std::uint32_t num_units) {
+  // Rows are far apart: the processor does not foresee the next one.
+  constexpr std::uint32_t kRowsAhead = 8;
   const std::uint32_t num_positions = edges_.num_positions;
   masses_.resize(std::max<std::size_t>(masses_.size(), std::size_t{num_units} * num_positions));
-  std::array<std::uint64_t, kUnitsPerBlock> totals{};
-  std::array<std::uint64_t*, kUnitsPerBlock> next{};
-  for (std::uint32_t i = 0; i < num_units; ++i) next[i] = cumulative(i);
-  const bool by_edge = resolution_.num_edges() == 1;
+  std::array<std::uint64_t, kMostUnitsPerBlock> totals{};
+  std::uint64_t* next = cumulative_.data();
   for (std::uint32_t far = 0; far < edges_.far_per_group; ++far) {
-    std::uint32_t* masses = masses_.data();
+    rows_.prefetch(group, far + kRowsAhead, first, first + num_units);
     if (far_live_ != nullptr && !far_live_[far]) {
-      std::fill_n(masses, num_units * num_positions, 0);
+      std::fill(masses_.begin(), masses_.end(), 0);
     } else {
+      std::uint32_t* masses = masses_.data();
       rows_.visit(group, far, first, first + num_units, [&](const void* weights, std::size_t n) {
         convert_(weights, n, masses);
         masses += n;
       });
     }
-    masses = masses_.data();
-    const bool ends_entry =
-        (far + 1) % resolution_.num_far == 0 || far + 1 == edges_.far_per_group;
-    for (std::uint32_t i = 0; i < num_units; ++i) {
-      std::uint64_t total = totals[i];
-      for (std::uint32_t k = 0; k < num_positions; ++k) {
-        total += *masses++;
-        if (by_edge) *next[i]++ = total;
+    if (resolution_.num_edges() == 1) {
+      for (std::uint32_t i = 0; i < num_units; ++i) {
+        totals[i] = append_edges(&masses_[i * num_positions], num_positions, totals[i],
+                                 next + i * row_size_);
       }
-      if (!by_edge && ends_entry) *next[i]++ = total;
-      totals[i] = total;
+      next += num_positions;
+      continue;
+    }
+    kernels().add_totals(masses_.data(), num_positions, num_units, totals.data());
+    if ((far + 1) % resolution_.num_far == 0 || far + 1 == edges_.far_per_group) {
+      for (std::uint32_t i = 0; i < num_units; ++i) next[i * row_size_] = totals[i];
+      ++next;
     }
   }
 }
@@ -141,7 +167,7 @@ void EdgeTables::set_equal(std::uint64_t* cumulative) {
 
 EdgeTable EdgeTables::table(std::uint32_t position, std::size_t num_walkers) {
   const std::uint64_t* entries = cumulative(position);
-  const bool has_guide = num_walkers * 2 >= num_entries_ && num_entries_ <= kMostEntries;
+  const bool has_guide = num_walkers * 16 >= num_entries_ && num_entries_ <= kMostEntries;
   if (has_guide) build_guide(entries);
   return {entries, num_entries_, has_guide ? guide_.data() : nullptr, guide_shift_};
 }

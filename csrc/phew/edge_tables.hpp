@@ -10,9 +10,11 @@
 
 namespace phew {
 
-// Adjacent units whose tables are built together: where units are columns of the weights, those
-// that share the cache lines of a row.
-constexpr std::uint32_t kUnitsPerBlock = 16;
+// Adjacent units whose tables are built together, at most. Where units are columns of the weights,
+// they share the cache lines of a row, and what it takes to find where the memory of a row is.
+constexpr std::uint32_t kMostUnitsPerBlock = 64;
+
+std::uint32_t num_units_per_block(const EdgeView& edges);
 
 // How many edges an entry of a table stands for: one, those to one far unit, or those to several.
 // The fewer, the longer a table takes to build, and the faster an edge is found in it.
@@ -60,7 +62,7 @@ class EdgeTables {
 
   bool near_is_row() const { return near_is_row_; }
 
-  // Builds the tables of units [first, first + num_units) of a group, at most kUnitsPerBlock.
+  // Builds the tables of units [first, first + num_units) of a group, at most kMostUnitsPerBlock.
   // Where all edges of a unit are zero, those to live units have mass 1.
   void build(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
              Resolution resolution);
@@ -93,7 +95,7 @@ class EdgeTables {
   std::vector<std::uint32_t> masses_;
   std::vector<std::uint16_t> guide_;
   std::uint32_t guide_shift_ = 0;
-  bool is_zero_[kUnitsPerBlock] = {};
+  bool is_zero_[kMostUnitsPerBlock] = {};
 };
 
 }  // namespace phew

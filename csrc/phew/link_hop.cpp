@@ -20,11 +20,12 @@ std::vector<Block> cut_blocks(const EdgeView& edges, const Buckets& walkers, uns
   const std::size_t num_walkers = count_walkers(walkers, 0, edges.num_near());
   const std::size_t many_walkers =
       std::max(kFewWalkers, num_walkers / (std::size_t{4} * num_threads));
+  const std::uint32_t most_units = num_units_per_block(edges);
   std::vector<Block> blocks;
   for (std::uint32_t group = 0; group < edges.num_groups; ++group) {
     const std::size_t first_of_group = std::size_t{group} * edges.near_per_group;
-    for (std::uint32_t first = 0; first < edges.near_per_group; first += kUnitsPerBlock) {
-      const std::uint32_t num_units = std::min(kUnitsPerBlock, edges.near_per_group - first);
+    for (std::uint32_t first = 0; first < edges.near_per_group; first += most_units) {
+      const std::uint32_t num_units = std::min(most_units, edges.near_per_group - first);
       const std::size_t num_here = count_walkers(walkers, first_of_group + first, num_units);
       if (num_here == 0) continue;
       if (num_here < many_walkers || num_threads == 1) {

@@ -33,8 +33,7 @@ class WeightRows {
   void visit(std::uint32_t group, std::uint32_t row, std::uint32_t begin, std::uint32_t end,
              const Visit& visit) const {
     const std::size_t num_weights = std::size_t{end - begin} * num_positions_;
-    const std::int64_t first =
-        offset_ + group * group_stride_ + row * row_stride_ + begin * column_stride_;
+    const std::int64_t first = element(group, row, begin);
     if (adjacent_) {
       visit(buffers_.weight(first), num_weights);
       return;
@@ -47,7 +46,21 @@ class WeightRows {
     }
   }
 
+  // Loads the columns [begin, end) of a row into the cache, if they are adjacent.
+  void prefetch(std::uint32_t group, std::uint32_t row, std::uint32_t begin,
+                std::uint32_t end) const {
+    if (!adjacent_ || row >= num_rows_) return;
+    constexpr std::size_t kCacheLine = 64;
+    const auto* weights = static_cast<const char*>(buffers_.weight(element(group, row, begin)));
+    const std::size_t size = std::size_t{end - begin} * num_positions_ * size_of(buffers_.dtype);
+    for (std::size_t i = 0; i < size; i += kCacheLine) __builtin_prefetch(weights + i);
+  }
+
  private:
+  std::int64_t element(std::uint32_t group, std::uint32_t row, std::uint32_t column) const {
+    return offset_ + group * group_stride_ + row * row_stride_ + column * column_stride_;
+  }
+
   static constexpr std::size_t kCopiesPerVisit = 256;
 
   // Copies the weights number i to i + n of the columns that begin at element `first`.
