@@ -32,10 +32,15 @@ std::uint64_t sum(const std::uint32_t* masses, std::uint32_t size) {
 
 }  // namespace
 
-std::uint32_t num_units_per_block(const EdgeView& edges) {
-  constexpr std::uint32_t kFewestUnits = 16;
-  return std::clamp(kMostUnitsPerBlock / std::max(edges.num_positions, 1U), kFewestUnits,
-                    kMostUnitsPerBlock);
+std::uint32_t num_units_per_block(const EdgeView& edges, bool near_is_row, unsigned num_threads) {
+  constexpr std::size_t kBlocksPerThread = 8;
+  // Columns that fill a cache line.
+  constexpr std::size_t kAdjacentUnits = 16;
+  const std::size_t wanted = edges.num_near() / (kBlocksPerThread * num_threads);
+  const std::size_t fewest = near_is_row ? 1 : kAdjacentUnits;
+  const std::size_t most =
+      std::max(kMostUnitsPerBlock / std::max<std::size_t>(edges.num_positions, 1), fewest);
+  return static_cast<std::uint32_t>(std::clamp(wanted, fewest, most));
 }
 
 Resolution choose_resolution(const EdgeView& edges, bool near_is_row, std::size_t num_walkers) {

@@ -14,7 +14,8 @@ namespace phew {
 // they share the cache lines of a row, and what it takes to find where the memory of a row is.
 constexpr std::uint32_t kMostUnitsPerBlock = 64;
 
-std::uint32_t num_units_per_block(const EdgeView& edges);
+// So many that each thread has several blocks, as far as adjacent units are not torn apart.
+std::uint32_t num_units_per_block(const EdgeView& edges, bool near_is_row, unsigned num_threads);
 
 // How many edges an entry of a table stands for: one, those to one far unit, or those to several.
 // The fewer, the longer a table takes to build, and the faster an edge is found in it.

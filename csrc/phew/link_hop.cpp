@@ -15,12 +15,15 @@ namespace {
 
 // Cuts the units with walkers into blocks that keep all threads busy: units with so many walkers
 // that they are worth more than one thread make a block of their own for each bucket.
-std::vector<Block> cut_blocks(const EdgeView& edges, const Buckets& walkers, unsigned num_threads) {
+std::vector<Block> cut_blocks(const WeightedHop& hop, const Buckets& walkers,
+                              unsigned num_threads) {
   constexpr std::size_t kFewWalkers = 1024;
+  const EdgeView& edges = hop.edges;
   const std::size_t num_walkers = count_walkers(walkers, 0, edges.num_near());
   const std::size_t many_walkers =
       std::max(kFewWalkers, num_walkers / (std::size_t{4} * num_threads));
-  const std::uint32_t most_units = num_units_per_block(edges);
+  const bool near_is_row = hop.rows.rows_are_targets() == edges.near_is_target;
+  const std::uint32_t most_units = num_units_per_block(edges, near_is_row, num_threads);
   std::vector<Block> blocks;
   for (std::uint32_t group = 0; group < edges.num_groups; ++group) {
     const std::size_t first_of_group = std::size_t{group} * edges.near_per_group;
@@ -83,7 +86,7 @@ Buckets hop_weighted(Team& team, const WeightedHop& hop, std::size_t num_far_uni
                      Buckets walkers) {
   Buckets arrived = team.make_buckets(num_far_units);
   std::vector<std::unique_ptr<BlockHop>> hops(team.workers.size());
-  const std::vector<Block> blocks = cut_blocks(hop.edges, walkers, team.workers.size());
+  const std::vector<Block> blocks = cut_blocks(hop, walkers, team.workers.size());
   team.workers.for_each(blocks.size(), [&](unsigned thread, std::size_t i) {
     std::unique_ptr<BlockHop>& block_hop = hops[thread];
     if (!block_hop) block_hop = std::make_unique<BlockHop>(hop, team.listed[thread]);

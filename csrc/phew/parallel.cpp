@@ -4,6 +4,21 @@
 
 namespace phew {
 
+namespace {
+
+// Waits a little, as the others are nearly always about to be ready: waking a thread takes longer.
+template <typename Condition>
+void spin_until(const Condition& is_met) {
+  constexpr int kNumChecks = 4000;
+  for (int i = 0; i < kNumChecks && !is_met(); ++i) {
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#endif
+  }
+}
+
+}  // namespace
+
 Workers::Workers(unsigned num_threads) {
   try {
     for (unsigned thread = 1; thread < num_threads; ++thread) {
@@ -35,6 +50,7 @@ void Workers::run(const Job& job) {
   }
   job_given_.notify_all();
   try_job(0);
+  spin_until([&] { return num_busy_ == 0; });
   {
     std::unique_lock lock(mutex_);
     job_done_.wait(lock, [&] { return num_busy_ == 0; });
@@ -46,6 +62,9 @@ void Workers::run(const Job& job) {
 void Workers::work(unsigned thread) noexcept {
   std::unique_lock lock(mutex_);
   for (std::uint64_t num_seen = 0;;) {
+    lock.unlock();
+    spin_until([&] { return stopping_ || num_jobs_ != num_seen; });
+    lock.lock();
     job_given_.wait(lock, [&] { return stopping_ || num_jobs_ != num_seen; });
     if (stopping_) return;
     num_seen = num_jobs_;

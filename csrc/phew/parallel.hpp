@@ -56,9 +56,9 @@ class Workers {
   std::condition_variable job_given_;
   std::condition_variable job_done_;
   const Job* job_ = nullptr;
-  std::uint64_t num_jobs_ = 0;
-  std::size_t num_busy_ = 0;
-  bool stopping_ = false;
+  std::atomic<std::uint64_t> num_jobs_{0};
+  std::atomic<std::size_t> num_busy_{0};
+  std::atomic<bool> stopping_{false};
   std::atomic<bool> failed_{false};
   std::exception_ptr error_;
 };
