@@ -98,8 +98,8 @@ py::array_t<Element> view(const std::vector<Element>& values, const py::object& 
   return array;
 }
 
-py::typing::List<py::array_t<double>> views(
-    const py::object& self, std::vector<std::vector<double>> phew::Flow::* member) {
+py::typing::List<py::array_t<double>> views(const py::object& self,
+                                            std::vector<std::vector<double>> phew::Flow::* member) {
   py::list arrays;
   for (const auto& values : self.cast<const phew::Flow&>().*member) {
     arrays.append(view(values, self));
@@ -227,7 +227,8 @@ void bind_engine(py::module_& module) {
           exact("link"), exact("forward"), exact("backward"), exact("load"), py::kw_only(),
           exact("share"), exact("num_threads"),
           "Count a link's weights by the expected visits a walk to them, or to their kernels.\n\n"
-          "Looks at a share of the weights, and takes the others to be alike. Return the rates and\n"
+          "Looks at a share of the weights, and takes the others to be alike. Return the rates "
+          "and\n"
           "the numbers of weights.")
       .def(
           "walk",

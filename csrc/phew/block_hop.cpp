@@ -39,17 +39,6 @@ void copy_kernels(const EdgeView& edges, const LinkBuffers& buffers, std::int64_
   }
 }
 
-// The position whose cumulative mass is the first above a draw.
-std::uint32_t find_position(const std::uint32_t* masses, std::uint32_t size, std::uint64_t draw) {
-  std::uint32_t position = 0;
-  std::uint64_t cumulative = 0;
-  for (std::uint32_t i = 0; i + 1 < size; ++i) {
-    cumulative += masses[i];
-    position += static_cast<std::uint32_t>(cumulative <= draw);
-  }
-  return position;
-}
-
 }  // namespace
 
 void BlockHop::run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkPool& pool) {
@@ -80,12 +69,12 @@ void BlockHop::run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkP
 BlockHop::Unit BlockHop::make_unit(std::uint32_t index, std::uint32_t position,
                                    std::size_t num_walkers, Resolution resolution) {
   const EdgeView& edges = hop_.edges;
-  return {index,
-          tables_.table(position, num_walkers),
-          resolution,
-          tables_.is_zero(position),
-          {edges.num_positions, edges.first_element(index), edges.far_stride,
-           edges.position_stride}};
+  return {
+      index,
+      tables_.table(position, num_walkers),
+      resolution,
+      tables_.is_zero(position),
+      {edges.num_positions, edges.first_element(index), edges.far_stride, edges.position_stride}};
 }
 
 void BlockHop::hop(const Unit& unit, const std::uint32_t* walkers, std::uint32_t num_walkers,
@@ -147,7 +136,7 @@ void BlockHop::find_edges(const Unit& unit, std::uint32_t num_walkers) {
     }
     const std::uint64_t before = entry == 0 ? 0 : unit.table.cumulative[entry - 1];
     edges_[i] = far * num_positions +
-                find_position(masses, num_far_of(entry) * num_positions, draws_[i] - before);
+                first_above_sum(masses, num_far_of(entry) * num_positions, draws_[i] - before);
   }
 }
 
@@ -156,9 +145,9 @@ void BlockHop::record(const std::uint32_t* walkers, std::uint32_t num_walkers) c
   if (hop_.recording == Recording::kCount) {
     record_with(CountVisits{static_cast<std::uint32_t*>(visits)}, walkers, num_walkers);
   } else {
-    record_with(MarkVisits{static_cast<std::uint8_t*>(visits), hop_.first_listed, hop_.link,
-                           &listed_},
-                walkers, num_walkers);
+    record_with(
+        MarkVisits{static_cast<std::uint8_t*>(visits), hop_.first_listed, hop_.link, &listed_},
+        walkers, num_walkers);
   }
 }
 

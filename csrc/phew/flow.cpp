@@ -57,8 +57,8 @@ class LinkPass {
   void add_by_row(const Probabilities& shares, Probabilities& far) {
     std::vector<Probabilities> far_by_thread(workers_.size(), Probabilities(far.size()));
     for_each_mass(workers_, rows_, live_, convert_, 1,
-                  [&](unsigned thread, std::size_t row, std::size_t column,
-                      std::size_t num_columns, const std::uint32_t* masses) {
+                  [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
+                      const std::uint32_t* masses) {
                     kernels().add_scaled(masses, rows_.num_positions(), num_columns, shares[row],
                                          &far_by_thread[thread][column]);
                   });
@@ -126,8 +126,8 @@ void pass_fork(const DirectedSpace& space, const Probabilities& units, Flow& flo
   }
 }
 
-// The bin of a rate is its exponent as float32 with the first bits of its fraction. Bin 0 is of what
-// is never visited.
+// The bin of a rate is its exponent as float32 with the first bits of its fraction. Bin 0 is of
+// what is never visited.
 constexpr int kRateShift = 19;
 constexpr std::size_t kNumRateBins = (0x3F80'0000 >> kRateShift) + 1;
 
@@ -196,37 +196,36 @@ RateHistogram count_rates(Workers& workers, const MeasuredGraph& measured, std::
   if (rows.rows_are_targets()) std::swap(of_rows, of_columns);
   constexpr double kFewestRows = 32;
   const double num_rows = static_cast<double>(rows.num_groups()) * rows.num_rows();
-  const auto every = static_cast<std::size_t>(
-      std::max(1.0, num_rows / std::max(kFewestRows, share * num_rows)));
+  const auto every =
+      static_cast<std::size_t>(std::max(1.0, num_rows / std::max(kFewestRows, share * num_rows)));
   std::vector<RateBins> bins(workers.size(), RateBins(kNumRateBins));
   // The weights that have a rate of their own: one, or those of a kernel.
-  const std::uint32_t num_together =
-      granularity == Granularity::kKernel ? rows.num_positions() : 1;
+  const std::uint32_t num_together = granularity == Granularity::kKernel ? rows.num_positions() : 1;
   const std::uint32_t num_kinds = rows.num_positions() / std::max(num_together, 1U);
-  for_each_mass(
-      workers, rows, live, MassConverter(buffers.dtype, measured.power, measure.scale), every,
-      [&](unsigned thread, std::size_t row, std::size_t first, std::size_t num_columns,
-          const std::uint32_t* masses) {
-        RateBins& found = bins[thread];
-        for (std::size_t column = first; column < first + num_columns; ++column) {
-          if (!live.columns[column]) {
-            masses += rows.num_positions();
-            continue;
-          }
-          // A walk is forward or backward with probability 1/2.
-          const double by_mass = (of_rows.by_mass[row] + of_columns.by_mass[column]) / 2;
-          const double by_number =
-              (of_rows.by_number[row] + of_columns.by_number[column]) / 2 * num_together;
-          for (std::uint32_t i = 0; i < num_kinds; ++i) {
-            std::uint64_t mass = 0;
-            for (std::uint32_t k = 0; k < num_together; ++k) mass += *masses++;
-            const double rate = static_cast<double>(mass) * by_mass + by_number;
-            RateBin& bin = found[bin_of_rate(rate)];
-            bin.num_weights += num_together;
-            bin.sum_of_rates += rate * num_together;
-          }
-        }
-      });
+  for_each_mass(workers, rows, live, MassConverter(buffers.dtype, measured.power, measure.scale),
+                every,
+                [&](unsigned thread, std::size_t row, std::size_t first, std::size_t num_columns,
+                    const std::uint32_t* masses) {
+                  RateBins& found = bins[thread];
+                  for (std::size_t column = first; column < first + num_columns; ++column) {
+                    if (!live.columns[column]) {
+                      masses += rows.num_positions();
+                      continue;
+                    }
+                    // A walk is forward or backward with probability 1/2.
+                    const double by_mass = (of_rows.by_mass[row] + of_columns.by_mass[column]) / 2;
+                    const double by_number =
+                        (of_rows.by_number[row] + of_columns.by_number[column]) / 2 * num_together;
+                    for (std::uint32_t i = 0; i < num_kinds; ++i) {
+                      std::uint64_t mass = 0;
+                      for (std::uint32_t k = 0; k < num_together; ++k) mass += *masses++;
+                      const double rate = static_cast<double>(mass) * by_mass + by_number;
+                      RateBin& bin = found[bin_of_rate(rate)];
+                      bin.num_weights += num_together;
+                      bin.sum_of_rates += rate * num_together;
+                    }
+                  }
+                });
   const double rows_per_seen = num_rows / std::ceil(num_rows / static_cast<double>(every));
   RateHistogram histogram;
   for (std::size_t i = 1; i < kNumRateBins; ++i) {

@@ -39,9 +39,7 @@ struct EdgeView {
     return offset + near / near_per_group * group_stride + near % near_per_group * near_stride;
   }
 
-  PHEW_HOST_DEVICE std::size_t num_near() const {
-    return std::size_t{num_groups} * near_per_group;
-  }
+  PHEW_HOST_DEVICE std::size_t num_near() const { return std::size_t{num_groups} * near_per_group; }
 
   // The number of edges of a near unit, those to dead units included.
   PHEW_HOST_DEVICE std::size_t num_edges() const {

@@ -1,6 +1,6 @@
-// The arithmetic of one hop: draw an integer below the total mass of a unit's edges, find the
-// channel whose cumulative mass is the first above it, then the kernel position in the same way.
-// Channels and positions in two steps are one cumulative table over (channel, position).
+// The arithmetic of one hop: draw an integer below the total mass of a unit's edges, and find the
+// edge whose cumulative mass is the first above it: in a table of the cumulative masses of all
+// edges, or in a coarser one and then among the edges of the entry that is found.
 #pragma once
 
 #include <cstdint>
@@ -56,19 +56,16 @@ PHEW_HOST_DEVICE inline std::uint32_t first_above(const std::uint64_t* cumulativ
   return first;
 }
 
-// The kernel position that a draw below the kernel's mass falls to.
-template <typename MassOf>
-PHEW_HOST_DEVICE std::uint32_t find_position(const MassOf& mass_of,
-                                             const typename MassOf::Bits* kernel,
-                                             std::int64_t stride, std::uint32_t num_positions,
-                                             std::uint64_t draw) {
-  std::uint32_t position = 0;
+// The same from the masses themselves, of which few are looked through.
+PHEW_HOST_DEVICE inline std::uint32_t first_above_sum(const std::uint32_t* masses,
+                                                      std::uint32_t size, std::uint64_t draw) {
+  std::uint32_t first = 0;
   std::uint64_t cumulative = 0;
-  for (std::uint32_t k = 0; k + 1 < num_positions; ++k) {
-    cumulative += mass_of(kernel[k * stride]);
-    position += static_cast<std::uint32_t>(cumulative <= draw);
+  for (std::uint32_t i = 0; i + 1 < size; ++i) {
+    cumulative += masses[i];
+    first += static_cast<std::uint32_t>(cumulative <= draw);
   }
-  return position;
+  return first;
 }
 
 }  // namespace phew

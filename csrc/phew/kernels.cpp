@@ -107,8 +107,8 @@ void draw_step(const DrawKey& draw, const RoundKeys& keys, const std::uint32_t* 
   std::memcpy(draws + kNumLanes, &of_second, sizeof of_second);
 }
 
-void draw_all(const DrawKey& draw, const std::uint32_t* numbers, std::size_t n,
-              std::uint64_t total, std::uint64_t* draws) {
+void draw_all(const DrawKey& draw, const std::uint32_t* numbers, std::size_t n, std::uint64_t total,
+              std::uint64_t* draws) {
   const RoundKeys keys(draw.key);
   std::size_t i = 0;
   for (; i + kWalksPerStep <= n; i += kWalksPerStep) {
@@ -184,7 +184,8 @@ void masses_by_float32(const void* weights, std::size_t n, const MassScale& scal
       to_float(static_cast<std::uint32_t>(kLargestExponent - scale.exponent) << kFractionBits);
   for (std::size_t i = 0; i < n; ++i) {
     const std::uint32_t magnitude = std::uint32_t{magnitude_bits(weight[i])} << kShift;
-    const auto mass = static_cast<std::uint32_t>(static_cast<std::int32_t>(to_float(magnitude) * factor));
+    const auto mass =
+        static_cast<std::uint32_t>(static_cast<std::int32_t>(to_float(magnitude) * factor));
     masses[i] = mass + static_cast<std::uint32_t>((mass == 0) & (magnitude != 0));
   }
 }
@@ -212,7 +213,8 @@ void locate(const EdgeLayout& layout, const std::uint32_t* edges, std::size_t n,
     for (std::size_t i = 0; i < n; ++i) far_units[i] = edges[i] / layout.num_positions;
   }
   for (std::size_t i = 0; i < n; ++i) {
-    elements[i] = layout.first_element + far_units[i] * far_step + edges[i] * layout.position_stride;
+    elements[i] =
+        layout.first_element + far_units[i] * far_step + edges[i] * layout.position_stride;
   }
 }
 
@@ -280,7 +282,7 @@ double sum_scaled(const std::uint32_t* masses, std::uint32_t num_positions,
 #define PHEW_STRING_OF(name) #name
 #define PHEW_STRING(name) PHEW_STRING_OF(name)
 #define PHEW_BY_POWER(Format, by_power_1) \
-  { masses_of<Format, 0>, by_power_1, masses_of<Format, 2>, masses_of<Format, -1> }
+  {masses_of<Format, 0>, by_power_1, masses_of<Format, 2>, masses_of<Format, -1>}
 
 }  // namespace
 

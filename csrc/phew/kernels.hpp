@@ -64,8 +64,8 @@ struct Kernels {
   void (*locate)(const EdgeLayout& layout, const std::uint32_t* edges, std::size_t n,
                  std::uint32_t* far_units, std::int64_t* elements);
   // What each of n walkers draws: an integer in [0, total).
-  void (*draw)(const DrawKey& key, const std::uint32_t* walkers, std::size_t n,
-               std::uint64_t total, std::uint64_t* draws);
+  void (*draw)(const DrawKey& key, const std::uint32_t* walkers, std::size_t n, std::uint64_t total,
+               std::uint64_t* draws);
 };
 
 // Those for each instruction set that this processor has, the fastest last.

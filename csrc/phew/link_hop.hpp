@@ -27,7 +27,8 @@ struct WeightedHop {
   std::uint64_t first_listed;
 };
 
-// Moves the walkers to units of the far space. Visits to be listed are appended to the threads' lists.
+// Moves the walkers to units of the far space. Visits to be listed are appended to the threads'
+// lists.
 Buckets hop_weighted(Team& team, const WeightedHop& hop, std::size_t num_far_units,
                      Buckets walkers);
 

@@ -62,9 +62,8 @@ EdgeTotals sum_edges(Workers& workers, const WeightRows& rows, const Flags& live
   for_each_mass(workers, rows, LiveRows(rows, live_sources, live_targets), convert, 1,
                 [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
                     const std::uint32_t* masses) {
-                  of_rows[row] +=
-                      kernels().add_totals(masses, rows.num_positions(), num_columns,
-                                           &of_columns_by_thread[thread][column]);
+                  of_rows[row] += kernels().add_totals(masses, rows.num_positions(), num_columns,
+                                                       &of_columns_by_thread[thread][column]);
                 });
   for (const UnitMasses& part : of_columns_by_thread) {
     for (std::size_t column = 0; column < part.size(); ++column) of_columns[column] += part[column];

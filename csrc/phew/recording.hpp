@@ -8,7 +8,8 @@
 namespace phew {
 
 enum class Recording : std::uint8_t {
-  // Set the weight's byte; or, of walks that are to be listed, list the visits to weights whose byte
+  // Set the weight's byte; or, of walks that are to be listed, list the visits to weights whose
+  // byte
   // is not set.
   kMark,
   // Add to the weight's uint32.

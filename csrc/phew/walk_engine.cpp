@@ -18,8 +18,7 @@ void append(std::vector<Element>& to, std::vector<Element>& from) {
   if (to.empty()) {
     to = std::move(from);
   } else {
-    to.insert(to.end(), std::make_move_iterator(from.begin()),
-              std::make_move_iterator(from.end()));
+    to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
   }
 }
 
@@ -55,9 +54,8 @@ const std::vector<LinkMeasure>& WalkEngine::measure(const Load& load, unsigned n
     all_finite &= measure.range.is_finite;
     if (!measure.range.is_finite) continue;
     measure.scale = make_mass_scale(measure.range.smallest, measure.range.largest, options_.power);
-    measure.totals =
-        sum_edges(workers, rows, graph_.live[link->source], graph_.live[link->target],
-                  MassConverter(buffers.dtype, options_.power, measure.scale));
+    measure.totals = sum_edges(workers, rows, graph_.live[link->source], graph_.live[link->target],
+                               MassConverter(buffers.dtype, options_.power, measure.scale));
   }
   if (options_.fork == ForkRule::kMass && all_finite) {
     set_fork_masses(forward_, Direction::kForward, measures_);
@@ -74,7 +72,7 @@ Flow WalkEngine::flow(Direction direction, const Load& load, unsigned num_thread
 }
 
 RateHistogram WalkEngine::count_rates(std::uint32_t link, const Flow& forward, const Flow& backward,
-                                   double share, const Load& load, unsigned num_threads) const {
+                                      double share, const Load& load, unsigned num_threads) const {
   Workers workers(num_threads);
   return phew::count_rates(workers, {graph_, measures_, options_.power}, link, forward, backward,
                            options_.granularity, share, load(link));

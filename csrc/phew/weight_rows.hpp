@@ -129,36 +129,37 @@ void for_each_mass(Workers& workers, const WeightRows& rows, const LiveRows& liv
   const std::size_t num_columns = rows.num_columns();
   const std::size_t num_rows = std::size_t{rows.num_groups()} * rows.num_rows();
   if (num_rows * num_columns * num_positions == 0) return;
-  const std::size_t step = std::min(std::max<std::size_t>(1, kMassesPerStep / num_positions), num_columns);
+  const std::size_t step =
+      std::min(std::max<std::size_t>(1, kMassesPerStep / num_positions), num_columns);
   const std::size_t rows_per_task =
       every * std::max<std::size_t>(1, kMassesPerTask / (num_columns * num_positions));
   std::vector<std::vector<std::uint32_t>> buffers(workers.size());
-  workers.for_each((num_rows + rows_per_task - 1) / rows_per_task, [&](unsigned thread,
-                                                                       std::size_t task) {
-    std::vector<std::uint32_t>& masses = buffers[thread];
-    masses.resize(step * num_positions);
-    const std::size_t end = std::min((task + 1) * rows_per_task, num_rows);
-    for (std::size_t row = task * rows_per_task; row < end; row += every) {
-      if (!live.rows[row]) continue;
-      const std::size_t group = row / rows.num_rows();
-      for (std::size_t first = 0; first < num_columns; first += step) {
-        const std::size_t num = std::min(step, num_columns - first);
-        const std::size_t column = group * num_columns + first;
-        std::uint32_t* next = masses.data();
-        rows.visit(static_cast<std::uint32_t>(group),
-                   static_cast<std::uint32_t>(row % rows.num_rows()),
-                   static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(first + num),
-                   [&](const void* weights, std::size_t n) {
-                     convert(weights, n, next);
-                     next += n;
-                   });
-        if (!live.all_columns) {
-          silence_dead(live.columns + column, num, rows.num_positions(), masses.data());
+  workers.for_each(
+      (num_rows + rows_per_task - 1) / rows_per_task, [&](unsigned thread, std::size_t task) {
+        std::vector<std::uint32_t>& masses = buffers[thread];
+        masses.resize(step * num_positions);
+        const std::size_t end = std::min((task + 1) * rows_per_task, num_rows);
+        for (std::size_t row = task * rows_per_task; row < end; row += every) {
+          if (!live.rows[row]) continue;
+          const std::size_t group = row / rows.num_rows();
+          for (std::size_t first = 0; first < num_columns; first += step) {
+            const std::size_t num = std::min(step, num_columns - first);
+            const std::size_t column = group * num_columns + first;
+            std::uint32_t* next = masses.data();
+            rows.visit(static_cast<std::uint32_t>(group),
+                       static_cast<std::uint32_t>(row % rows.num_rows()),
+                       static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(first + num),
+                       [&](const void* weights, std::size_t n) {
+                         convert(weights, n, next);
+                         next += n;
+                       });
+            if (!live.all_columns) {
+              silence_dead(live.columns + column, num, rows.num_positions(), masses.data());
+            }
+            visit(thread, row, column, num, masses.data());
+          }
         }
-        visit(thread, row, column, num, masses.data());
-      }
-    }
-  });
+      });
 }
 
 }  // namespace phew

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "phew/fork_mass.hpp"
@@ -11,13 +11,6 @@ namespace {
 using phew::UnitMasses;
 
 constexpr std::uint64_t kCap = std::uint64_t{1} << 56;
-
-phew::MassScale scale(int exponent) {
-  phew::MassScale result;
-  result.exponent = exponent;
-  result.has_mass = true;
-  return result;
-}
 
 constexpr phew::WeightedLink dense(std::uint32_t source, std::uint32_t target,
                                    std::uint32_t num_sources, std::uint32_t num_targets) {
@@ -35,11 +28,15 @@ struct Fixture {
                     {2}};
   phew::DirectedGraph forward{graph, phew::Direction::kForward};
 
-  UnitMasses fork_of_unit_0(std::vector<UnitMasses> masses, const std::vector<int>& exponents) {
-    std::vector<phew::MassScale> scales;
-    scales.reserve(exponents.size());
-    for (const int exponent : exponents) scales.push_back(scale(exponent));
-    phew::set_fork_masses(forward, std::move(masses), scales);
+  UnitMasses fork_of_unit_0(const std::vector<UnitMasses>& masses,
+                            const std::vector<int>& exponents) {
+    std::vector<phew::LinkMeasure> measures(masses.size());
+    for (std::size_t i = 0; i < masses.size(); ++i) {
+      measures[i].totals.sources = masses[i];
+      measures[i].scale.exponent = exponents[i];
+      measures[i].scale.has_mass = true;
+    }
+    phew::set_fork_masses(forward, phew::Direction::kForward, measures);
     return forward.spaces[0].fork.cumulative;
   }
 };
@@ -58,19 +55,4 @@ TEST_CASE_FIXTURE(Fixture, "masses are brought to the largest exponent, and are 
 TEST_CASE_FIXTURE(Fixture, "masses saturate") {
   CHECK(fork_of_unit_0({{kCap + 1}, {kCap - 1}, {}, {kCap - 2, 7}}, {0, 0, 0, 0}) ==
         UnitMasses{kCap, 2 * kCap - 1, 3 * kCap - 1});
-}
-
-TEST_CASE("a unit's edges to live units are summed in both directions") {
-  const float weights[] = {1, 2, 4, 0, 0, 8};
-  const phew::WeightedLink link = dense(0, 1, 3, 2);
-  const phew::Graph graph{{{1, 0, 1}, {1, 1}}, {link}, {0}, {1}};
-  const phew::LinkBuffers buffers{weights, phew::DType::kFloat32, nullptr};
-  phew::Workers workers(2);
-  const auto sum = [&](phew::Direction direction) {
-    return phew::sum_edges(workers, phew::view_edges(graph, link, direction), buffers,
-                           phew::make_mass_scale(1, 8, 1), 1);
-  };
-  constexpr std::uint64_t kOne = 1 << 27;
-  CHECK(sum(phew::Direction::kForward) == UnitMasses{kOne, 2 * kOne, 12 * kOne});
-  CHECK(sum(phew::Direction::kBackward) == UnitMasses{5 * kOne, 8 * kOne});
 }

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "phew/hop.hpp"
-#include "phew/mass.hpp"
 
 namespace {
 
@@ -48,13 +47,10 @@ TEST_CASE("the search finds every index of tables of every size") {
   }
 }
 
-TEST_CASE("a kernel position is found in the same way") {
-  // Every second element: masses 0, 2^30, 0, 2^29.
-  const std::uint32_t kernel[] = {0, 9, 0x3F80'0000, 9, 0, 9, 0x3F00'0000};
-  constexpr std::uint64_t kTop = std::uint64_t{1} << 30;
-  const phew::MassOf<phew::Float32, 1> mass_of{phew::make_mass_scale(0.5, 1, 1)};
-  CHECK(phew::find_position(mass_of, kernel, 2, 4, 0) == 1);
-  CHECK(phew::find_position(mass_of, kernel, 2, 4, kTop - 1) == 1);
-  CHECK(phew::find_position(mass_of, kernel, 2, 4, kTop) == 3);
-  CHECK(phew::find_position(mass_of, kernel, 2, 4, kTop + kTop / 2 - 1) == 3);
+TEST_CASE("a draw falls to the same index where only the masses are known") {
+  const std::uint32_t masses[] = {3, 0, 1, 4};
+  const std::uint32_t expected[] = {0, 0, 0, 2, 3, 3, 3, 3};
+  for (std::uint64_t draw = 0; draw < 8; ++draw) {
+    CHECK(phew::first_above_sum(masses, 4, draw) == expected[draw]);
+  }
 }

@@ -63,19 +63,46 @@ float make_weight(std::uint32_t i, std::uint32_t key) {
   return static_cast<float>(random.words[0]) * 0x1p-31F - 1;
 }
 
+// A wide graph, from three units that all walkers stand on first: 200 units of kernels and 700 far
+// edges, units as rows and as columns, a fork with a wiring of several members and one that is one
+// to one.
+//
+//   0 --link 0--> 1 --link 1: kernels of 9----> 2 --link 2: one to one--> 3 --link 4--> 4
+//                                               2 --link 3: any of 50---> 3
+phew::Graph make_wide_graph() {
+  phew::Graph graph;
+  for (const std::size_t num_units : {3U, 200U, 700U, 700U, 40U}) {
+    graph.live.emplace_back(num_units, std::uint8_t{1});
+  }
+  graph.live[1][17] = graph.live[2][0] = graph.live[2][699] = 0;
+  graph.links = {
+      phew::WeightedLink{0, 1, 1, 200, 3, 1, {0, 3, 1, 1}, 0, false},
+      phew::WeightedLink{1, 2, 1, 700, 200, 9, {0, 1800, 9, 1}, 0, false},
+      phew::WiringLink{2, 3, groups_of(700, 1), groups_of(700, 1), false},
+      phew::WiringLink{2, 3, groups_of(700, 50), groups_of(700, 50), false},
+      phew::WeightedLink{3, 4, 1, 40, 700, 1, {0, 1, 40, 1}, 0, false},
+  };
+  graph.entries = {0};
+  graph.exits = {4};
+  return graph;
+}
+
 // Weights and what is recorded of their visits.
 struct Parameters {
   Weights weights;
   std::vector<std::vector<std::uint8_t>> marks;
   std::vector<std::vector<std::uint32_t>> counts;
 
-  Parameters() {
-    for (const std::uint32_t size : {1080U, 108U, 722U, 0U, 0U, 1296U}) {
+  explicit Parameters(const std::vector<std::uint32_t>& sizes) {
+    for (const std::uint32_t size : sizes) {
       std::vector<float>& link = weights.emplace_back(size);
       for (std::uint32_t i = 0; i < size; ++i) link[i] = make_weight(i, size);
       marks.emplace_back(size);
       counts.emplace_back(size);
     }
+  }
+
+  Parameters() : Parameters({1080U, 108U, 722U, 0U, 0U, 1296U}) {
     // All edges of some units, in both directions.
     std::fill_n(weights[1].begin() + 18, 9, 0.0F);
   }
@@ -97,8 +124,9 @@ phew::WalkEngine make_engine(const phew::Options& options, Parameters& parameter
 
 std::vector<Visit> find_new(const phew::WalkEngine& engine, Parameters& parameters,
                             phew::WalkRange range, unsigned num_threads, std::uint32_t batch_size) {
+  range.first_listed = range.first_walk;
   const phew::Visits visits =
-      engine.walk(range, phew::Recording::kNew, parameters.loader(phew::Recording::kNew),
+      engine.walk(range, phew::Recording::kMark, parameters.loader(phew::Recording::kMark),
                   num_threads, batch_size);
   std::vector<Visit> sorted;
   sorted.reserve(visits.walks.size());
@@ -190,6 +218,58 @@ TEST_CASE("what is marked is what is counted and what is new") {
   }
 }
 
+TEST_CASE("the engine walks as a loop over walks does, however wide the graph") {
+  for (const phew::Options& options : all_options()) {
+    if (options.fork == phew::ForkRule::kMass || options.power % 2 == 0) continue;
+    Parameters parameters({600U, 1'260'000U, 0U, 0U, 28'000U});
+    std::fill_n(parameters.weights[1].begin() + 1800, 1800, 0.0F);
+    phew::WalkEngine engine(make_wide_graph(), options);
+    engine.measure(parameters.loader(phew::Recording::kMark), 2);
+    constexpr phew::WalkRange kFew{0, 60};
+    const auto expected = walk_naively(make_wide_graph(), parameters.weights, options, kFew);
+    CHECK(find_new(engine, parameters, kFew, 2, 1 << 21) == expected);
+    // So many that tables are fine, are guided, and are shared by threads.
+    for (const std::uint64_t num_walks : {20'000U, 200'000U}) {
+      auto all = find_new(engine, parameters, {0, num_walks}, 1, 1 << 21);
+      CHECK(find_new(engine, parameters, {0, num_walks}, 3, 1 << 21) == all);
+      all.resize(expected.size());
+      CHECK(all == expected);
+    }
+  }
+}
+
+TEST_CASE("walks from a given one on are listed, and do not mark") {
+  constexpr std::uint64_t kFirstListed = 1501;
+  for (const unsigned num_threads : {1U, 3U}) {
+    for (const std::uint32_t batch_size : {100U, 1U << 21}) {
+      Parameters parameters;
+      const phew::WalkEngine engine = make_engine({}, parameters);
+      const auto expected = find_new(engine, parameters, {0, 3000}, 1, 1 << 21);
+      const phew::Visits listed =
+          engine.walk({0, 3000, kFirstListed}, phew::Recording::kMark,
+                      parameters.loader(phew::Recording::kMark), num_threads, batch_size);
+      std::vector<Visit> found;
+      for (std::size_t i = 0; i < listed.walks.size(); ++i) {
+        const auto& marks = parameters.marks[listed.links[i]];
+        if (marks[listed.elements[i]]) continue;
+        found.emplace_back(listed.walks[i], listed.links[i], listed.elements[i]);
+      }
+      std::sort(found.begin(), found.end());
+      std::vector<Visit> unmarked;
+      std::vector<std::vector<std::uint8_t>> marks = Parameters().marks;
+      for (const auto& [walk, link, element] : expected) {
+        if (walk < kFirstListed) marks[link][element] = 1;
+      }
+      for (const auto& [walk, link, element] : expected) {
+        if (walk >= kFirstListed && !marks[link][element])
+          unmarked.emplace_back(walk, link, element);
+      }
+      CHECK(parameters.marks == marks);
+      CHECK(found == unmarked);
+    }
+  }
+}
+
 TEST_CASE("links without visits are walked but not recorded") {
   Parameters parameters;
   const phew::WalkEngine engine = make_engine({}, parameters);
@@ -245,6 +325,6 @@ TEST_CASE("a graph without live units has no walks") {
   for (auto& live : graph.live) live.assign(live.size(), 0);
   Parameters parameters;
   phew::WalkEngine engine(graph, {});
-  engine.measure(parameters.loader(phew::Recording::kNew), 1);
+  engine.measure(parameters.loader(phew::Recording::kMark), 1);
   CHECK(find_new(engine, parameters, {0, 100}, 2, 1 << 21).empty());
 }
