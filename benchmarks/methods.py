@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import phew
-from phew.engine import LinkLoader, walk_engine
+from phew.engine import Engine
 from phew.options import Options
 from phew.reference import Reference
 from phew.sampling import BATCH_SIZE
@@ -89,11 +89,8 @@ def walk(
     num_threads: int,
 ) -> None:
     """Measure the weights, then build the tables, walk and record the visits."""
-    engine = walk_engine(graph, Options(), num_threads=num_threads)
-    loader = LinkLoader(graph, visits)
-    engine.walk(
-        0, num_walks, loader, recording=recording, num_threads=num_threads, batch_size=BATCH_SIZE
-    )
+    engine = Engine(graph, Options(), num_threads=num_threads)
+    engine.walk(0, num_walks, visits, recording=recording, batch_size=BATCH_SIZE)
 
 
 def empty_visits(graph: phew.WalkGraph, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -176,9 +176,6 @@ void bind_measures(py::module_& module) {
           "num_zero", [](const phew::LinkMeasure& measure) { return measure.range.num_zero; },
           "How many weights are zero.")
       .def_property_readonly(
-          "exponent", [](const phew::LinkMeasure& measure) { return measure.scale.exponent; },
-          "A unit of mass is worth 2 ** exponent.")
-      .def_property_readonly(
           "source_totals",
           [](const py::object& self) {
             return view(self.cast<const phew::LinkMeasure&>().totals.sources, self);

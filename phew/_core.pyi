@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['LinkBuffers', 'Visits', 'WalkEngine', 'WeightedLink', 'WiringLink']
+__all__: list[str] = ['Flow', 'LinkBuffers', 'LinkMeasure', 'Visits', 'WalkEngine', 'WeightedLink', 'WiringLink', 'instruction_set', 'instruction_sets']
 class WeightedLink:
     """
     As phew.graph.WeightedLink.
@@ -40,23 +40,79 @@ class Visits:
     @property
     def walks(self) -> numpy.typing.NDArray[numpy.uint64]:
         ...
+class LinkMeasure:
+    """
+    What was measured of a link's weights. Of wiring links nothing.
+    """
+    @property
+    def is_finite(self) -> bool:
+        ...
+    @property
+    def num_zero(self) -> int:
+        """
+        How many weights are zero.
+        """
+    @property
+    def source_totals(self) -> numpy.typing.NDArray[numpy.uint64]:
+        """
+        Per source unit, the mass of its edges to live units.
+        """
+    @property
+    def target_totals(self) -> numpy.typing.NDArray[numpy.uint64]:
+        """
+        Per target unit, the mass of its edges to live units.
+        """
+class Flow:
+    """
+    Expected passages of a walk of one direction.
+    """
+    @property
+    def links(self) -> list[numpy.typing.NDArray[numpy.float64]]:
+        """
+        Per link, the probability that a walk takes it from each unit on its near side.
+        """
+    @property
+    def units(self) -> list[numpy.typing.NDArray[numpy.float64]]:
+        """
+        Per space, the probability that a walk passes each unit.
+        """
 class WalkEngine:
     """
     The walks of one graph under one seed and one set of options.
     """
     def __init__(self, live: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.bool]], links: collections.abc.Sequence[WeightedLink | WiringLink], entries: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], exits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, seed: int, fork: typing.Literal['uniform', 'mass'], granularity: typing.Literal['weight', 'kernel'], power: int) -> None:
         ...
-    def measure(self, load: collections.abc.Callable[[int], LinkBuffers], *, num_threads: int) -> list[bool]:
+    def count_rates(self, link: int, forward: Flow, backward: Flow, load: collections.abc.Callable[[int], LinkBuffers], *, share: float, num_threads: int) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]:
         """
-        Measure the weights, before the first walk and whenever they have changed.
+        Count a link's weights by the expected visits a walk to them, or to their kernels.
         
-        Return one flag a link: whether its weights are finite.
+        Looks at a share of the weights, and takes the others to be alike. Return the rates and
+        the numbers of weights.
         """
-    def walk(self, first_walk: int, num_walks: int, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'new', 'count'], num_threads: int, batch_size: int) -> Visits:
+    def flow(self, direction: typing.Literal['forward', 'backward'], load: collections.abc.Callable[[int], LinkBuffers], *, num_threads: int) -> Flow:
+        """
+        Compute the exact flow, without sampling.
+        """
+    def measure(self, load: collections.abc.Callable[[int], LinkBuffers], *, num_threads: int) -> list[LinkMeasure]:
+        """
+        Measure the weights, before all else and whenever they have changed.
+        
+        Return the measures of each link. If they are finite, the other methods can be called.
+        """
+    def walk(self, first_walk: int, num_walks: int, first_listed: int, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], num_threads: int, batch_size: int) -> Visits:
         """
         Walk and record the visits in the buffers that `load` gives.
         
-        Return the new visits if these are recorded: possibly several of one weight, in any
-        order.
+        Walks from first_listed on do not mark: return their visits to weights without a mark,
+        possibly several of one weight, also of one that this call marks, in any order.
         """
+def instruction_set() -> str:
+    """
+    The instruction set whose kernels are in use. The environment variable
+    PHEW_INSTRUCTION_SET chooses it when it is first needed.
+    """
+def instruction_sets() -> list[str]:
+    """
+    Those that this processor has, the fastest last.
+    """
 __version__: str = '0.1.0'

@@ -52,14 +52,14 @@ def exact_flow(
     engine = Engine(graph, Options(fork=fork, power=power), num_threads=num_threads)
     flow = engine.flow(backward=backward)
     totals = {
-        index: measure.target_totals if backward else measure.source_totals
+        index: (measure.target_totals if backward else measure.source_totals).astype(np.float64)
         for index, measure in enumerate(engine.measures)
         if isinstance(graph.links[index], WeightedLink)
     }
     return Flow(
         units=[torch.tensor(units) for units in flow.units],
         links=[torch.tensor(units) for units in flow.links],
-        totals={index: torch.from_numpy(total.astype(np.float64)) for index, total in totals.items()},
+        totals={index: torch.from_numpy(total) for index, total in totals.items()},
     )
 
 

@@ -262,7 +262,7 @@ class _Visited:
             mask[part] = True
 
     def _split(self, weights: Numbers) -> Iterator[tuple[npt.NDArray[np.bool_], Numbers]]:
-        """Yield each mask, flat, with the elements of it that are among weights in ascending order."""
+        """Yield each mask, flat, with those of its elements that are among ascending weights."""
         starts = [*self._starts.values()]
         parts = np.split(weights, np.searchsorted(weights, starts[1:]))
         for mask, start, part in zip(self.masks.values(), starts, parts, strict=True):

@@ -44,18 +44,14 @@ def new_visits(
     *,
     batch_size: int = 1 << 20,
 ) -> Counts:
-    visits = engine.walk(
-        walks.start, len(walks), visited, first_listed=0, batch_size=batch_size
-    )
+    visits = engine.walk(walks.start, len(walks), visited, first_listed=0, batch_size=batch_size)
     links = engine.graph.links
     names = [link.parameter if isinstance(link, WeightedLink) else "" for link in links]
     rows = zip(visits.walks, visits.links, visits.elements, strict=True)
     return Counter((int(walk), Visit(names[link], int(element))) for walk, link, element in rows)
 
 
-def check_recordings(
-    engine: Engine, walks: range, visits: Counts, *, batch_size: int
-) -> None:
+def check_recordings(engine: Engine, walks: range, visits: Counts, *, batch_size: int) -> None:
     """Check that the engine counts, marks and finds new what `visits` lists."""
     graph = engine.graph
     counts, marks = flat_visits(graph, torch.int32), flat_visits(graph, torch.uint8)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.utils._pytree import tree_map_only
 
 _aten = torch.ops.aten
@@ -42,9 +43,13 @@ def _batch_norm(tensor: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
     return torch.empty_like(tensor), tensor.new_empty(0), tensor.new_empty(0)
 
 
-SHAPES = {
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+SHAPES: dict[OpOverloadPacket, Callable[..., Any]] = {
     _aten.relu: torch.empty_like,
-    _aten.relu_: lambda tensor: tensor,
+    _aten.relu_: _itself,
     _aten.native_batch_norm: _batch_norm,
 }
 """Results of common operations whose shapes torch computes step by step in Python."""
@@ -85,7 +90,7 @@ def run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any
         raise TypeError(f"{func.name()} must have arguments of one dtype.")
     if kwargs.get("device") is not None:
         kwargs["device"] = torch.device("meta")
-    run = SHAPES.get(func.overloadpacket, func)
+    run: Callable[..., Any] = SHAPES.get(func.overloadpacket, func)
     # What works in place returns its argument.
     return tree_map_only(
         torch.Tensor, lambda result: originals.get(result, result), run(*args, **kwargs)
