@@ -120,7 +120,7 @@ void BlockHop::find_edges(const Unit& unit, std::uint32_t num_walkers) {
   auto* copies = reinterpret_cast<char*>(weights_.data());
   for (std::uint32_t i = 0; i < num_walkers; ++i) {
     const std::int64_t element =
-        unit.layout.first_element + edges_[i] * resolution.num_far * edges.far_stride;
+        unit.layout.first_element + std::int64_t{edges_[i]} * resolution.num_far * edges.far_stride;
     copy_kernels(edges, hop_.buffers, element, num_far_of(edges_[i]), copies);
     copies += num_edges * size_of(hop_.buffers.dtype);
   }

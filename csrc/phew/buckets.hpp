@@ -108,9 +108,11 @@ class Bucket {
     return reinterpret_cast<std::uintptr_t>(next) % sizeof(WalkerChunk) == 0;
   }
 
+  // The chunk that the walker before `next` is in.
   static WalkerChunk* last_chunk(std::uint32_t* next) {
-    const auto last = reinterpret_cast<std::uintptr_t>(next - 1);
-    return reinterpret_cast<WalkerChunk*>(last - last % sizeof(WalkerChunk));
+    char* last = reinterpret_cast<char*>(next - 1);
+    return reinterpret_cast<WalkerChunk*>(last - reinterpret_cast<std::uintptr_t>(last) %
+                                                     sizeof(WalkerChunk));
   }
 
   static void prefetch(const WalkerChunk* chunk) {

@@ -141,7 +141,7 @@ void EdgeTables::build_columns(std::uint32_t group, std::uint32_t first, std::ui
     }
     if (resolution_.num_edges() == 1) {
       for (std::uint32_t i = 0; i < num_units; ++i) {
-        totals[i] = append_edges(&masses_[i * num_positions], num_positions, totals[i],
+        totals[i] = append_edges(&masses_[std::size_t{i} * num_positions], num_positions, totals[i],
                                  next + i * row_size_);
       }
       next += num_positions;

@@ -101,7 +101,8 @@ Buckets hop_wiring(Team& team, const Batch& batch, std::uint32_t link, const Wir
   const std::size_t num_near = wiring.near_groups.size();
   if (wiring.one_to_one) return hop_one_to_one(view, num_near, num_far_units, std::move(walkers));
   Buckets arrived = team.make_buckets(num_far_units);
-  const std::size_t num_parts = std::min<std::size_t>(num_near, 64 * team.workers.size());
+  const std::size_t num_parts =
+      std::min<std::size_t>(num_near, std::size_t{64} * team.workers.size());
   team.workers.for_each(num_parts * walkers.size(), [&](unsigned thread, std::size_t task) {
     Bucket& from = walkers[task / num_parts];
     const std::size_t part = task % num_parts;

@@ -35,7 +35,7 @@ namespace {
 
 const Kernels& choose_kernels() {
   const std::vector<const Kernels*> supported = supported_kernels();
-  const char* wanted = std::getenv("PHEW_INSTRUCTION_SET");
+  const char* wanted = std::getenv("PHEW_INSTRUCTION_SET");  // NOLINT(concurrency-mt-unsafe)
   if (wanted == nullptr || *wanted == '\0') return *supported.back();
   std::string names;
   for (const Kernels* kernels : supported) {

@@ -15,7 +15,8 @@ struct Team {
 
   // A bucket a thread, for walkers on the units of a space.
   Buckets make_buckets(std::size_t num_units) const {
-    return Buckets(workers.size(), Bucket(num_units));
+    Buckets buckets(workers.size(), Bucket(num_units));
+    return buckets;
   }
 
   Workers workers;

@@ -77,7 +77,8 @@ std::vector<Buckets> depart(Team& team, const Batch& batch, const DirectedSpace&
   for (Buckets& buckets : departing) buckets.assign(walkers.size(), Bucket(space.num_units));
   // What a task puts somewhere, only it puts there: walkers stay on their unit and in the bucket
   // of the same number.
-  const std::size_t num_parts = std::min<std::size_t>(space.num_units, 64 * team.workers.size());
+  const std::size_t num_parts =
+      std::min<std::size_t>(space.num_units, std::size_t{64} * team.workers.size());
   team.workers.for_each(num_parts * walkers.size(), [&](unsigned thread, std::size_t task) {
     const std::size_t index = task / num_parts;
     const std::size_t part = task % num_parts;

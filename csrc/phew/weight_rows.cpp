@@ -38,7 +38,8 @@ WeightRows::WeightRows(const WeightedLink& link, const LinkBuffers& buffers)
       group_stride_(link.strides[0]),
       position_stride_(link.strides[3]),
       offset_(link.offset) {
-  const auto [_, target_stride, source_stride, __] = link.strides;
+  const std::int64_t target_stride = link.strides[1];
+  const std::int64_t source_stride = link.strides[2];
   const bool sources_adjacent = are_adjacent(link, link.sources_per_group, source_stride);
   const bool targets_adjacent = are_adjacent(link, link.targets_per_group, target_stride);
   adjacent_ = sources_adjacent || targets_adjacent;

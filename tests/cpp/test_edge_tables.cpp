@@ -105,7 +105,7 @@ TEST_CASE("tables hold the cumulative masses of a unit's edges, in every resolut
             REQUIRE(table.num_entries == (expected.size() + per_entry - 1) / per_entry);
             for (std::uint32_t entry = 0; entry < table.num_entries; ++entry) {
               const std::size_t last =
-                  std::min<std::size_t>((entry + 1) * per_entry, expected.size());
+                  std::min<std::size_t>((std::size_t{entry} + 1) * per_entry, expected.size());
               REQUIRE(table.cumulative[entry] == expected[last - 1]);
               const std::uint64_t bound = table.cumulative[entry];
               if (bound > 0) check_find(table, bound - 1);

@@ -27,7 +27,7 @@ struct Layout {
 
 // 2 groups of 3 targets, 4 sources and 2 positions: as a convolution, as a transposed one, and with
 // neither targets nor sources side by side.
-const Layout kLayouts[] = {
+const Layout layouts[] = {
     {{0, 1, 2, 3, 4, 2, {24, 8, 2, 1}, 1, false}, 1 + 48},
     {{0, 1, 2, 3, 4, 2, {24, 2, 6, 1}, 0, false}, 48},
     {{0, 1, 2, 3, 4, 2, {12, 4, 1, 24}, 0, false}, 48},
@@ -90,7 +90,7 @@ TEST_CASE("the edges of each unit to live units are summed in both directions") 
   phew::Workers workers(3);
   const phew::Flags live_sources{1, 1, 0, 1, 1, 1, 1, 1};
   const phew::Flags live_targets{1, 1, 1, 0, 1, 1};
-  for (const auto& [link, num_elements] : kLayouts) {
+  for (const auto& [link, num_elements] : layouts) {
     std::vector<float> weights(num_elements, 0.5F);
     phew::UnitMasses sources(8);
     phew::UnitMasses targets(6);
