@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import phew
 from phew.graph import WeightedLink
+from phew.reach import unreached_weights
 
 
 def test_inference_tensors_change_nothing() -> None:
@@ -78,3 +79,22 @@ def test_meta_models_are_captured() -> None:
         model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
         inputs = torch.zeros(1, 4)
     assert phew.capture(model, inputs).num_prunable_weights == 18
+
+
+def test_fused_attention_adds_the_units_of_a_bias() -> None:
+    class Relative(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.relative, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.isfinite().all()  # read, so that the model runs on values
+            query = self.query(x)
+            bias = query @ self.relative(torch.ones(1, 3, 4)).transpose(-1, -2)
+            query, bias = query.unsqueeze(1), bias.unsqueeze(1)
+            mixed = nn.functional.scaled_dot_product_attention(query, query, query, bias)
+            return self.out(mixed.squeeze(1))
+
+    graph = phew.capture(Relative(), torch.zeros(1, 3, 4))
+    assert graph.approximations == ()
+    assert unreached_weights(graph) == {}
