@@ -331,6 +331,18 @@ def _mlp() -> nn.Module:
     )
 
 
+class RunningSums(nn.Module):
+    """Sums from the first unit, and over steps the last of which are padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(self.second(self.first(x).cumsum(-1)), (0, 0, 0, 2))
+        return self.head(padded.cumsum(1)[:, 1:4])
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "mlp": (_mlp, ((2, 3, 2, 2),)),
     "lenet5": (lenet5, ((1, 1, 28, 28),)),
@@ -351,5 +363,6 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]]
     "selective kernels": (SelectiveKernels, ((2, 3, 5, 5),)),
     "multi-scale splits": (MultiScaleSplits, ((1, 3, 4, 4),)),
     "resolutions": (Resolutions, ((1, 3, 8, 8),)),
+    "running sums": (RunningSums, ((2, 3, 4),)),
     "separable pyramid": (SeparablePyramid, ((1, 3, 8, 8),)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
@@ -282,7 +283,7 @@ class GraphBuilder:
         return space if same and np.array_equal(units, self.units(space).numpy()) else None
 
     def _owner(self, label: int) -> int:
-        return int(self._owners(np.array([label]))[0])
+        return bisect.bisect_right(self._starts, label) - 1
 
     def _owners(self, labels: IntArray) -> IntArray:
         return np.searchsorted(self._starts, labels, side="right") - 1

@@ -16,7 +16,14 @@ from typing import Any
 import torch
 
 from phew.capture.calls import Call, ParameterView
-from phew.capture.labels import NO_UNIT, equal_products, reshape, unit_labels, varying_dims
+from phew.capture.labels import (
+    NO_UNIT,
+    equal_products,
+    has_units,
+    reshape,
+    unit_labels,
+    varying_dims,
+)
 from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.operations.weights import link, merge_dims
 from phew.capture.tracer import Tracer
@@ -282,13 +289,20 @@ def _constant_product(
 
 
 def scaled_dot_product_attention(tracer: Tracer, call: Call) -> None:
-    """Lead queries and keys to all of their head's output, values to their own place in it."""
+    """Lead queries and keys to all of their head's output, values to their own place in it.
+
+    A bias that has units, such as scores of relative positions, is added to the scores.
+    """
     query, key, value = (tracer.feed(tensor) for tensor in call.args[:3])
     # Grouped heads: each key and value head serves several query heads.
     num_shared = query.shape[-3] // max(key.shape[-3], 1)
     if num_shared > 1:
         key, value = (part.repeat_interleave(num_shared, dim=-3) for part in (key, value))
     scores = matrix_product(tracer, call.place, query, key.transpose(-1, -2))
+    for name in ("attn_mask", "attn_bias"):
+        bias = tracer.labels_of(call.argument(name)) if call.argument(name) is not None else None
+        if bias is not None and has_units(bias):
+            scores = combine(tracer.builder.join, [scores, bias], scores.shape, call.place)
     labels = matrix_product(tracer, call.place, scores, value)
     tracer.label(call, call.outputs[0], labels)
 

@@ -7,9 +7,12 @@ import math
 import torch
 
 from phew.capture.calls import Call
-from phew.capture.labels import NO_UNIT, compact, is_input, reshape, varying_dims
+from phew.capture.labels import NO_UNIT, compact, is_input, reshape, runs, varying_dims
 from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.tracer import Tracer
+
+MOST_TERMS = 2**24
+"""Running sums are wired exactly where these have at most so many terms."""
 
 
 def resample(tracer: Tracer, call: Call) -> None:
@@ -113,10 +116,16 @@ def transform(tracer: Tracer, call: Call) -> None:
 
 
 def accumulate(tracer: Tracer, call: Call) -> None:
-    """Sum up from the first element to each, e.g. cumsum."""
+    """Sum up from the first element to each, e.g. cumsum: each is fed by all before it."""
     labels = tracer.labels_or_constant(call.args[0])
     dim = call.args[1] % max(labels.dim(), 1)
     if dim in varying_dims(labels) and not is_input(labels):
-        unknown(tracer, call, "it accumulates from unit to unit")
-        return
-    tracer.label(call, call.outputs[0], labels)
+        starts, run_of = runs([labels], dim)
+        labels = compact(labels).index_select(dim, starts)
+        if labels.numel() * len(starts) > MOST_TERMS:
+            unknown(tracer, call, "it accumulates from too many units to units")
+            return
+        until = torch.ones(len(starts), len(starts), dtype=torch.bool, device="cpu").tril()
+        labels = _in_windows(labels, dim, until)
+        labels = merge(tracer, labels, [-1], call.place).squeeze(-1).index_select(dim, run_of)
+    tracer.label(call, call.outputs[0], labels.expand(call.outputs[0].shape))
