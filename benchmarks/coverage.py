@@ -1,26 +1,21 @@
 """Which models can be captured and pruned, and what does it take beside a forward pass?
 
 The models are those of `zoo`: each is captured, pruned, and run forward and backward afterwards.
-Then the same of well-known models at full size, each in a process of its own. Prints a JSON line
-for each model, and tables on standard error.
+Then the same of well-known models at full size, each in a process of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 
 from covered import Row, cover
 from full_size import FULL_SIZE, Size, measure_size
-from measure import environment
-from report import significant, table, write_section
+from report import significant, table
+from suite import Benchmark
 from zoo import ZOO
 
-TINY = (
+QUICK = (
     *("tv/shufflenet_v2_x0_5", "timm/levit_128s", "hf/bert", "hf/llama"),
     *("misc/lstmcell_loop", "misc/unet"),
 )
@@ -122,45 +117,24 @@ FULL_SIZE_NOTES = """\
 - A model on the meta device has no memory for its weights, and no forward pass."""
 
 
-def section(rows: Sequence[Row], sizes: Sequence[Size], machine: Mapping[str, object]) -> str:
-    """Put the results into words and tables."""
-    question = (__doc__ or "").partition("\n")[0]
-    setting = ", ".join(f"{key} {value}" for key, value in machine.items())
-    command = f"`python -m benchmarks --write-results`: {setting}."
-    parts = [question, command, shares(rows), zoo_table(rows), NOTES]
+def tables(measured: Sequence[Row | Size]) -> str:
+    rows = [each for each in measured if isinstance(each, Row)]
+    sizes = [each for each in measured if isinstance(each, Size)]
+    parts = [shares(rows), zoo_table(rows), NOTES]
     if sizes:
         parts += [full_size_table(sizes), FULL_SIZE_NOTES]
     return "\n\n".join(parts)
 
 
-def measurements(*, tiny: bool) -> Iterator[Row | Size]:
+def measure(quick: bool) -> Iterator[Row | Size]:
     # At first: the peak memory of a process begins with that of the process that starts it.
-    for name in () if tiny else FULL_SIZE:
+    for name in () if quick else FULL_SIZE:
         yield measure_size(name)
     cover("misc/mlp")  # leaves out what only a first capture does
-    for name in TINY if tiny else ZOO:
+    for name in QUICK if quick else ZOO:
         yield cover(name)
         gc.collect()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--tiny", action="store_true", help="a few seconds, to see that it runs")
-    size.add_argument("--write-results", action="store_true", help="put the table in RESULTS.md")
-    arguments = parser.parse_args()
-    machine = environment()
-    measured = []
-    for each in measurements(tiny=arguments.tiny):
-        measured.append(each)
-        line = {"benchmark": "coverage", **asdict(each), "environment": machine}
-        print(json.dumps(line), flush=True)
-    rows = [each for each in measured if isinstance(each, Row)]
-    body = section(rows, [each for each in measured if isinstance(each, Size)], machine)
-    print(body, file=sys.stderr)
-    if arguments.write_results:
-        write_section("coverage", body)
-
-
 if __name__ == "__main__":
-    main()
+    Benchmark(__file__, __doc__, measure, tables).main()

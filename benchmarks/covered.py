@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from measure import median_seconds
+from machine import median_seconds
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from zoo import ZOO

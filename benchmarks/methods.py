@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple, Protocol
 
 import pytorch_walks
 import torch
+from graphs import build_network
+from machine import median_seconds
 from torch import Tensor, nn
+from walks import empty_visits
 
 import phew
 from phew.engine import Engine
@@ -72,6 +75,21 @@ def run_pytorch(network: nn.Module, example_input: Tensor, density: float) -> Ru
     return Run(sample.masks, sample.num_walks, time.perf_counter() - started)
 
 
+def time_training_step(name: str, batch_size: int) -> float:
+    """Return the median seconds of a step of SGD on a network, to be called in a fresh process."""
+    network, example_input = build_network(name)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    inputs = torch.randn(batch_size, *example_input.shape[1:])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        network(inputs).square().mean().backward()
+        optimizer.step()
+
+    step()
+    return median_seconds(step)
+
+
 def count_hops(network: nn.Module, example_input: Tensor, num_walks: int) -> int:
     """Count the hops of walks over weighted links."""
     graph = phew.capture(network, example_input)
@@ -91,7 +109,3 @@ def walk(
     """Measure the weights, then build the tables, walk and record the visits."""
     engine = Engine(graph, Options(), num_threads=num_threads)
     engine.walk(0, num_walks, visits, recording=recording, batch_size=BATCH_SIZE)
-
-
-def empty_visits(graph: phew.WalkGraph, dtype: torch.dtype) -> dict[str, Tensor]:
-    return {name: torch.zeros(graph.parameters[name].shape, dtype=dtype) for name in graph.prunable}

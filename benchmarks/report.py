@@ -8,13 +8,15 @@ from pathlib import Path
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Make a table whose first two columns are words and whose others are numbers."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, num_words: int = 2) -> str:
+    """Make a table whose first columns are words and whose others are numbers."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    rule = [
+        "-" * width if i < num_words else "-" * (width - 1) + ":" for i, width in enumerate(widths)
+    ]
     lines = [
         [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
+            cell.ljust(width) if i < num_words else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         for cells in (header, rule, *rows)
@@ -25,6 +27,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def significant(value: float) -> str:
     """Format a number with three significant digits."""
     return f"{float(f'{value:.3g}'):,g}"
+
+
+def millions(value: float) -> str:
+    """Format a number as millions with three significant digits."""
+    return significant(value / 1e6)
+
+
+def mebibytes(num_bytes: float) -> str:
+    return f"{num_bytes / 2**20:,.0f}"
 
 
 def write_section(title: str, body: str) -> None:

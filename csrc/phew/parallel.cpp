@@ -6,11 +6,12 @@ namespace phew {
 
 namespace {
 
-// Waits a little, as the others are nearly always about to be ready: waking a thread takes longer.
+// Some 50 microseconds, as long as it takes to wake a thread.
+constexpr int kNumChecks = 4000;
+
 template <typename Condition>
-void spin_until(const Condition& is_met) {
-  constexpr int kNumChecks = 4000;
-  for (int i = 0; i < kNumChecks && !is_met(); ++i) {
+void spin_until(const Condition& is_met, int num_checks) {
+  for (int i = 0; i < num_checks && !is_met(); ++i) {
 #ifdef __x86_64__
     __builtin_ia32_pause();
 #endif
@@ -19,7 +20,10 @@ void spin_until(const Condition& is_met) {
 
 }  // namespace
 
-Workers::Workers(unsigned num_threads) {
+// The others are nearly always about to be ready, so it is worth a look before sleep; not where
+// there are fewer processors than threads, as a look then keeps the others from getting ready.
+Workers::Workers(unsigned num_threads)
+    : num_checks_(num_threads <= std::thread::hardware_concurrency() ? kNumChecks : 0) {
   try {
     for (unsigned thread = 1; thread < num_threads; ++thread) {
       threads_.emplace_back(&Workers::work, this, thread);
@@ -50,7 +54,7 @@ void Workers::run(const Job& job) {
   }
   job_given_.notify_all();
   try_job(0);
-  spin_until([&] { return num_busy_ == 0; });
+  spin_until([&] { return num_busy_ == 0; }, num_checks_);
   {
     std::unique_lock lock(mutex_);
     job_done_.wait(lock, [&] { return num_busy_ == 0; });
@@ -63,7 +67,7 @@ void Workers::work(unsigned thread) noexcept {
   std::unique_lock lock(mutex_);
   for (std::uint64_t num_seen = 0;;) {
     lock.unlock();
-    spin_until([&] { return stopping_ || num_jobs_ != num_seen; });
+    spin_until([&] { return stopping_ || num_jobs_ != num_seen; }, num_checks_);
     lock.lock();
     job_given_.wait(lock, [&] { return stopping_ || num_jobs_ != num_seen; });
     if (stopping_) return;

@@ -51,6 +51,8 @@ class Workers {
   void try_job(unsigned thread) noexcept;
   void stop() noexcept;
 
+  // How often a condition is looked at before sleep.
+  int num_checks_;
   std::vector<std::thread> threads_;
   std::mutex mutex_;
   std::condition_variable job_given_;

@@ -2,25 +2,25 @@
 
 Plain Python is `phew.reference`, the specification, whose masks the engine must equal bit for bit.
 Vectorised PyTorch is `pytorch_walks`, which draws other random numbers: layer densities and number
-of walks must agree. Prints a JSON line for each measurement, and a table on standard error.
+of walks must agree.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from measure import Measurement, environment, measure
-from methods import run_engine, run_pytorch, run_reference, run_walks
-from report import significant, table, write_section
+from measure import Measurement
+from measure import measure as measure_method
+from methods import run_engine, run_pytorch, run_reference, run_walks, time_training_step
+from processes import in_fresh_process
+from report import significant, table
+from suite import Benchmark
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Case:
     """A network, and what the engine is compared with on it."""
 
     network: str
-    reference: bool
-    pytorch: bool
+    reference: bool = False
+    pytorch: bool = False
+    training: bool = False
     density: float = 0.1
     repetitions: int = 5
 
@@ -37,11 +38,16 @@ class Case:
 CASES = (
     Case("lenet5", reference=True, pytorch=True),
     Case("lenet_300_100", reference=True, pytorch=True),
-    Case("resnet20", reference=True, pytorch=False),
-    Case("vgg19_bn", reference=False, pytorch=True),
-    Case("resnet50", reference=False, pytorch=False),
+    Case("resnet20", reference=True),
+    Case("vgg19_bn", density=0.5),
+    Case("vgg19_bn", pytorch=True),
+    Case("vgg19_bn", density=0.01),
+    Case("resnet50", density=0.5),
+    Case("resnet50", training=True),
+    Case("resnet50", density=0.01),
 )
-TINY = (Case("lenet5", reference=True, pytorch=True, density=0.02, repetitions=1),)
+QUICK = (Case("lenet5", reference=True, pytorch=True, density=0.02, repetitions=1),)
+TRAINING_BATCH = 32
 
 
 class Recorded(NamedTuple):
@@ -83,7 +89,7 @@ class Row:
 def compare(case: Case) -> Iterator[Row]:
     """Measure all methods on a network, and check that they find the same."""
     measure_case = partial(
-        measure, network=case.network, density=case.density, repetitions=case.repetitions
+        measure_method, network=case.network, density=case.density, repetitions=case.repetitions
     )
     max_threads = torch.get_num_threads()
     engine = measure_case(run_engine)
@@ -103,6 +109,10 @@ def compare(case: Case) -> Iterator[Row]:
         pytorch = measure_case(run_pytorch)
         check_alike(pytorch, engine)
         yield row(pytorch, "PyTorch", max_threads)
+    if case.training:
+        seconds = in_fresh_process(time_training_step, case.network, TRAINING_BATCH)
+        step = Measurement({}, 0, 0, seconds, 0.0, 0)
+        yield row(step, f"training step of {TRAINING_BATCH}", max_threads)
 
 
 def make_row(
@@ -157,6 +167,8 @@ NOTES = """\
 - *PyTorch* moves all walkers of a direction together, with one `searchsorted` a layer. Layer
   densities and number of walks agree with the engine's to within five standard errors. It is
   written for chains: there is nothing to capture, and no ResNet.
+- *training step* is one of SGD, forward and backward, with a batch of so many images of 224 x 224
+  pixels.
 - *ratio* is the seconds over the engine's, in all and without capture. Hops are those over weights,
   and their number per second leaves capture out. *Peak MiB* is what was in use at most beyond what
   was in use with the network built. What only the first call in a process does is left out."""
@@ -167,11 +179,12 @@ recorded elsewhere: not measured here, so no ratio to the above is exact. Its wa
 extrapolated from 909 walks."""
 
 
-def section(rows: Iterable[Row], machine: Mapping[str, object]) -> str:
-    """Put the results into words and tables."""
-    question = (__doc__ or "").partition("\n")[0]
-    setting = ", ".join(f"{key} {value}" for key, value in machine.items())
-    command = f"`python -m benchmarks --write-results`: {setting}."
+def measure(quick: bool) -> Iterator[Row]:
+    for case in QUICK if quick else CASES:
+        yield from compare(case)
+
+
+def tables(rows: Sequence[Row]) -> str:
     measured = table(
         (
             *("network", "method", "threads", "weights", "density", "walks", "hops", "hops/s"),
@@ -209,27 +222,8 @@ def section(rows: Iterable[Row], machine: Mapping[str, object]) -> str:
             for record in RECORDED
         ],
     )
-    return "\n\n".join((question, command, measured, NOTES, RECORDED_NOTE, recorded))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--tiny", action="store_true", help="a few seconds, to see that it runs")
-    size.add_argument("--write-results", action="store_true", help="put the table in RESULTS.md")
-    arguments = parser.parse_args()
-    machine = environment()
-    rows = []
-    for case in TINY if arguments.tiny else CASES:
-        for row in compare(case):
-            rows.append(row)
-            line = {"benchmark": "against_reference", **asdict(row), "environment": machine}
-            print(json.dumps(line), flush=True)
-    body = section(rows, machine)
-    print(body, file=sys.stderr)
-    if arguments.write_results:
-        write_section("against_reference", body)
+    return "\n\n".join((measured, NOTES, RECORDED_NOTE, recorded))
 
 
 if __name__ == "__main__":
-    main()
+    Benchmark(__file__, __doc__, measure, tables).main()

@@ -1,0 +1,65 @@
+"""What all benchmarks have in common: their arguments, and what becomes of their rows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import environment
+from report import write_section
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A question, and how it is answered.
+
+    Attributes:
+        file: The file of the benchmark, whose name is its name.
+        question: Its docstring, of which the first line is the question.
+        measure: Yields rows, which are dataclasses; told whether to be quick: a few seconds, to see
+            that it runs.
+        tables: Puts all rows into words and tables.
+    """
+
+    file: str
+    question: str | None
+    measure: Callable[[bool], Iterable[Any]]
+    tables: Callable[[Sequence[Any]], str]
+
+    @property
+    def name(self) -> str:
+        return Path(self.file).stem
+
+    def main(self) -> None:
+        """Measure as the command line says, and print a line of JSON for each row, or tables."""
+        question = (self.question or "").partition("\n")[0]
+        arguments = add_arguments(argparse.ArgumentParser(description=question)).parse_args()
+        machine = environment()
+        rows = []
+        for row in self.measure(arguments.quick):
+            rows.append(row)
+            if arguments.json:
+                line = {"benchmark": self.name, **asdict(row), "environment": machine}
+                print(json.dumps(line), flush=True)
+        setting = ", ".join(f"{key} {value}" for key, value in machine.items())
+        command = f"`python -m benchmarks {self.name} --write-results`: {setting}."
+        parts = [question, command, self.tables(rows)]
+        body = "\n\n".join(parts)
+        if not arguments.json:
+            print(f"## {self.name}\n\n{body}\n")
+        if arguments.write_results:
+            write_section(self.name, body)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="a few seconds, to see that it runs")
+    size.add_argument("--write-results", action="store_true", help="put the tables in RESULTS.md")
+    parser.add_argument(
+        "--json", action="store_true", help="print a line of JSON for each row, not tables"
+    )
+    return parser

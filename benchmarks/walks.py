@@ -1,0 +1,75 @@
+"""The walk engine as the benchmarks call it: from nowhere else."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from phew.engine import Engine
+from phew.graph import WalkGraph, WeightedLink
+from phew.options import Options
+
+BATCH_SIZE = 2**23
+"""Walks of one direction that move together: all of 10 million, 5 million of each direction."""
+
+HOPS_SAMPLE = 100_000
+
+
+class Walks:
+    """The walks 0, 1, 2, ... of a graph, whose weights are measured at once.
+
+    Args:
+        graph: The walk graph.
+        num_threads: Number of threads that measure and walk.
+    """
+
+    def __init__(self, graph: WalkGraph, *, num_threads: int) -> None:
+        started = time.perf_counter()
+        self._engine = Engine(graph, Options(), num_threads=num_threads)
+        self.measuring_seconds = time.perf_counter() - started
+
+    def mark(self, num_walks: int, visited: Mapping[str, Tensor]) -> None:
+        """Walk, and mark the weights that are visited."""
+        self._engine.walk(0, num_walks, visited, batch_size=BATCH_SIZE)
+
+    def count_hops(self, num_walks: int) -> int:
+        """Count the hops over weights.
+
+        Their number differs between walks only where paths of several lengths meet, and then little
+        on average: of more walks than `HOPS_SAMPLE` it is taken from these.
+        """
+        counts = empty_visits(self._engine.graph, torch.int32)
+        num_counted = min(num_walks, HOPS_SAMPLE)
+        self._engine.walk(0, num_counted, counts, batch_size=BATCH_SIZE, recording="count")
+        num_hops = sum(int(count.sum()) for count in counts.values())
+        return round(num_hops * num_walks / num_counted)
+
+
+def empty_visits(graph: WalkGraph, dtype: torch.dtype) -> dict[str, Tensor]:
+    # Written to, so that the first touch of memory is no part of what is measured.
+    return {
+        name: torch.empty(graph.parameters[name].shape, dtype=dtype).zero_()
+        for name in graph.prunable
+    }
+
+
+def checksum(masks: Mapping[str, Tensor]) -> int:
+    """Tell masks from others without keeping them."""
+    value = 0
+    for name in sorted(masks):
+        value = zlib.crc32(masks[name].numpy().tobytes(), value)
+    return value
+
+
+def most_units(graph: WalkGraph) -> int:
+    """The number of units of the largest space that weights lead from or to."""
+    return max(
+        graph.spaces[space].num_units
+        for link in graph.links
+        if isinstance(link, WeightedLink)
+        for space in (link.source, link.target)
+    )
