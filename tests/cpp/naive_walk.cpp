@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <iterator>
+#include <limits>
 #include <utility>
 #include <variant>
 
@@ -16,50 +16,124 @@ namespace {
 struct Edge {
   std::uint32_t unit;
   std::uint64_t mass;
-  std::vector<std::uint64_t> elements;
+  std::uint64_t element;
+  // The element of its kernel's first position.
+  std::uint64_t kernel;
 };
+
+using Masses = std::vector<std::uint64_t>;
+
+constexpr std::uint64_t kForkMassCap = std::uint64_t{1} << 56;
+
+std::uint64_t sum_of(const std::vector<Edge>& edges) {
+  std::uint64_t sum = 0;
+  for (const Edge& edge : edges) sum += edge.mass;
+  return sum;
+}
+
+std::uint64_t sum_of(const Masses& masses) {
+  std::uint64_t sum = 0;
+  for (const std::uint64_t mass : masses) sum += mass;
+  return sum;
+}
 
 class NaiveWalk {
  public:
   NaiveWalk(const phew::Graph& graph, const Weights& weights, const phew::Options& options)
       : graph_(graph), weights_(weights), options_(options) {
-    for (const auto& link : weights) scales_.push_back(measure(link));
+    for (const auto& link : weights) {
+      const phew::MassScale& scale = scales_.emplace_back(measure(link));
+      if (scale.has_mass) common_exponent_ = std::max(common_exponent_, scale.exponent);
+    }
   }
 
   std::vector<Visit> run(std::uint64_t walk) const {
     std::vector<Visit> visits;
     const bool backward = walk % 2 == 1;
-    auto [space, unit] = start(walk);
+    const auto starts = find_starts(backward);
+    auto [space, unit] = starts[walk / 2 % starts.size()];
     for (;;) {
       const auto links = eligible(space, unit, backward);
       if (links.empty()) return visits;
-      const std::uint32_t link = links[draw(walk, space, phew::Purpose::kFork, links.size())];
+      const Masses masses = fork_masses(links, unit, backward);
+      std::uint64_t value = draw(walk, space, phew::Purpose::kFork, sum_of(masses));
+      std::size_t choice = 0;
+      for (; value >= masses[choice]; ++choice) value -= masses[choice];
+      const std::uint32_t link = links[choice];
       const auto edges = live_edges(link, unit, backward);
-      std::uint64_t total = 0;
-      for (const Edge& edge : edges) total += edge.mass;
-      std::uint64_t value = draw(walk, link, phew::Purpose::kEdge, total);
+      value = draw(walk, link, phew::Purpose::kEdge, sum_of(edges));
       const Edge* edge = edges.data();
       for (; value >= edge->mass; ++edge) value -= edge->mass;
-      for (const std::uint64_t element : edge->elements) visits.emplace_back(walk, link, element);
+      visit(walk, link, *edge, visits);
       space = far_space(link, backward);
       unit = edge->unit;
     }
   }
 
+  phew::Flow flow(bool backward) const {
+    phew::Flow flow;
+    for (const auto& live : graph_.live) flow.units.emplace_back(live.size());
+    for (std::size_t link = 0; link < graph_.links.size(); ++link) {
+      flow.links.emplace_back(graph_.live[near_space(link, backward)].size());
+    }
+    const auto starts = find_starts(backward);
+    for (const auto& [space, unit] : starts) {
+      flow.units[space][unit] += 1 / static_cast<double>(starts.size());
+    }
+    const auto num_spaces = static_cast<std::uint32_t>(graph_.live.size());
+    for (std::uint32_t i = 0; i < num_spaces; ++i) {
+      const std::uint32_t space = backward ? num_spaces - 1 - i : i;
+      for (std::uint32_t unit = 0; unit < graph_.live[space].size(); ++unit) {
+        if (flow.units[space][unit] > 0) hand_on(space, unit, backward, flow);
+      }
+    }
+    return flow;
+  }
+
  private:
-  std::pair<std::uint32_t, std::uint32_t> start(std::uint64_t walk) const {
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> find_starts(bool backward) const {
     std::vector<std::pair<std::uint32_t, std::uint32_t>> units;
-    for (const std::uint32_t space : walk % 2 == 1 ? graph_.exits : graph_.entries) {
+    for (const std::uint32_t space : backward ? graph_.exits : graph_.entries) {
       for (std::uint32_t unit = 0; unit < graph_.live[space].size(); ++unit) {
         if (graph_.live[space][unit]) units.emplace_back(space, unit);
       }
     }
-    return units[walk / 2 % units.size()];
+    return units;
+  }
+
+  void hand_on(std::uint32_t space, std::uint32_t unit, bool backward, phew::Flow& flow) const {
+    const auto links = eligible(space, unit, backward);
+    const Masses masses = fork_masses(links, unit, backward);
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      const double of_link = flow.units[space][unit] * static_cast<double>(masses[i]) /
+                             static_cast<double>(sum_of(masses));
+      flow.links[links[i]][unit] = of_link;
+      const auto edges = live_edges(links[i], unit, backward);
+      const auto total = static_cast<double>(sum_of(edges));
+      for (const Edge& edge : edges) {
+        flow.units[far_space(links[i], backward)][edge.unit] +=
+            of_link * static_cast<double>(edge.mass) / total;
+      }
+    }
   }
 
   std::uint64_t draw(std::uint64_t walk, std::uint32_t index, phew::Purpose purpose,
                      std::uint64_t total) const {
     return phew::draw(phew::make_key(options_.seed), walk, index, purpose, total);
+  }
+
+  void visit(std::uint64_t walk, std::uint32_t index, const Edge& edge,
+             std::vector<Visit>& visits) const {
+    const auto* link = std::get_if<phew::WeightedLink>(&graph_.links[index]);
+    if (link == nullptr) return;
+    if (options_.granularity == phew::Granularity::kWeight) {
+      visits.emplace_back(walk, index, edge.element);
+      return;
+    }
+    for (std::uint64_t k = 0; k < link->num_positions; ++k) {
+      visits.emplace_back(walk, index,
+                          edge.kernel + k * static_cast<std::uint64_t>(link->strides[3]));
+    }
   }
 
   std::uint32_t near_space(std::size_t link, bool backward) const {
@@ -83,10 +157,45 @@ class NaiveWalk {
     return eligible[0].empty() ? eligible[1] : eligible[0];
   }
 
-  std::vector<Edge> live_edges(std::uint32_t index, std::uint32_t unit, bool backward) const {
+  Masses fork_masses(const std::vector<std::uint32_t>& links, std::uint32_t unit,
+                     bool backward) const {
+    Masses masses(links.size(), 1);
+    if (options_.fork == phew::ForkRule::kUniform) return masses;
+    for (std::size_t i = 0; i < links.size(); ++i) masses[i] = link_mass(links[i], unit, backward);
+    return masses;
+  }
+
+  // In the unit of mass that all links have in common.
+  std::uint64_t link_mass(std::uint32_t link, std::uint32_t unit, bool backward) const {
+    const auto edges = find_edges(link, unit, backward);
+    std::uint64_t mass = 0;
+    if (std::holds_alternative<phew::WeightedLink>(graph_.links[link])) {
+      const phew::MassScale& scale = scales_[link];
+      const int shift = scale.has_mass ? common_exponent_ - scale.exponent : 0;
+      mass = shift < 64 ? sum_of(edges) >> shift : 0;
+    } else {
+      for (const Edge& edge : edges) {
+        const std::uint32_t space = far_space(link, backward);
+        const auto links = eligible(space, edge.unit, backward);
+        const std::uint64_t of_unit =
+            links.empty() ? 1 : sum_of(fork_masses(links, edge.unit, backward));
+        mass += std::min(of_unit, kForkMassCap);
+      }
+    }
+    return std::clamp<std::uint64_t>(mass, 1, kForkMassCap);
+  }
+
+  std::vector<Edge> live_edges(std::uint32_t link, std::uint32_t unit, bool backward) const {
+    auto edges = find_edges(link, unit, backward);
+    if (sum_of(edges) == 0) {
+      for (Edge& edge : edges) edge.mass = 1;
+    }
+    return edges;
+  }
+
+  std::vector<Edge> find_edges(std::uint32_t index, std::uint32_t unit, bool backward) const {
     const auto& live = graph_.live[far_space(index, backward)];
     std::vector<Edge> edges;
-    std::uint64_t total = 0;
     for (std::uint32_t far = 0; far < live.size(); ++far) {
       if (!live[far]) continue;
       const std::uint32_t source = backward ? far : unit;
@@ -96,12 +205,8 @@ class NaiveWalk {
         add_kernel(edges, index, source, target, far);
       } else if (wiring->source_groups[source] >= 0 &&
                  wiring->source_groups[source] == wiring->target_groups[target]) {
-        edges.push_back({far, 1, {}});
+        edges.push_back({far, 1, 0, 0});
       }
-    }
-    for (const Edge& edge : edges) total += edge.mass;
-    if (total == 0) {
-      for (Edge& edge : edges) edge.mass = 1;
     }
     return edges;
   }
@@ -111,19 +216,13 @@ class NaiveWalk {
     const auto& link = std::get<phew::WeightedLink>(graph_.links[index]);
     const std::uint32_t group = source / link.sources_per_group;
     if (group != target / link.targets_per_group) return;
-    std::vector<std::uint64_t> kernel(link.num_positions);
-    const std::int64_t first = link.offset + group * link.strides[0] +
-                               target % link.targets_per_group * link.strides[1] +
-                               source % link.sources_per_group * link.strides[2];
-    for (std::size_t k = 0; k < kernel.size(); ++k) {
-      kernel[k] =
-          static_cast<std::uint64_t>(first) + k * static_cast<std::uint64_t>(link.strides[3]);
+    const auto kernel = static_cast<std::uint64_t>(
+        link.offset + group * link.strides[0] + target % link.targets_per_group * link.strides[1] +
+        source % link.sources_per_group * link.strides[2]);
+    for (std::uint64_t k = 0; k < link.num_positions; ++k) {
+      const std::uint64_t element = kernel + k * static_cast<std::uint64_t>(link.strides[3]);
+      edges.push_back({far, mass(index, element), element, kernel});
     }
-    const bool whole = options_.granularity == phew::Granularity::kKernel;
-    std::transform(kernel.begin(), kernel.end(), std::back_inserter(edges),
-                   [&](std::uint64_t element) {
-                     return Edge{far, mass(index, element), whole ? kernel : std::vector{element}};
-                   });
   }
 
   phew::MassScale measure(const std::vector<float>& weights) const {
@@ -157,6 +256,7 @@ class NaiveWalk {
   const Weights& weights_;
   const phew::Options& options_;
   std::vector<phew::MassScale> scales_;
+  int common_exponent_ = std::numeric_limits<int>::min();
 };
 
 }  // namespace
@@ -170,4 +270,9 @@ std::vector<Visit> walk_naively(const phew::Graph& graph, const Weights& weights
   }
   std::sort(all.begin(), all.end());
   return all;
+}
+
+phew::Flow flow_naively(const phew::Graph& graph, const Weights& weights,
+                        const phew::Options& options, phew::Direction direction) {
+  return NaiveWalk(graph, weights, options).flow(direction == phew::Direction::kBackward);
 }

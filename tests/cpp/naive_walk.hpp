@@ -5,7 +5,10 @@
 #include <tuple>
 #include <vector>
 
+#include "phew/directed_graph.hpp"
+#include "phew/flow.hpp"
 #include "phew/graph.hpp"
+#include "phew/options.hpp"
 #include "phew/walk_engine.hpp"
 
 // The float32 weights of each link's parameter; none for a wiring link.
@@ -14,6 +17,10 @@ using Weights = std::vector<std::vector<float>>;
 // Walk, link and element.
 using Visit = std::tuple<std::uint64_t, std::uint32_t, std::uint64_t>;
 
-// The visits of the walks of a range, sorted. Forks are uniform.
+// The visits of the walks of a range, sorted.
 std::vector<Visit> walk_naively(const phew::Graph& graph, const Weights& weights,
                                 const phew::Options& options, phew::WalkRange range);
+
+// The flow, handed on from unit to unit.
+phew::Flow flow_naively(const phew::Graph& graph, const Weights& weights,
+                        const phew::Options& options, phew::Direction direction);
