@@ -90,6 +90,29 @@ class NaiveWalk {
     return flow;
   }
 
+  std::vector<std::vector<double>> visit_rates() const {
+    std::vector<std::vector<double>> rates;
+    for (const auto& link : weights_) rates.emplace_back(link.size());
+    for (const bool backward : {false, true}) {
+      const phew::Flow flow = this->flow(backward);
+      for (std::uint32_t link = 0; link < graph_.links.size(); ++link) {
+        for (std::uint32_t unit = 0; unit < flow.links[link].size(); ++unit) {
+          if (flow.links[link][unit] == 0) continue;
+          const auto edges = live_edges(link, unit, backward);
+          const double share = flow.links[link][unit] / static_cast<double>(sum_of(edges)) / 2;
+          for (const Edge& edge : edges) {
+            std::vector<Visit> visits;
+            visit(0, link, edge, visits);
+            for (const auto& [walk, at, element] : visits) {
+              rates[at][element] += share * static_cast<double>(edge.mass);
+            }
+          }
+        }
+      }
+    }
+    return rates;
+  }
+
  private:
   std::vector<std::pair<std::uint32_t, std::uint32_t>> find_starts(bool backward) const {
     std::vector<std::pair<std::uint32_t, std::uint32_t>> units;
@@ -275,4 +298,10 @@ std::vector<Visit> walk_naively(const phew::Graph& graph, const Weights& weights
 phew::Flow flow_naively(const phew::Graph& graph, const Weights& weights,
                         const phew::Options& options, phew::Direction direction) {
   return NaiveWalk(graph, weights, options).flow(direction == phew::Direction::kBackward);
+}
+
+std::vector<std::vector<double>> visit_rates_naively(const phew::Graph& graph,
+                                                     const Weights& weights,
+                                                     const phew::Options& options) {
+  return NaiveWalk(graph, weights, options).visit_rates();
 }

@@ -24,3 +24,8 @@ std::vector<Visit> walk_naively(const phew::Graph& graph, const Weights& weights
 // The flow, handed on from unit to unit.
 phew::Flow flow_naively(const phew::Graph& graph, const Weights& weights,
                         const phew::Options& options, phew::Direction direction);
+
+// By link and element, how often a walk is expected to visit: half of walks are backward.
+std::vector<std::vector<double>> visit_rates_naively(const phew::Graph& graph,
+                                                     const Weights& weights,
+                                                     const phew::Options& options);
