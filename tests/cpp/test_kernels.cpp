@@ -21,58 +21,72 @@ std::uint64_t random_word(std::uint64_t i) {
   return std::uint64_t{words.words[1]} << 32 | words.words[0];
 }
 
-// Finite weights of all magnitudes and both signs, zeros among them.
+// Weights of both signs whose magnitudes are in [smallest, largest] as bits, both ends and zeros
+// among them.
 template <typename Format>
-std::vector<typename Format::Bits> make_weights(std::size_t n) {
+std::vector<typename Format::Bits> make_weights(typename Format::Bits smallest,
+                                                typename Format::Bits largest) {
   using Bits = typename Format::Bits;
-  constexpr Bits kSign = static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
-  const Bits special[] = {0, kSign, 1, 2, static_cast<Bits>(Format::kInfinity - 1)};
-  std::vector<Bits> weights(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::uint64_t word = random_word(i);
-    const auto bits = static_cast<Bits>(word);
-    const bool is_finite = phew::magnitude_bits(bits) < Format::kInfinity;
-    weights[i] = word >> 60 < 4 || !is_finite ? special[word % 5] : bits;
+  constexpr auto kSign = static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
+  std::vector<Bits> weights{0, kSign, smallest, largest, static_cast<Bits>(largest | kSign)};
+  for (std::uint64_t i = 0; i < 300; ++i) {
+    const std::uint64_t span = std::uint64_t{largest} - smallest + 1;
+    const auto magnitude = static_cast<Bits>(smallest + random_word(i) % span);
+    weights.push_back(static_cast<Bits>(magnitude | (i % 2 == 0 ? kSign : Bits{0})));
+    if (i % 16 == 5) weights.push_back(i % 32 == 5 ? kSign : Bits{0});
   }
   return weights;
 }
 
 template <typename Format, int Power>
-void check_masses(phew::DType dtype, double smallest, double largest) {
-  using Bits = typename Format::Bits;
-  const phew::MassScale scale = phew::make_mass_scale(smallest, largest, Power);
+void check_masses(phew::DType dtype, typename Format::Bits smallest,
+                  typename Format::Bits largest) {
+  const phew::MassScale scale =
+      phew::make_mass_scale(Format::to_double(smallest), Format::to_double(largest), Power);
   const phew::MassOf<Format, Power> mass_of{scale};
-  std::vector<Bits> weights = make_weights<Format>(257);
-  // What is outside of the range is not in a link that has it.
-  for (Bits& weight : weights) {
-    const double magnitude = Format::to_double(phew::magnitude_bits(weight));
-    if (magnitude != 0 && (magnitude < smallest || magnitude > largest)) weight = 0;
-  }
+  const auto weights = make_weights<Format>(smallest, largest);
   for (const phew::Kernels* kernels : phew::supported_kernels()) {
     for (const std::size_t n : kSizes) {
-      std::vector<std::uint32_t> masses(n);
-      kernels->masses[static_cast<int>(dtype)][Power & 3](weights.data(), n, scale, masses.data());
-      for (std::size_t i = 0; i < n; ++i) REQUIRE(masses[i] == mass_of(weights[i]));
+      // From and to addresses that no register is aligned to.
+      constexpr std::uint32_t kUntouched = 7;
+      std::vector<std::uint32_t> masses(n + 2, kUntouched);
+      kernels->masses[static_cast<int>(dtype)][Power & 3](weights.data() + 1, n, scale,
+                                                          masses.data() + 1);
+      for (std::size_t i = 1; i <= n; ++i) REQUIRE(masses[i] == mass_of(weights[i]));
+      REQUIRE(masses.front() == kUntouched);
+      REQUIRE(masses.back() == kUntouched);
     }
   }
 }
 
 template <typename Format>
 void check_format(phew::DType dtype) {
-  const double least = Format::to_double(1);
-  const double most = Format::to_double(static_cast<typename Format::Bits>(Format::kInfinity - 1));
-  for (const double largest : {most, 1.0, 3.0e-5, 4 * least}) {
-    if (largest < least) continue;
-    check_masses<Format, 0>(dtype, least, largest);
-    check_masses<Format, 1>(dtype, least, largest);
-    check_masses<Format, 2>(dtype, least, largest);
-    check_masses<Format, -1>(dtype, least, largest);
+  using Bits = typename Format::Bits;
+  constexpr auto kLargest = static_cast<Bits>(Format::kInfinity - 1);
+  constexpr auto kMiddle = static_cast<Bits>(kLargest / 2);
+  // Subnormals alone, all that there is, all alike, and magnitudes around 1.
+  const Bits ranges[][2] = {{1, 1},
+                            {1, 3},
+                            {1, 200},
+                            {1, kMiddle},
+                            {1, kLargest},
+                            {kMiddle, kMiddle},
+                            {kMiddle / 8 * 7, kMiddle},
+                            {kMiddle, kLargest},
+                            {static_cast<Bits>(kLargest - 100), kLargest}};
+  for (const auto& [smallest, largest] : ranges) {
+    check_masses<Format, 0>(dtype, smallest, largest);
+    check_masses<Format, 1>(dtype, smallest, largest);
+    check_masses<Format, 2>(dtype, smallest, largest);
+    check_masses<Format, -1>(dtype, smallest, largest);
   }
 }
 
 template <typename Format>
 void check_extremes(phew::DType dtype) {
-  const auto weights = make_weights<Format>(257);
+  using Bits = typename Format::Bits;
+  // With an infinity.
+  const auto weights = make_weights<Format>(3, static_cast<Bits>(Format::kInfinity));
   for (const phew::Kernels* kernels : phew::supported_kernels()) {
     for (const std::size_t n : kSizes) {
       phew::Extremes expected;
@@ -186,7 +200,28 @@ TEST_CASE("masses are summed by kernel, in all and with factors") {
   }
 }
 
-TEST_CASE("edges are located") {
+TEST_CASE("all instruction sets round sums alike") {
+  const phew::Kernels& baseline = *phew::supported_kernels().front();
+  for (const std::uint32_t num_positions : {1U, 9U}) {
+    for (const std::size_t n : kSizes) {
+      const auto masses = make_masses(n * num_positions);
+      std::vector<double> factors(n);
+      for (std::size_t i = 0; i < n; ++i) factors[i] = 1 / (1.0 + static_cast<double>(i));
+      const auto add_thirds = [&](const phew::Kernels& kernels) {
+        std::vector<double> sums(n, 0.1);
+        kernels.add_scaled(masses.data(), num_positions, n, 1.0 / 3, sums.data());
+        sums.push_back(kernels.sum_scaled(masses.data(), num_positions, n, factors.data()));
+        return sums;
+      };
+      const auto expected = add_thirds(baseline);
+      for (const phew::Kernels* kernels : phew::supported_kernels()) {
+        REQUIRE(add_thirds(*kernels) == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("edges are located as a division by the number of positions does") {
   for (const phew::Kernels* kernels : phew::supported_kernels()) {
     for (const std::uint32_t num_positions : {1U, 2U, 3U, 9U, 255U, 65'535U}) {
       for (const std::uint32_t largest : {65'535U, 3'000'000'000U}) {
@@ -215,8 +250,9 @@ TEST_CASE("walkers draw what their walks draw") {
   constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
   const phew::PhiloxKey seed = phew::make_key(0x0123'4567'89AB'CDEF);
   for (const phew::Kernels* kernels : phew::supported_kernels()) {
-    // The second lets walk numbers pass 2^32.
-    for (const std::uint64_t first_walk : {std::uint64_t{0}, (std::uint64_t{1} << 32) - 9}) {
+    // The second lets walk numbers pass 2^32, the third the last 2^34 that there are.
+    for (const std::uint64_t first_walk :
+         {std::uint64_t{0}, (std::uint64_t{1} << 32) - 9, kMax - (std::uint64_t{1} << 34)}) {
       for (const std::uint64_t total : {std::uint64_t{1}, std::uint64_t{10}, kMax / 3, kMax}) {
         const phew::DrawKey key{seed, first_walk, 0x8000'0001, phew::Purpose::kEdge};
         for (const std::size_t n : kSizes) {
