@@ -53,15 +53,20 @@ TEST_CASE("a bucket gives back the walkers that were put on each unit") {
 }
 
 TEST_CASE("all walkers on a unit move to another bucket at once") {
-  phew::ChunkPool pool;
-  phew::Bucket from(2);
-  phew::Bucket to(4);
-  put_all(from, 1, range(0, 200), pool);
-  from.move_all(1, to, 3);
-  CHECK(from.num_walkers(1) == 0);
-  put_all(to, 3, range(200, 50), pool);
-  CHECK(to.num_walkers(3) == 250);
-  CHECK(take_sorted(to, 3, pool) == range(0, 250));
+  // None, a part of a chunk, full chunks.
+  for (const std::uint32_t size : {0U, 1U, 61U, 122U, 200U}) {
+    phew::ChunkPool pool;
+    phew::Bucket from(2);
+    phew::Bucket to(4);
+    put_all(from, 1, range(0, size), pool);
+    from.move_all(1, to, 3);
+    CHECK(from.num_walkers(1) == 0);
+    put_all(to, 3, range(size, 50), pool);
+    CHECK(to.num_walkers(3) == size + 50);
+    put_all(from, 1, range(9, 70), pool);
+    CHECK(take_sorted(to, 3, pool) == range(0, size + 50));
+    CHECK(take_sorted(from, 1, pool) == range(9, 70));
+  }
 }
 
 TEST_CASE("walkers that are forgotten are in no bucket") {
@@ -74,6 +79,9 @@ TEST_CASE("walkers that are forgotten are in no bucket") {
   CHECK(phew::count_walkers(buckets, 1, 2) == 5);
   buckets[1].forget(0);
   CHECK(phew::count_walkers(buckets, 0, 3) == 105);
+  CHECK(take_sorted(buckets[1], 0, pool).empty());
+  put_all(buckets[1], 0, range(3, 62), pool);
+  CHECK(take_sorted(buckets[1], 0, pool) == range(3, 62));
 }
 
 TEST_CASE("chunks may be given back to another pool, until both are reset") {

@@ -56,3 +56,14 @@ TEST_CASE_FIXTURE(Fixture, "masses saturate") {
   CHECK(fork_of_unit_0({{kCap + 1}, {kCap - 1}, {}, {kCap - 2, 7}}, {0, 0, 0, 0}) ==
         UnitMasses{kCap, 2 * kCap - 1, 3 * kCap - 1});
 }
+
+TEST_CASE("backward walks fork by the masses of targets") {
+  const phew::Graph graph{{{1}, {1}}, {dense(0, 1, 1, 1), dense(0, 1, 1, 1)}, {0}, {1}};
+  phew::DirectedGraph backward(graph, phew::Direction::kBackward);
+  std::vector<phew::LinkMeasure> measures(2);
+  measures[0].totals = {{100}, {3}};
+  measures[1].totals = {{100}, {5}};
+  for (phew::LinkMeasure& measure : measures) measure.scale.has_mass = true;
+  phew::set_fork_masses(backward, phew::Direction::kBackward, measures);
+  CHECK(backward.spaces[1].fork.cumulative == UnitMasses{3, 8});
+}

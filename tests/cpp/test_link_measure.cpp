@@ -19,25 +19,30 @@ phew::MagnitudeRange measure(const std::vector<float>& weights, const phew::Weig
   return phew::measure_magnitudes(workers, phew::WeightRows(link, buffers), buffers.dtype);
 }
 
-// The view of the same edges in memory that is laid out in another way.
-struct Layout {
-  phew::WeightedLink link;
-  std::size_t num_elements;
-};
-
-// 2 groups of 3 targets, 4 sources and 2 positions: as a convolution, as a transposed one, and with
-// neither targets nor sources side by side.
-const Layout layouts[] = {
-    {{0, 1, 2, 3, 4, 2, {24, 8, 2, 1}, 1, false}, 1 + 48},
-    {{0, 1, 2, 3, 4, 2, {24, 2, 6, 1}, 0, false}, 48},
-    {{0, 1, 2, 3, 4, 2, {12, 4, 1, 24}, 0, false}, 48},
-    {{0, 1, 2, 3, 4, 2, {48, 16, 4, 2}, 3, false}, 3 + 96},
-};
-
 std::size_t element(const phew::WeightedLink& link, std::int64_t group, std::int64_t target,
                     std::int64_t source, std::int64_t position) {
   return static_cast<std::size_t>(link.offset + group * link.strides[0] + target * link.strides[1] +
                                   source * link.strides[2] + position * link.strides[3]);
+}
+
+template <typename Format>
+void check_range(phew::DType dtype) {
+  using Bits = typename Format::Bits;
+  constexpr auto kSign = static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
+  constexpr auto kLargest = static_cast<Bits>(Format::kInfinity - 1);
+  std::vector<Bits> weights(kNumElements, Format::kInfinity / 2);
+  weights[3] = 1 | kSign;
+  weights[100] = kLargest | kSign;
+  weights[101] = kSign;
+  phew::Workers workers(3);
+  const phew::WeightRows rows(kLink, {weights.data(), dtype, nullptr});
+  const phew::MagnitudeRange range = phew::measure_magnitudes(workers, rows, dtype);
+  CHECK(range.smallest == Format::to_double(1));
+  CHECK(range.largest == Format::to_double(kLargest));
+  CHECK(range.num_zero == 1);
+  CHECK(range.is_finite);
+  weights[100] = Format::kInfinity;
+  CHECK_FALSE(phew::measure_magnitudes(workers, rows, dtype).is_finite);
 }
 
 }  // namespace
@@ -58,9 +63,13 @@ TEST_CASE("the range is that of the nonzero magnitudes in the view") {
 TEST_CASE("the range does not depend on the order of the dimensions in memory") {
   std::vector<float> weights(kNumElements, 1);
   weights[50] = 3;
+  weights[51] = 0;
   phew::WeightedLink link = kLink;
   link.strides = {1, 5, 15, 60};
-  CHECK(measure(weights, link).largest == 3);
+  const phew::MagnitudeRange range = measure(weights, link);
+  CHECK(range.smallest == 1);
+  CHECK(range.largest == 3);
+  CHECK(range.num_zero == 1);
 }
 
 TEST_CASE("a view of zeros, and one of nothing, have an empty range") {
@@ -86,25 +95,40 @@ TEST_CASE("infinities and NaNs in the view are not finite") {
   }
 }
 
+TEST_CASE("the range is exact from the smallest to the largest weight of each dtype") {
+  check_range<phew::Float64>(phew::DType::kFloat64);
+  check_range<phew::Float32>(phew::DType::kFloat32);
+  check_range<phew::Float16>(phew::DType::kFloat16);
+  check_range<phew::BFloat16>(phew::DType::kBFloat16);
+}
+
 TEST_CASE("the edges of each unit to live units are summed in both directions") {
+  // As a convolution, as a transposed one, with neither targets nor sources side by side: positions
+  // apart, and every second element. Rows are read in parts and shared among threads.
+  constexpr phew::WeightedLink kLinks[] = {
+      {0, 1, 2, 60, 250, 9, {135'000, 2250, 9, 1}, 1, false},
+      {0, 1, 2, 60, 250, 9, {135'000, 9, 540, 1}, 0, false},
+      {0, 1, 2, 60, 250, 9, {15'000, 250, 1, 30'000}, 0, false},
+      {0, 1, 2, 60, 250, 9, {270'000, 4500, 18, 2}, 3, false},
+  };
   phew::Workers workers(3);
-  const phew::Flags live_sources{1, 1, 0, 1, 1, 1, 1, 1};
-  const phew::Flags live_targets{1, 1, 1, 0, 1, 1};
-  for (const auto& [link, num_elements] : layouts) {
-    std::vector<float> weights(num_elements, 0.5F);
-    phew::UnitMasses sources(8);
-    phew::UnitMasses targets(6);
-    for (std::uint32_t group = 0; group < 2; ++group) {
-      for (std::uint32_t t = 0; t < 3; ++t) {
-        for (std::uint32_t s = 0; s < 4; ++s) {
-          for (std::uint32_t k = 0; k < 2; ++k) {
-            const std::uint32_t mass = (t + 1) * 100 + s * 10 + k;
-            weights[element(link, group, t, s, k)] = -static_cast<float>(mass);
-            const std::uint32_t source = group * 4 + s;
-            const std::uint32_t target = group * 3 + t;
-            if (live_targets[target]) sources[source] += mass;
-            if (live_sources[source]) targets[target] += mass;
-          }
+  phew::Flags live_sources(500, 1);
+  phew::Flags live_targets(120, 1);
+  live_sources[2] = live_sources[249] = live_sources[250] = 0;
+  live_targets[3] = live_targets[119] = 0;
+  for (const phew::WeightedLink& link : kLinks) {
+    std::vector<float> weights(3 + 540'000, 0.5F);
+    phew::UnitMasses sources(500);
+    phew::UnitMasses targets(120);
+    for (std::uint32_t source = 0; source < 500; ++source) {
+      for (std::uint32_t i = 0; i < 60; ++i) {
+        const std::uint32_t group = source / 250;
+        const std::uint32_t target = group * 60 + i;
+        for (std::uint32_t k = 0; k < 9; ++k) {
+          const std::uint32_t mass = (source * 7 + target * 31 + k) % 500;
+          weights[element(link, group, i, source % 250, k)] = -static_cast<float>(mass);
+          if (live_targets[target]) sources[source] += mass;
+          if (live_sources[source]) targets[target] += mass;
         }
       }
     }
@@ -114,11 +138,11 @@ TEST_CASE("the edges of each unit to live units are summed in both directions") 
         phew::sum_edges(workers, phew::WeightRows(link, buffers), live_sources, live_targets,
                         phew::MassConverter(buffers.dtype, 1, scale));
     // A weight of 1 has mass 2^21.
-    for (std::size_t unit = 0; unit < 8; ++unit) {
-      if (live_sources[unit]) CHECK(totals.sources[unit] == sources[unit] << 21);
+    for (std::size_t unit = 0; unit < sources.size(); ++unit) {
+      if (live_sources[unit]) REQUIRE(totals.sources[unit] == sources[unit] << 21);
     }
-    for (std::size_t unit = 0; unit < 6; ++unit) {
-      if (live_targets[unit]) CHECK(totals.targets[unit] == targets[unit] << 21);
+    for (std::size_t unit = 0; unit < targets.size(); ++unit) {
+      if (live_targets[unit]) REQUIRE(totals.targets[unit] == targets[unit] << 21);
     }
   }
 }
