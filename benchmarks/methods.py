@@ -17,7 +17,7 @@ import phew
 from phew.engine import Engine
 from phew.options import Options
 from phew.reference import Reference
-from phew.sampling import BATCH_SIZE
+from phew.sampling import FEWEST_PER_BATCH
 
 
 class Run(NamedTuple):
@@ -108,4 +108,4 @@ def walk(
 ) -> None:
     """Measure the weights, then build the tables, walk and record the visits."""
     engine = Engine(graph, Options(), num_threads=num_threads)
-    engine.walk(0, num_walks, visits, recording=recording, batch_size=BATCH_SIZE)
+    engine.walk(0, num_walks, visits, recording=recording, batch_size=FEWEST_PER_BATCH["cpu"])

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -15,6 +17,9 @@
 #include <vector>
 
 #include "phew/walk_engine.hpp"
+#ifdef PHEW_CUDA
+#include "phew/cuda/walk_engine.hpp"
+#endif
 
 namespace py = pybind11;
 
@@ -86,14 +91,15 @@ std::vector<To> to_vector(const Array<From>& array) {
   return {array.data(), array.data() + array.size()};
 }
 
-py::array_t<double> to_array(const std::vector<double>& values) {
-  return py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
+// An array of the vector's data, which keeps its owner alive.
+template <typename Element>
+py::array_t<Element> writable_view(const std::vector<Element>& values, const py::object& owner) {
+  return py::array_t<Element>(static_cast<py::ssize_t>(values.size()), values.data(), owner);
 }
 
-// A read-only array of the vector's data, which keeps its owner alive.
 template <typename Element>
 py::array_t<Element> view(const std::vector<Element>& values, const py::object& owner) {
-  py::array_t<Element> array(static_cast<py::ssize_t>(values.size()), values.data(), owner);
+  py::array_t<Element> array = writable_view(values, owner);
   array.attr("flags").attr("writeable") = false;
   return array;
 }
@@ -123,13 +129,11 @@ phew::WiringLink make_wiring_link(std::uint32_t source, std::uint32_t target,
           to_vector<std::int32_t>(target_groups), shortcut};
 }
 
-phew::WalkEngine make_engine(const std::vector<Array<bool>>& live, std::vector<phew::Link> links,
-                             std::vector<std::uint32_t> entries, std::vector<std::uint32_t> exits,
-                             std::uint64_t seed, phew::ForkRule fork, phew::Granularity granularity,
-                             int power) {
+phew::Graph make_graph(const std::vector<Array<bool>>& live, std::vector<phew::Link> links,
+                       std::vector<std::uint32_t> entries, std::vector<std::uint32_t> exits) {
   phew::Graph graph{{}, std::move(links), std::move(entries), std::move(exits)};
   for (const Array<bool>& space : live) graph.live.push_back(to_vector<std::uint8_t>(space));
-  return {std::move(graph), {seed, fork, granularity, power}};
+  return graph;
 }
 
 // Pointers are numbers in Python, as torch.Tensor.data_ptr() gives them.
@@ -142,28 +146,37 @@ void bind_graph(py::module_& module) {
   py::class_<phew::WiringLink>(module, "WiringLink", "As phew.graph.WiringLink.")
       .def(py::init(&make_wiring_link), exact("source"), exact("target"), py::kw_only(),
            exact("source_groups"), exact("target_groups"), exact("shortcut"));
+  py::class_<phew::Graph>(module, "Graph", "A walk graph, as phew.graph.WalkGraph.")
+      .def(py::init(&make_graph), py::arg("live"), py::arg("links"), py::arg("entries"),
+           py::arg("exits"));
   py::class_<phew::LinkBuffers>(
       module, "LinkBuffers",
       "Addresses of a link's contiguous parameter and of what is recorded of its visits: a byte a\n"
-      "weight, or a uint32 to count; 0 to record nothing.")
-      .def(py::init([](std::uintptr_t weights, phew::DType dtype, std::uintptr_t visits) {
-             return phew::LinkBuffers{to_pointer(weights), dtype, to_pointer(visits)};
+      "weight, or a uint32 to count; 0 to record nothing. Visits that are listed call the first\n"
+      "weight first_number.")
+      .def(py::init([](std::uintptr_t weights, phew::DType dtype, std::uintptr_t visits,
+                       std::uint64_t first_number) {
+             return phew::LinkBuffers{to_pointer(weights), dtype, to_pointer(visits), first_number};
            }),
-           exact("weights"), exact("dtype"), exact("visits") = 0);
+           exact("weights"), exact("dtype"), exact("visits") = 0, exact("first_number") = 0);
+}
+
+void bind_options(py::module_& module) {
+  py::class_<phew::Options>(module, "Options", "As phew.options.Options.")
+      .def(py::init([](std::uint64_t seed, phew::ForkRule fork, phew::Granularity granularity,
+                       int power) { return phew::Options{seed, fork, granularity, power}; }),
+           py::kw_only(), exact("seed"), exact("fork"), exact("granularity"), exact("power"));
 }
 
 void bind_visits(py::module_& module) {
   py::class_<phew::Visits>(module, "Visits",
-                           "Visit i is of walk `walks[i]`, over link `links[i]`, to element\n"
-                           "`elements[i]` of that link's parameter.")
-      .def_property_readonly(
-          "walks",
-          [](const py::object& self) { return view(self.cast<const phew::Visits&>().walks, self); })
-      .def_property_readonly(
-          "links",
-          [](const py::object& self) { return view(self.cast<const phew::Visits&>().links, self); })
-      .def_property_readonly("elements", [](const py::object& self) {
-        return view(self.cast<const phew::Visits&>().elements, self);
+                           "Visit i is of walk `walks[i]` to the weight of number `weights[i]`.")
+      .def_property_readonly("walks",
+                             [](const py::object& self) {
+                               return writable_view(self.cast<const phew::Visits&>().walks, self);
+                             })
+      .def_property_readonly("weights", [](const py::object& self) {
+        return writable_view(self.cast<const phew::Visits&>().weights, self);
       });
 }
 
@@ -187,6 +200,17 @@ void bind_measures(py::module_& module) {
             return view(self.cast<const phew::LinkMeasure&>().totals.targets, self);
           },
           "Per target unit, the mass of its edges to live units.");
+  py::class_<phew::RateHistogram>(module, "RateHistogram",
+                                  "Numbers of weights by how often walks visit them.")
+      .def_property_readonly(
+          "rates",
+          [](const py::object& self) {
+            return view(self.cast<const phew::RateHistogram&>().rates, self);
+          },
+          "Mean rates, in expected visits a walk.")
+      .def_property_readonly("numbers", [](const py::object& self) {
+        return view(self.cast<const phew::RateHistogram&>().numbers, self);
+      });
   py::class_<phew::Flow>(module, "Flow", "Expected passages of a walk of one direction.")
       .def_property_readonly(
           "units", [](const py::object& self) { return views(self, &phew::Flow::units); },
@@ -199,9 +223,10 @@ void bind_measures(py::module_& module) {
 void bind_engine(py::module_& module) {
   py::class_<phew::WalkEngine>(module, "WalkEngine",
                                "The walks of one graph under one seed and one set of options.")
-      .def(py::init(&make_engine), py::arg("live"), py::arg("links"), py::arg("entries"),
-           py::arg("exits"), py::kw_only(), exact("seed"), exact("fork"), exact("granularity"),
-           exact("power"))
+      .def(py::init([](const phew::Graph& graph, const phew::Options& options) {
+             return phew::WalkEngine(graph, options);
+           }),
+           exact("graph"), exact("options"))
       .def("measure", &phew::WalkEngine::measure, exact("load"), py::kw_only(),
            exact("num_threads"), py::call_guard<py::gil_scoped_release>(),
            "Measure the weights, before all else and whenever they have changed.\n\n"
@@ -209,24 +234,11 @@ void bind_engine(py::module_& module) {
       .def("flow", &phew::WalkEngine::flow, exact("direction"), exact("load"), py::kw_only(),
            exact("num_threads"), py::call_guard<py::gil_scoped_release>(),
            "Compute the exact flow, without sampling.")
-      .def(
-          "count_rates",
-          [](const phew::WalkEngine& engine, std::uint32_t link, const phew::Flow& forward,
-             const phew::Flow& backward, const phew::Load& load, double share,
-             unsigned num_threads) {
-            phew::RateHistogram histogram;
-            {
-              const py::gil_scoped_release release;
-              histogram = engine.count_rates(link, forward, backward, share, load, num_threads);
-            }
-            return std::make_pair(to_array(histogram.rates), to_array(histogram.numbers));
-          },
-          exact("link"), exact("forward"), exact("backward"), exact("load"), py::kw_only(),
-          exact("share"), exact("num_threads"),
-          "Count a link's weights by the expected visits a walk to them, or to their kernels.\n\n"
-          "Looks at a share of the weights, and takes the others to be alike. Return the rates "
-          "and\n"
-          "the numbers of weights.")
+      .def("count_rates", &phew::WalkEngine::count_rates, exact("links"), exact("forward"),
+           exact("backward"), py::kw_only(), exact("share"), exact("load"), exact("num_threads"),
+           py::call_guard<py::gil_scoped_release>(),
+           "Count the weights of each link by the expected visits a walk to them, or to their\n"
+           "kernels. Looks at a share of the weights, and takes the others to be alike.")
       .def(
           "walk",
           [](const phew::WalkEngine& engine, std::uint64_t first_walk, std::uint64_t num_walks,
@@ -243,6 +255,67 @@ void bind_engine(py::module_& module) {
           "Walks from first_listed on do not mark: return their visits to weights without a mark,\n"
           "possibly several of one weight, also of one that this call marks, in any order.");
 }
+
+#ifdef PHEW_CUDA
+
+// The device of torch's allocator, which deals in numbers.
+phew::cuda::Device make_device(std::function<std::uintptr_t(std::size_t)> allocate,
+                               std::function<void(std::uintptr_t)> release, std::uintptr_t stream) {
+  return {[allocate = std::move(allocate)](std::size_t size) { return to_pointer(allocate(size)); },
+          [release = std::move(release)](void* memory) {
+            try {
+              release(reinterpret_cast<std::uintptr_t>(memory));
+            } catch (py::error_already_set& error) {
+              // A destructor has called, which has nobody to tell.
+              const py::gil_scoped_acquire acquire;
+              error.discard_as_unraisable("the release of device memory");
+            }
+          },
+          to_pointer(stream)};
+}
+
+void bind_cuda_engine(py::module_& module) {
+  using Engine = phew::cuda::WalkEngine;
+  py::class_<Engine>(
+      module, "CudaWalkEngine",
+      "As WalkEngine, on the current CUDA device. Buffers are memory of that device.")
+      .def(py::init([](const phew::Graph& graph, const phew::Options& options,
+                       std::function<std::uintptr_t(std::size_t)> allocate,
+                       std::function<void(std::uintptr_t)> release, std::uintptr_t stream) {
+             return Engine(graph, options,
+                           make_device(std::move(allocate), std::move(release), stream));
+           }),
+           exact("graph"), exact("options"), py::kw_only(), exact("allocate"), exact("release"),
+           exact("stream"))
+      .def("measure", &Engine::measure, exact("load"), py::call_guard<py::gil_scoped_release>(),
+           "As WalkEngine.measure.")
+      .def("flow", &Engine::flow, exact("direction"), exact("load"),
+           py::call_guard<py::gil_scoped_release>(), "As WalkEngine.flow.")
+      .def("count_rates", &Engine::count_rates, exact("links"), exact("forward"), exact("backward"),
+           py::kw_only(), exact("share"), exact("load"), py::call_guard<py::gil_scoped_release>(),
+           "As WalkEngine.count_rates.")
+      .def(
+          "walk",
+          [](const Engine& engine, std::uint64_t first_walk, std::uint64_t num_walks,
+             std::uint64_t first_listed, const phew::Load& load, phew::Recording recording,
+             std::uint32_t batch_size, std::uintptr_t walks, std::uintptr_t weights,
+             std::uint64_t capacity, std::uintptr_t num_visits) {
+            const auto pointer = [](std::uintptr_t address) {
+              return static_cast<std::uint64_t*>(to_pointer(address));
+            };
+            engine.walk({first_walk, num_walks, first_listed}, recording, load, batch_size,
+                        {pointer(walks), pointer(weights), capacity, pointer(num_visits)});
+          },
+          exact("first_walk"), exact("num_walks"), exact("first_listed"), exact("load"),
+          py::kw_only(), exact("recording"), exact("batch_size"), exact("walks"), exact("weights"),
+          exact("capacity"), exact("num_visits"), py::call_guard<py::gil_scoped_release>(),
+          "As WalkEngine.walk, but queue the walks and return. Visits are listed in the arrays at\n"
+          "the addresses `walks` and `weights`, as many as there is room for; all are added to "
+          "the\n"
+          "number at the address `num_visits`.");
+}
+
+#endif
 
 }  // namespace
 
@@ -264,7 +337,11 @@ PYBIND11_MODULE(_core, module) {
         return names;
       },
       "Those that this processor has, the fastest last.");
+  bind_options(module);
   bind_visits(module);
   bind_measures(module);
   bind_engine(module);
+#ifdef PHEW_CUDA
+  bind_cuda_engine(module);
+#endif
 }

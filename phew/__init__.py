@@ -3,7 +3,16 @@
 from phew._core import __version__
 from phew.api import prune, sample_masks
 from phew.capture import capture
+from phew.engine import built_with_cuda
 from phew.graph import WalkGraph
 from phew.masks import Masks
 
-__all__ = ["Masks", "WalkGraph", "__version__", "capture", "prune", "sample_masks"]
+__all__ = [
+    "Masks",
+    "WalkGraph",
+    "__version__",
+    "built_with_cuda",
+    "capture",
+    "prune",
+    "sample_masks",
+]

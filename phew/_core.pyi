@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Flow', 'LinkBuffers', 'LinkMeasure', 'Visits', 'WalkEngine', 'WeightedLink', 'WiringLink', 'instruction_set', 'instruction_sets']
+__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WeightedLink', 'WiringLink', 'instruction_set', 'instruction_sets']
 class WeightedLink:
     """
     As phew.graph.WeightedLink.
@@ -19,26 +19,35 @@ class WiringLink:
     """
     def __init__(self, source: int, target: int, *, source_groups: numpy.typing.NDArray[numpy.int32], target_groups: numpy.typing.NDArray[numpy.int32], shortcut: bool) -> None:
         ...
+class Graph:
+    """
+    A walk graph, as phew.graph.WalkGraph.
+    """
+    def __init__(self, live: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.bool]], links: collections.abc.Sequence[WeightedLink | WiringLink], entries: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], exits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
+        ...
 class LinkBuffers:
     """
     Addresses of a link's contiguous parameter and of what is recorded of its visits: a byte a
-    weight, or a uint32 to count; 0 to record nothing.
+    weight, or a uint32 to count; 0 to record nothing. Visits that are listed call the first
+    weight first_number.
     """
-    def __init__(self, weights: int, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], visits: int = 0) -> None:
+    def __init__(self, weights: int, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], visits: int = 0, first_number: int = 0) -> None:
+        ...
+class Options:
+    """
+    As phew.options.Options.
+    """
+    def __init__(self, *, seed: int, fork: typing.Literal['uniform', 'mass'], granularity: typing.Literal['weight', 'kernel'], power: int) -> None:
         ...
 class Visits:
     """
-    Visit i is of walk `walks[i]`, over link `links[i]`, to element
-    `elements[i]` of that link's parameter.
+    Visit i is of walk `walks[i]` to the weight of number `weights[i]`.
     """
     @property
-    def elements(self) -> numpy.typing.NDArray[numpy.uint64]:
-        ...
-    @property
-    def links(self) -> numpy.typing.NDArray[numpy.uint32]:
-        ...
-    @property
     def walks(self) -> numpy.typing.NDArray[numpy.uint64]:
+        ...
+    @property
+    def weights(self) -> numpy.typing.NDArray[numpy.uint64]:
         ...
 class LinkMeasure:
     """
@@ -62,6 +71,18 @@ class LinkMeasure:
         """
         Per target unit, the mass of its edges to live units.
         """
+class RateHistogram:
+    """
+    Numbers of weights by how often walks visit them.
+    """
+    @property
+    def numbers(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def rates(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Mean rates, in expected visits a walk.
+        """
 class Flow:
     """
     Expected passages of a walk of one direction.
@@ -80,14 +101,12 @@ class WalkEngine:
     """
     The walks of one graph under one seed and one set of options.
     """
-    def __init__(self, live: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.bool]], links: collections.abc.Sequence[WeightedLink | WiringLink], entries: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], exits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, seed: int, fork: typing.Literal['uniform', 'mass'], granularity: typing.Literal['weight', 'kernel'], power: int) -> None:
+    def __init__(self, graph: Graph, options: Options) -> None:
         ...
-    def count_rates(self, link: int, forward: Flow, backward: Flow, load: collections.abc.Callable[[int], LinkBuffers], *, share: float, num_threads: int) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]:
+    def count_rates(self, links: list[int], forward: Flow, backward: Flow, *, share: float, load: collections.abc.Callable[[int], LinkBuffers], num_threads: int) -> list[RateHistogram]:
         """
-        Count a link's weights by the expected visits a walk to them, or to their kernels.
-        
-        Looks at a share of the weights, and takes the others to be alike. Return the rates and
-        the numbers of weights.
+        Count the weights of each link by the expected visits a walk to them, or to their
+        kernels. Looks at a share of the weights, and takes the others to be alike.
         """
     def flow(self, direction: typing.Literal['forward', 'backward'], load: collections.abc.Callable[[int], LinkBuffers], *, num_threads: int) -> Flow:
         """
@@ -105,6 +124,30 @@ class WalkEngine:
         
         Walks from first_listed on do not mark: return their visits to weights without a mark,
         possibly several of one weight, also of one that this call marks, in any order.
+        """
+class CudaWalkEngine:
+    """
+    As WalkEngine, on the current CUDA device. Buffers are memory of that device.
+    """
+    def __init__(self, graph: Graph, options: Options, *, allocate: collections.abc.Callable[[int], int], release: collections.abc.Callable[[int], None], stream: int) -> None:
+        ...
+    def count_rates(self, links: list[int], forward: Flow, backward: Flow, *, share: float, load: collections.abc.Callable[[int], LinkBuffers]) -> list[RateHistogram]:
+        """
+        As WalkEngine.count_rates.
+        """
+    def flow(self, direction: typing.Literal['forward', 'backward'], load: collections.abc.Callable[[int], LinkBuffers]) -> Flow:
+        """
+        As WalkEngine.flow.
+        """
+    def measure(self, load: collections.abc.Callable[[int], LinkBuffers]) -> list[LinkMeasure]:
+        """
+        As WalkEngine.measure.
+        """
+    def walk(self, first_walk: int, num_walks: int, first_listed: int, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], batch_size: int, walks: int, weights: int, capacity: int, num_visits: int) -> None:
+        """
+        As WalkEngine.walk, but queue the walks and return. Visits are listed in the arrays at
+        the addresses `walks` and `weights`, as many as there is room for; all are added to the
+        number at the address `num_visits`.
         """
 def instruction_set() -> str:
     """

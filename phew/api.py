@@ -14,6 +14,7 @@ from torch import nn
 
 from phew.capture import capture
 from phew.capture.selection import Selector
+from phew.engine import built_with_cuda
 from phew.graph import WalkGraph, WeightedLink
 from phew.masks import Masks
 from phew.options import Fork, Granularity, Options, Power, as_integer
@@ -21,6 +22,8 @@ from phew.progress import progress_bar
 from phew.sampling import Sample, Sampler
 
 MAX_NUM_THREADS = 1024
+
+_CPU = torch.device("cpu")
 
 
 @overload
@@ -36,6 +39,7 @@ def sample_masks(
     include: Sequence[Selector] | None = ...,
     exclude: Sequence[Selector] = ...,
     num_threads: int | None = ...,
+    device: torch.device | str | None = ...,
     progress: bool = ...,
 ) -> Masks: ...
 
@@ -53,6 +57,7 @@ def sample_masks(
     include: Sequence[Selector] | None = ...,
     exclude: Sequence[Selector] = ...,
     num_threads: int | None = ...,
+    device: torch.device | str | None = ...,
     progress: bool = ...,
 ) -> list[Masks]: ...
 
@@ -70,6 +75,7 @@ def sample_masks(
     include: Sequence[Selector] | None = None,
     exclude: Sequence[Selector] = (),
     num_threads: int | None = None,
+    device: torch.device | str | None = None,
     progress: bool = False,
 ) -> Masks | list[Masks]:
     """Sample PHEW masks: the weights that biased random walks through the network visit.
@@ -93,7 +99,9 @@ def sample_masks(
         include: What alone is to be pruned: names of parameters, with `*` and `?` as wildcards, and
             types of modules. By default all weights but lookup embeddings (see `capture`).
         exclude: What of it is not to be pruned, in the same way.
-        num_threads: Number of threads; by default that of torch.
+        num_threads: Number of threads on the CPU; by default that of torch.
+        device: Where to walk, the CPU or a CUDA device: by default where the weights are, or the
+            CPU where phew was built without CUDA. The masks are the same.
         progress: Whether to draw a progress bar on standard error.
 
     Returns:
@@ -104,6 +112,7 @@ def sample_masks(
         TypeError: If an argument is of the wrong type.
         ValueError: If an argument is out of range, the weights are not finite, or the density is
             out of reach.
+        RuntimeError: If `device` is a CUDA device that phew cannot use.
 
     Example:
         >>> import torch, phew
@@ -126,9 +135,10 @@ def sample_masks(
     options = Options(seed, fork, granularity, power)
     num_threads = _as_num_threads(num_threads)
     graph = _as_graph(model, example_inputs, include, exclude)
+    walk_device = _as_device(device, graph)
     # Whatever the caller's default device is.
     with torch.device("cpu"), progress_bar("walking", shown=progress) as report:
-        sampler = Sampler(graph, options, num_threads=num_threads)
+        sampler = Sampler(graph, options, num_threads=num_threads, device=walk_device)
         targets = [sampler.target(value) for value in requested]
         ascending = sorted(set(targets))
         samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
@@ -151,6 +161,7 @@ def prune(
     include: Sequence[Selector] | None = None,
     exclude: Sequence[Selector] = (),
     num_threads: int | None = None,
+    device: torch.device | str | None = None,
     progress: bool = False,
 ) -> Masks:
     """Prune a model in place by PHEW: sample masks and apply them (see `Masks.apply`).
@@ -165,7 +176,8 @@ def prune(
         power: The bias of a walk is this power of the magnitude.
         include: What alone is to be pruned.
         exclude: What of it is not to be pruned.
-        num_threads: Number of threads.
+        num_threads: Number of threads on the CPU.
+        device: Where to walk.
         progress: Whether to draw a progress bar.
 
     Returns:
@@ -195,6 +207,7 @@ def prune(
         include=include,
         exclude=exclude,
         num_threads=num_threads,
+        device=device,
         progress=progress,
     )
     masks.apply(model)
@@ -222,6 +235,35 @@ def _as_num_threads(num_threads: object) -> int:
     if not 1 <= number <= MAX_NUM_THREADS:
         raise ValueError(f"num_threads must be in [1, {MAX_NUM_THREADS}], got {number}.")
     return number
+
+
+def _as_device(device: torch.device | str | None, graph: WalkGraph) -> torch.device:
+    if device is None:
+        # Where there are no weights, the sampler says so.
+        device = next((graph.parameters[name].device for name in graph.prunable), _CPU)
+        return device if device.type == "cuda" and built_with_cuda else _CPU
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be 'cpu' or a CUDA device, got {device!r}.") from None
+    if device.type == "cpu":
+        return _CPU
+    if device.type != "cuda":
+        raise ValueError(f"device must be 'cpu' or a CUDA device, got {str(device)!r}.")
+    if not built_with_cuda:
+        raise RuntimeError(
+            f"device {str(device)!r} needs phew with CUDA, and this is phew without. Build it: "
+            "pip install --no-binary torch-phew -C cmake.define.PHEW_CUDA=ON torch-phew"
+        )
+    num_devices = torch.cuda.device_count()
+    if num_devices == 0:
+        reason = "torch was built without CUDA" if torch.version.cuda is None else "torch sees none"
+        raise RuntimeError(f"device {str(device)!r} must be a CUDA device that is there: {reason}.")
+    if device.index is not None and device.index >= num_devices:
+        raise ValueError(f"device must be one of {num_devices} CUDA devices, got {str(device)!r}.")
+    return torch.device(
+        "cuda", torch.cuda.current_device() if device.index is None else device.index
+    )
 
 
 def _as_graph(
@@ -262,10 +304,14 @@ def _as_masks(graph: WalkGraph, options: Options, density: float, sample: Sample
     }
     # The graph does not hold these parameters: they are taken to be where the weights are.
     device = graph.parameters[graph.prunable[0]].device
-    unit_masks = {
-        name: torch.from_numpy(np.logical_or.reduce([active[space] for space in spaces])).to(device)
+    units = {
+        name: np.logical_or.reduce([active[space] for space in spaces])
         for name, spaces in graph.unit_parameters.items()
     }
+    # Copied to a device all at once.
+    flat = torch.from_numpy(np.concatenate([np.empty(0, np.bool_), *units.values()])).to(device)
+    parts = flat.split([len(flags) for flags in units.values()])
+    unit_masks = dict(zip(units, parts, strict=True))
     return Masks(
         {name: mask.to(graph.parameters[name].device) for name, mask in sample.visited.items()},
         unit_masks=unit_masks,

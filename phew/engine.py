@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from phew import _core
@@ -23,36 +22,51 @@ DTYPES: dict[torch.dtype, DType] = {
     torch.bfloat16: "bfloat16",
 }
 
+Visits: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Numbers of weights (see `WalkGraph.first_numbers`) and of the walks that visit them, int64."""
+
+built_with_cuda = hasattr(_core, "CudaWalkEngine")
+"""Whether walks can run on CUDA devices, where there are any."""
+
+ROOM_FOR_VISITS = 2**20
+"""Visits that are listed on a CUDA device at first."""
+
 
 class LinkLoader:
     """Gives the engine the weights of one link at a time, and where to record its visits.
 
     Args:
         graph: The walk graph.
-        visits: By parameter name, one element a weight: uint8 or bool to mark and to find what is
-            new, int32 to count. Visits to other parameters are not recorded.
+        visits: By parameter name, one element a weight, on the engine's device: uint8 or bool to
+            mark and to find what is new, int32 to count. Visits to other parameters are not
+            recorded.
+        device: The engine's device.
     """
 
-    def __init__(self, graph: WalkGraph, visits: Mapping[str, torch.Tensor]) -> None:
+    def __init__(
+        self, graph: WalkGraph, visits: Mapping[str, torch.Tensor], device: torch.device
+    ) -> None:
         self._graph = graph
         self._visits = visits
+        self._device = device
         self._weights = torch.empty(0)
 
     def __call__(self, index: int) -> _core.LinkBuffers:
         """Return the buffers of a weighted link, valid until the next call."""
         link = self._graph.links[index]
         assert isinstance(link, WeightedLink)
-        self._weights = self._graph.data_of(link.parameter)
+        self._weights = self._graph.data_of(link.parameter, self._device)
         visits = self._visits.get(link.parameter)
         return _core.LinkBuffers(
             self._weights.data_ptr(),
             DTYPES[self._weights.dtype],
             0 if visits is None else visits.data_ptr(),
+            self._graph.first_numbers.get(link.parameter, 0),
         )
 
 
 class Engine:
-    """The walks of a graph under a set of options.
+    """The walks of a graph under a set of options, on the CPU.
 
     Measures the graph's weights when it is made.
 
@@ -65,47 +79,39 @@ class Engine:
         ValueError: If a parameter holds infinite or NaN weights.
     """
 
+    device = torch.device("cpu")
+
     def __init__(self, graph: WalkGraph, options: Options, *, num_threads: int) -> None:
         self.graph = graph
         self.options = options
         self._num_threads = num_threads
-        self._load = LinkLoader(graph, {})
-        self._core = _core.WalkEngine(
-            graph.live,
-            [_core_link(link) for link in graph.links],
-            graph.entries,
-            graph.exits,
-            **asdict(options),
-        )
+        self._load = LinkLoader(graph, {}, self.device)
+        self._core = _core.WalkEngine(_core_graph(graph), _core.Options(**asdict(options)))
         self.measures = self._core.measure(self._load, num_threads=num_threads)
-        for link, measure in zip(graph.links, self.measures, strict=True):
-            if isinstance(link, WeightedLink) and not measure.is_finite:
-                raise ValueError(
-                    f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
-                    "Initialise it; walks pass through it even where it is excluded."
-                )
+        _check_finite(graph, self.measures)
 
     def flow(self, *, backward: bool) -> _core.Flow:
         """Compute the exact flow of one direction (see `phew.flow`)."""
-        direction: Literal["forward", "backward"] = "backward" if backward else "forward"
-        return self._core.flow(direction, self._load, num_threads=self._num_threads)
+        return self._core.flow(_direction(backward), self._load, num_threads=self._num_threads)
 
     def count_rates(
-        self, index: int, forward: _core.Flow, backward: _core.Flow, *, share: float
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Count a prunable link's weights by how often walks are expected to visit them.
+        self, links: list[int], forward: _core.Flow, backward: _core.Flow, *, share: float
+    ) -> list[_core.RateHistogram]:
+        """Count the weights of prunable links by how often walks are expected to visit them.
 
         Args:
-            index: Index of a weighted link.
+            links: Indices of weighted links.
             forward: The flow of forward walks.
             backward: The flow of backward walks.
             share: The share of the weights to look at, the others being taken to be alike.
-
-        Returns:
-            Rates, in visits a walk, and the numbers of weights that are visited at them.
         """
         return self._core.count_rates(
-            index, forward, backward, self._load, share=share, num_threads=self._num_threads
+            links,
+            forward,
+            backward,
+            share=share,
+            load=self._load,
+            num_threads=self._num_threads,
         )
 
     def walk(
@@ -117,7 +123,7 @@ class Engine:
         batch_size: int,
         recording: Literal["mark", "count"] = "mark",
         first_listed: int | None = None,
-    ) -> _core.Visits:
+    ) -> Visits:
         """Make the walks first_walk, first_walk + 1, ... and record their visits.
 
         Args:
@@ -133,15 +139,138 @@ class Engine:
             The visits that are listed: possibly several of one weight, also of one that this call
             marks, in any order.
         """
-        return self._core.walk(
+        listed = self._core.walk(
             first_walk,
             num_walks,
             first_walk + num_walks if first_listed is None else first_listed,
-            LinkLoader(self.graph, visits),
+            LinkLoader(self.graph, visits, self.device),
             recording=recording,
             num_threads=self._num_threads,
             batch_size=batch_size,
         )
+        return _as_int64(listed.weights), _as_int64(listed.walks)
+
+
+class CudaEngine:
+    """As `Engine`, on a CUDA device: on the stream that is current when it is made.
+
+    Args:
+        graph: The walk graph. Weights on other devices are copied one link at a time.
+        options: What the walks depend on.
+        device: The device.
+
+    Raises:
+        ValueError: If a parameter holds infinite or NaN weights.
+    """
+
+    def __init__(self, graph: WalkGraph, options: Options, *, device: torch.device) -> None:
+        self.graph = graph
+        self.options = options
+        self.device = device
+        self._load = LinkLoader(graph, {}, device)
+        with torch.cuda.device(device):
+            stream = torch.cuda.current_stream().cuda_stream
+            self._core = _core.CudaWalkEngine(
+                _core_graph(graph),
+                _core.Options(**asdict(options)),
+                # So that there is one pool of memory, which torch tells the truth about.
+                allocate=lambda size: torch.cuda.caching_allocator_alloc(size, stream=stream),
+                release=torch.cuda.caching_allocator_delete,
+                stream=stream,
+            )
+            self.measures = self._core.measure(self._load)
+        _check_finite(graph, self.measures)
+
+    def flow(self, *, backward: bool) -> _core.Flow:
+        """Compute the exact flow, as `Engine.flow`."""
+        with torch.cuda.device(self.device):
+            return self._core.flow(_direction(backward), self._load)
+
+    def count_rates(
+        self, links: list[int], forward: _core.Flow, backward: _core.Flow, *, share: float
+    ) -> list[_core.RateHistogram]:
+        """Count weights, as `Engine.count_rates`."""
+        with torch.cuda.device(self.device):
+            return self._core.count_rates(links, forward, backward, share=share, load=self._load)
+
+    def walk(
+        self,
+        first_walk: int,
+        num_walks: int,
+        visits: Mapping[str, torch.Tensor],
+        *,
+        batch_size: int,
+        recording: Literal["mark", "count"] = "mark",
+        first_listed: int | None = None,
+    ) -> Visits:
+        """Make walks, as `Engine.walk`; waits for them only where visits are listed."""
+        end = first_walk + num_walks
+        if first_listed is None:
+            first_listed = end
+        load = LinkLoader(self.graph, visits, self.device)
+        capacity = ROOM_FOR_VISITS if first_listed < end else 0
+        num_listed = torch.zeros(1, dtype=torch.int64, device=self.device)
+        while True:
+            weights, walks = torch.empty(2, capacity, dtype=torch.int64, device=self.device)
+            with torch.cuda.device(self.device):
+                self._core.walk(
+                    first_walk,
+                    end - first_walk,
+                    first_listed,
+                    load,
+                    recording=recording,
+                    batch_size=batch_size,
+                    walks=walks.data_ptr(),
+                    weights=weights.data_ptr(),
+                    capacity=capacity,
+                    num_visits=num_listed.data_ptr(),
+                )
+            if first_listed >= end:
+                return weights, walks
+            num_visits = int(num_listed)
+            if num_visits <= capacity:
+                return weights[:num_visits], walks[:num_visits]
+            # There was too little room. What is marked by now stays marked.
+            first_walk, capacity = max(first_walk, first_listed), num_visits
+            num_listed.zero_()
+
+
+AnyEngine: TypeAlias = Engine | CudaEngine
+
+
+def make_engine(
+    graph: WalkGraph, options: Options, *, device: torch.device, num_threads: int
+) -> AnyEngine:
+    """Make the engine for a device, the CPU or a CUDA device.
+
+    Raises:
+        ValueError: If a parameter holds infinite or NaN weights.
+    """
+    if device.type == "cuda":
+        return CudaEngine(graph, options, device=device)
+    return Engine(graph, options, num_threads=num_threads)
+
+
+def _check_finite(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> None:
+    for link, measure in zip(graph.links, measures, strict=True):
+        if isinstance(link, WeightedLink) and not measure.is_finite:
+            raise ValueError(
+                f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
+                "Initialise it; walks pass through it even where it is excluded."
+            )
+
+
+def _direction(backward: bool) -> Literal["forward", "backward"]:
+    return "backward" if backward else "forward"
+
+
+def _as_int64(numbers: np.ndarray[Any, np.dtype[np.uint64]]) -> torch.Tensor:
+    return torch.from_numpy(numbers.view(np.int64))
+
+
+def _core_graph(graph: WalkGraph) -> _core.Graph:
+    links = [_core_link(link) for link in graph.links]
+    return _core.Graph(graph.live, links, graph.entries, graph.exits)
 
 
 def _core_link(link: Link) -> _core.WeightedLink | _core.WiringLink:

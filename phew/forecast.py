@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from phew.engine import Engine
+from phew.engine import AnyEngine
 from phew.graph import WeightedLink
 
 SAMPLE_SIZE = 2**20
@@ -26,7 +26,7 @@ class Forecast:
         engine: The engine that will walk.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: AnyEngine) -> None:
         self._engine = engine
         self._graph = engine.graph
         self._flows = (engine.flow(backward=False), engine.flow(backward=True))
@@ -53,14 +53,18 @@ class Forecast:
         """Return the rates at which walks visit weights, and the numbers of weights."""
         graph = self._graph
         share = min(1.0, SAMPLE_SIZE / graph.num_prunable_weights)
+        parameters = {
+            index: link.parameter
+            for index, link in enumerate(graph.links)
+            if isinstance(link, WeightedLink) and link.parameter in graph.prunable
+        }
+        histograms = self._engine.count_rates([*parameters], *self._flows, share=share)
         rates, numbers = [np.empty(0)], [np.empty(0)]
-        for index, link in enumerate(graph.links):
-            if isinstance(link, WeightedLink) and link.parameter in graph.prunable:
-                rate, number = self._engine.count_rates(index, *self._flows, share=share)
-                # Links that share a parameter visit the same weights: as one taken more often.
-                num_uses = self._num_uses(link.parameter)
-                rates.append(rate * num_uses)
-                numbers.append(number / num_uses)
+        for parameter, histogram in zip(parameters.values(), histograms, strict=True):
+            # Links that share a parameter visit the same weights: as one taken more often.
+            num_uses = self._num_uses(parameter)
+            rates.append(histogram.rates * num_uses)
+            numbers.append(histogram.numbers / num_uses)
         return _merged(np.concatenate(rates), np.concatenate(numbers))
 
     def _num_uses(self, parameter: str) -> float:
@@ -122,7 +126,7 @@ class Forecast:
         options, measure = self._engine.options, self._engine.measures[index]
         has_mass = torch.ones(1, 1, 1, 1, dtype=torch.bool)
         if options.power > 0 and measure.num_zero:
-            has_mass = self._graph.weights_of(link) != 0
+            has_mass = (self._graph.weights_of(link, self._engine.device) != 0).cpu()
         by_source, by_target = (link.num_groups, 1, -1, 1), (link.num_groups, -1, 1, 1)
         visitable = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
         for flow, totals, (near_shape, far_shape), far in (

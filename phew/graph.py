@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import TypeAlias
 
 import numpy as np
@@ -24,6 +25,8 @@ Groups: TypeAlias = npt.NDArray[np.int32]
 
 WEIGHT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 """Dtypes of magnitudes that walks follow."""
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -218,8 +221,14 @@ class WalkGraph:
         """The number of weights that a density refers to."""
         return sum(self.parameters[name].numel() for name in self.prunable)
 
-    def data_of(self, parameter: str) -> torch.Tensor:
-        """Return a parameter's data, contiguous on the CPU.
+    @cached_property
+    def first_numbers(self) -> dict[str, int]:
+        """Per prunable parameter, the number of its first weight among all prunable weights."""
+        sizes = (self.parameters[name].numel() for name in self.prunable)
+        return dict(zip(self.prunable, accumulate(sizes, initial=0), strict=False))
+
+    def data_of(self, parameter: str, device: torch.device = _CPU) -> torch.Tensor:
+        """Return a parameter's data, contiguous on a device.
 
         Returns:
             The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`; of a complex
@@ -228,7 +237,7 @@ class WalkGraph:
         Raises:
             ValueError: If the parameter's shape has changed since the graph was made.
         """
-        data = self.parameters[parameter].detach().cpu().contiguous()
+        data = self.parameters[parameter].detach().to(device).contiguous()
         shape = self._shapes[parameter]
         if data.shape != shape:
             raise ValueError(
@@ -241,9 +250,9 @@ class WalkGraph:
             data = squares.sqrt().to(data.real.dtype)
         return data if data.dtype in WEIGHT_DTYPES else data.float()
 
-    def weights_of(self, link: WeightedLink) -> torch.Tensor:
-        """Return a link's weights on the CPU, shape `link.shape`."""
-        return link.view(self.data_of(link.parameter))
+    def weights_of(self, link: WeightedLink, device: torch.device = _CPU) -> torch.Tensor:
+        """Return a link's weights on a device, shape `link.shape`."""
+        return link.view(self.data_of(link.parameter, device))
 
     @cached_property
     def links_from(self) -> tuple[tuple[int, ...], ...]:
@@ -294,15 +303,27 @@ class WalkGraph:
         active = [np.zeros(space.num_units, dtype=np.bool_) for space in self.spaces]
         for space in self.entries:
             active[space][:] = True
+        kept = self._targets_with_kept_weights(masks)
         for space in range(len(self.spaces)):
             for index in self.links_into[space]:
                 link = self.links[index]
-                if isinstance(link, WeightedLink) and link.parameter in masks:
-                    kept = link.view(masks[link.parameter].cpu()).flatten(2).numpy()
-                    active[space] |= kept.any(axis=2).reshape(-1)
-                else:
-                    active[space] |= link.reach(active[link.source])
+                active[space] |= kept[index] if index in kept else link.reach(active[link.source])
         return active
+
+    def _targets_with_kept_weights(self, masks: Mapping[str, torch.Tensor]) -> dict[int, Units]:
+        """Return the units that each link whose weights have a mask leads to by a kept weight."""
+        links = {
+            index: link
+            for index, link in enumerate(self.links)
+            if isinstance(link, WeightedLink) and link.parameter in masks
+        }
+        if not links:
+            return {}
+        kept = [_any_source(link.view(masks[link.parameter])) for link in links.values()]
+        # Copied from a device all at once.
+        flat = torch.cat([units.reshape(-1) for units in kept]).cpu().numpy()
+        ends = accumulate(units.numel() for units in kept)
+        return dict(zip(links, np.split(flat, [*ends][:-1]), strict=True))
 
     def report(self) -> str:
         """Describe the graph: its links and forks, and what is not pruned, not known, not reached.
@@ -335,3 +356,10 @@ class WalkGraph:
             lines.append("approximated by a complete wiring:")
             lines += [f"  {operation}" for operation in self.approximations]
         return "\n".join(lines)
+
+
+def _any_source(kept: torch.Tensor) -> torch.Tensor:
+    """Return whether a weight of each target is kept; flags of (groups, targets, ...)."""
+    kept = kept.flatten(2)
+    # NumPy's is ten times faster than torch's on the CPU.
+    return kept.any(dim=2) if kept.is_cuda else torch.from_numpy(kept.numpy().any(axis=2))

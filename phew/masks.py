@@ -96,6 +96,14 @@ class Masks(Mapping[str, torch.Tensor]):
             return NotImplemented
         return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Masks may be views of one tensor, all of which would be pickled with each of them.
+        masks, unit_masks = (
+            {name: mask.clone() for name, mask in views.items()}
+            for views in (self._masks, self._unit_masks)
+        )
+        return {**self.__dict__, "_masks": masks, "_unit_masks": unit_masks}
+
     def __repr__(self) -> str:
         """What is kept and how the masks were made, in one line."""
         parameters = f"{len(self)} parameter{'' if len(self) == 1 else 's'}"

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass
-from itertools import accumulate, count
-from typing import TypeAlias
+from functools import cached_property
+from itertools import count
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from phew import _core
-from phew.engine import Engine
+from phew.engine import Visits, make_engine
 from phew.forecast import Forecast
-from phew.graph import WalkGraph, WeightedLink
+from phew.graph import WalkGraph
 from phew.options import Options
 
-Numbers: TypeAlias = npt.NDArray[np.int64]
-Visits: TypeAlias = tuple[Numbers, Numbers]
-"""Numbers of weights and of the walks that visit them."""
+FEWEST_PER_BATCH = {"cpu": 2**21, "cuda": 2**23}
+"""Walks of one direction that move together, by type of device. Results do not depend on it."""
 
-BATCH_SIZE = 2**21
-"""Walks of one direction that move together. Results do not depend on it."""
+WEIGHTS_PER_WALK = 64
+"""Of large networks as many walks as this many weights each: a batch reads all weights."""
 
 LANDING_SIZE = 2**16
 """Walks that are listed visit by visit when none have been made before."""
 
 MOST_WALKS = 2**34
 """Hours of walking, on any network."""
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -55,22 +53,32 @@ class Sampler:
     Args:
         graph: The walk graph.
         options: What the walks depend on.
-        num_threads: Number of threads.
-        batch_size: Number of walks of one direction that move together.
+        num_threads: Number of threads of an engine on the CPU.
+        device: Where walks run: the CPU or a CUDA device.
+        batch_size: Number of walks of one direction that move together; by default one that suits
+            the device.
 
     Raises:
         ValueError: If a parameter has no data or holds NaN or infinity, or no walk can be made.
     """
 
     def __init__(
-        self, graph: WalkGraph, options: Options, *, num_threads: int, batch_size: int = BATCH_SIZE
+        self,
+        graph: WalkGraph,
+        options: Options,
+        *,
+        num_threads: int,
+        device: torch.device = _CPU,
+        batch_size: int | None = None,
     ) -> None:
         _check_walkable(graph)
         self._graph = graph
-        self._batch_size = batch_size
-        self._engine = Engine(graph, options, num_threads=num_threads)
+        self._batch_size = batch_size or max(
+            FEWEST_PER_BATCH[device.type], graph.num_prunable_weights // WEIGHTS_PER_WALK
+        )
+        self._engine = make_engine(graph, options, device=device, num_threads=num_threads)
         self._forecast = Forecast(self._engine)
-        self._visited = _Visited(graph)
+        self._visited = _Visited(graph, device)
         self._num_walks = 0
         self._num_visited = 0
 
@@ -155,7 +163,7 @@ class Sampler:
                 self._land(target - num_marked, num_marked, visits, end)
             else:
                 # Too far: take the marks back and list more.
-                self._visited = before or _Visited(self._graph)
+                self._visited = before or _Visited(self._graph, self._engine.device)
                 caution *= 4
 
     def _plan(self, target: int, caution: float, attempt: int) -> tuple[int, int]:
@@ -182,91 +190,82 @@ class Sampler:
         """Mark listed visits up to the walk that visits the last missing weight."""
         weights, walks = self._visited.first_visits(visits)
         if len(walks) >= missing:
-            last_walk = np.partition(walks, missing - 1)[missing - 1]
+            last_walk = int(walks.sort().values[missing - 1])
             weights = weights[walks <= last_walk]
-            end = int(last_walk) + 1
+            end = last_walk + 1
         self._visited.mark(weights)
         self._num_visited = num_marked + len(weights)
         self._num_walks = end
 
     def _walk(self, first_listed: int, end: int, report: Callable[[int], None]) -> Visits:
-        """Walk on to `end`; return the listed visits as numbers of weights and walks."""
-        visits = []
+        """Walk on to `end`; return the listed visits."""
+        listed = []
         for first in range(self._num_walks, end, 2 * self._batch_size):
-            listed = self._engine.walk(
+            visits = self._engine.walk(
                 first,
                 min(2 * self._batch_size, end - first),
                 self._visited.masks,
                 batch_size=self._batch_size,
                 first_listed=first_listed,
             )
-            visits.append(self._visited.numbered(listed))
+            listed.append(visits)
             report(first)
-        weights, walks = zip(*visits, strict=True)
-        return np.concatenate(weights), np.concatenate(walks)
+        weights, walks = zip(*listed, strict=True)
+        return torch.cat(weights), torch.cat(walks)
 
 
 class _Visited:
-    """The weights that walks have visited; each has a number among those of all parameters.
+    """The weights that walks have visited.
 
     Attributes:
         masks: Per prunable parameter, a boolean tensor of its shape.
     """
 
-    def __init__(self, graph: WalkGraph) -> None:
-        # Of NumPy, which zeroes memory when it is first touched, and counts in one thread: torch's
-        # own threads would be in the way of the engine's.
-        self.masks = {
-            name: torch.from_numpy(np.zeros(graph.parameters[name].shape, dtype=np.bool_))
-            for name in graph.prunable
+    def __init__(self, graph: WalkGraph, device: torch.device) -> None:
+        self._graph = graph
+        if device.type == "cpu":
+            # Of NumPy, which zeroes memory when it is first touched.
+            self._flat = torch.from_numpy(np.zeros(graph.num_prunable_weights, dtype=np.bool_))
+        else:
+            self._flat = torch.zeros(graph.num_prunable_weights, dtype=torch.bool, device=device)
+
+    @cached_property
+    def masks(self) -> dict[str, torch.Tensor]:
+        shapes = [self._graph.parameters[name].shape for name in self._graph.prunable]
+        parts = self._flat.split([math.prod(shape) for shape in shapes])
+        return {
+            name: part.view(shape)
+            for name, part, shape in zip(self._graph.prunable, parts, shapes, strict=True)
         }
-        sizes = [mask.numel() for mask in self.masks.values()]
-        self._starts = dict(zip(self.masks, accumulate(sizes, initial=0), strict=False))
-        self._start_of_link = np.array(
-            [
-                self._starts.get(link.parameter, 0) if isinstance(link, WeightedLink) else 0
-                for link in graph.links
-            ]
-        )
 
     def copy(self) -> _Visited:
         """Return the same, with masks of its own."""
-        visited = copy(self)
-        visited.masks = {name: mask.clone() for name, mask in self.masks.items()}
+        visited = _Visited(self._graph, torch.device("meta"))
+        visited._flat = self._flat.clone()
         return visited
 
     def count(self) -> int:
         """Return the number of visited weights."""
-        return sum(int(np.count_nonzero(mask.numpy())) for mask in self.masks.values())
-
-    def numbered(self, visits: _core.Visits) -> Visits:
-        """Return the numbers of the weights that were visited, and of the walks."""
-        weights = self._start_of_link[visits.links] + visits.elements.astype(np.int64)
-        return weights, visits.walks.astype(np.int64)
+        if self._flat.is_cuda:
+            return int(self._flat.count_nonzero())
+        # In one thread: torch's own would be in the way of the engine's.
+        return int(np.count_nonzero(self._flat.numpy()))
 
     def first_visits(self, visits: Visits) -> Visits:
         """Return each weight among visits that is not marked, and the first walk that visits it."""
         weights, walks = visits
-        if not len(weights):
-            return visits
-        order = np.argsort(weights)
-        weights, walks = weights[order], walks[order]
-        starts = np.flatnonzero(np.diff(weights, prepend=-1))
-        weights, walks = weights[starts], np.minimum.reduceat(walks, starts)
-        is_new = ~np.concatenate([mask[part] for mask, part in self._split(weights)])
-        return weights[is_new], walks[is_new]
+        is_new = ~self._flat[weights]
+        walks, order = walks[is_new].sort()
+        # Stable: the first of several visits to a weight stays the first.
+        weights, by_weight = weights[is_new][order].sort(stable=True)
+        walks = walks[by_weight]
+        is_first = torch.ones_like(weights, dtype=torch.bool)
+        torch.ne(weights[1:], weights[:-1], out=is_first[1:])
+        return weights[is_first], walks[is_first]
 
-    def mark(self, weights: Numbers) -> None:
-        """Mark weights, in ascending order, as visited."""
-        for mask, part in self._split(weights):
-            mask[part] = True
-
-    def _split(self, weights: Numbers) -> Iterator[tuple[npt.NDArray[np.bool_], Numbers]]:
-        """Yield each mask, flat, with those of its elements that are among ascending weights."""
-        starts = [*self._starts.values()]
-        parts = np.split(weights, np.searchsorted(weights, starts[1:]))
-        for mask, start, part in zip(self.masks.values(), starts, parts, strict=True):
-            yield mask.view(-1).numpy(), part - start
+    def mark(self, weights: torch.Tensor) -> None:
+        """Mark weights as visited."""
+        self._flat[weights] = True
 
 
 def _uncertainty(num_weights: int) -> float:

@@ -17,7 +17,7 @@ import phew
 from phew import Masks
 from phew.engine import Engine
 from phew.forecast import Forecast
-from phew.graph import WalkGraph, WeightedLink
+from phew.graph import WalkGraph
 from phew.models import lenet5, resnet_cifar
 from phew.options import Options
 from phew.reference import Reference
@@ -87,15 +87,14 @@ def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
     engine = Engine(graph, options, num_threads=2)
-    visits = engine.walk(0, num_walks, unvisited, first_listed=0, batch_size=num_walks)
-    firsts = {}
-    for index, link in enumerate(graph.links):
-        if isinstance(link, WeightedLink):
-            first = np.full(graph.parameters[link.parameter].shape, num_walks)
-            chosen = visits.links == index
-            np.minimum.at(first.reshape(-1), visits.elements[chosen], visits.walks[chosen])
-            firsts[link.parameter] = first
-    return firsts
+    weights, walks = engine.walk(0, num_walks, unvisited, first_listed=0, batch_size=num_walks)
+    first = np.full(graph.num_prunable_weights, num_walks)
+    np.minimum.at(first, weights.numpy(), walks.numpy())
+    parts = np.split(first, [*graph.first_numbers.values()][1:])
+    return {
+        name: part.reshape(graph.parameters[name].shape)
+        for name, part in zip(graph.prunable, parts, strict=True)
+    }
 
 
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
@@ -347,3 +346,11 @@ def test_masks_do_not_depend_on_how_the_processor_treats_subnormals() -> None:
         torch.set_flush_denormal(False)
     assert masks.num_walks == expected.num_walks
     assert all(torch.equal(masks[name], mask) for name, mask in expected.items())
+
+
+def test_sampled_masks_are_pickled_once() -> None:
+    torch.manual_seed(0)
+    masks = phew.sample_masks(lenet5(), torch.zeros(1, 1, 28, 28), density=0.1)
+    pickled = pickle.dumps(masks)
+    assert len(pickled) < 1.2 * masks.num_weights
+    assert pickle.loads(pickled) == masks

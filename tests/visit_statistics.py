@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,22 +28,37 @@ class Direction(NamedTuple):
 
 def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Direction:
     """Count the visits of walks 0 .. num_walks - 1 over the links of prunable parameters."""
-    engine = Engine(graph, options, num_threads=2)
+    links = prunable_links(graph)
+    # A parameter for each link, so that visits tell the link.
+    untied = replace(
+        graph,
+        links=tuple(
+            replace(link, parameter=str(index)) if isinstance(link, WeightedLink) else link
+            for index, link in enumerate(graph.links)
+        ),
+        parameters={
+            str(index): graph.parameters[link.parameter]
+            for index, link in enumerate(graph.links)
+            if isinstance(link, WeightedLink)
+        },
+        prunable=tuple(map(str, links)),
+    )
+    engine = Engine(untied, options, num_threads=2)
     unvisited = {
-        name: torch.zeros(graph.parameters[name].shape, dtype=torch.uint8)
-        for name in graph.prunable
+        name: torch.zeros(untied.parameters[name].shape, dtype=torch.uint8)
+        for name in untied.prunable
     }
     counts = Direction(
         *(
             {
                 index: np.zeros(graph.parameters[link.parameter].numel(), dtype=np.int64)
-                for index, link in prunable_links(graph).items()
+                for index, link in links.items()
             }
             for _ in Direction._fields
         )
     )
     for first_walk in range(0, num_walks, WALKS_AT_ONCE):
-        visits = engine.walk(
+        weights, walks = engine.walk(
             first_walk,
             min(WALKS_AT_ONCE, num_walks - first_walk),
             unvisited,
@@ -51,10 +67,9 @@ def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Directio
         )
         for parity, by_link in enumerate(counts):
             for index, by_element in by_link.items():
-                chosen = (visits.walks % 2 == parity) & (visits.links == index)
-                by_element += np.bincount(
-                    visits.elements[chosen].astype(np.int64), minlength=len(by_element)
-                )
+                elements = weights[walks % 2 == parity] - untied.first_numbers[str(index)]
+                chosen = elements[(elements >= 0) & (elements < len(by_element))]
+                by_element += np.bincount(chosen.numpy(), minlength=len(by_element))
     return counts
 
 

@@ -145,9 +145,9 @@ void BlockHop::record(const std::uint32_t* walkers, std::uint32_t num_walkers) c
   if (hop_.recording == Recording::kCount) {
     record_with(CountVisits{static_cast<std::uint32_t*>(visits)}, walkers, num_walkers);
   } else {
-    record_with(
-        MarkVisits{static_cast<std::uint8_t*>(visits), hop_.first_listed, hop_.link, &listed_},
-        walkers, num_walkers);
+    record_with(MarkVisits{static_cast<std::uint8_t*>(visits), hop_.first_listed,
+                           hop_.buffers.first_number, &listed_},
+                walkers, num_walkers);
   }
 }
 

@@ -2,22 +2,24 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "phew/directed_graph.hpp"
 #include "phew/graph.hpp"
 #include "phew/link_buffers.hpp"
 #include "phew/link_measure.hpp"
-#include "phew/options.hpp"
 #include "phew/parallel.hpp"
 
 namespace phew {
 
+using Probabilities = std::vector<double>;
+
 struct Flow {
   // By space: the probability that a walk passes each unit.
-  std::vector<std::vector<double>> units;
+  std::vector<Probabilities> units;
   // By link: the probability that a walk takes it from each unit on its near side.
-  std::vector<std::vector<double>> links;
+  std::vector<Probabilities> links;
 };
 
 // What the flow is computed from.
@@ -27,22 +29,26 @@ struct MeasuredGraph {
   int power;
 };
 
-Flow compute_flow(Workers& workers, const MeasuredGraph& measured, const DirectedGraph& directed,
-                  const Load& load);
-
-// Weights by the rate at which walks of both directions visit them, or their kernels: expected
-// visits a walk. Those of rates within 6 % of each other are together; those that are never visited
-// are left out.
-struct RateHistogram {
-  // Mean rates.
-  std::vector<double> rates;
-  // Numbers of weights.
-  std::vector<double> numbers;
+// The flow over a link's near units, split into what goes by mass, per unit of mass, and, where all
+// edges are zero, by number, per edge to a live unit.
+struct NearShares {
+  Probabilities by_mass;
+  Probabilities by_number;
 };
 
-// Of one link. Looks at a share of the rows of weights, and takes the others to be alike.
-RateHistogram count_rates(Workers& workers, const MeasuredGraph& measured, std::uint32_t index,
-                          const Flow& forward, const Flow& backward, Granularity granularity,
-                          double share, const LinkBuffers& buffers);
+NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges);
+
+// Adds, to each far unit of a weighted link, the masses of its edges times the shares of their near
+// units.
+using PassByMass = std::function<void(std::uint32_t link, const EdgeView& edges,
+                                      const Probabilities& shares, Probabilities& far)>;
+
+void pass_by_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t link,
+                  const EdgeView& edges, const LinkBuffers& buffers, const Probabilities& shares,
+                  Probabilities& far);
+
+// All that depends on single weights is left to `pass_by_mass`.
+Flow compute_flow(const MeasuredGraph& measured, const DirectedGraph& directed,
+                  const PassByMass& pass_by_mass);
 
 }  // namespace phew

@@ -45,8 +45,9 @@ PHEW_HOST_DEVICE inline std::uint64_t draw(PhiloxKey key, std::uint64_t walk, st
 
 // Masses 3 0 1 4 make cumulative 3 3 4 8. A draw of 3 falls to index 2: the first cumulative above
 // it. The draw is below the last cumulative. Without branches, as they would be mispredicted.
-PHEW_HOST_DEVICE inline std::uint32_t first_above(const std::uint64_t* cumulative,
-                                                  std::uint32_t size, std::uint64_t draw) {
+template <typename Cumulative>
+PHEW_HOST_DEVICE inline std::uint32_t first_above(const Cumulative& cumulative, std::uint32_t size,
+                                                  std::uint64_t draw) {
   std::uint32_t first = 0;
   while (size > 1) {
     const std::uint32_t half = size / 2;
@@ -57,8 +58,9 @@ PHEW_HOST_DEVICE inline std::uint32_t first_above(const std::uint64_t* cumulativ
 }
 
 // The same from the masses themselves, of which few are looked through.
-PHEW_HOST_DEVICE inline std::uint32_t first_above_sum(const std::uint32_t* masses,
-                                                      std::uint32_t size, std::uint64_t draw) {
+template <typename Masses>
+PHEW_HOST_DEVICE inline std::uint32_t first_above_sum(const Masses& masses, std::uint32_t size,
+                                                      std::uint64_t draw) {
   std::uint32_t first = 0;
   std::uint64_t cumulative = 0;
   for (std::uint32_t i = 0; i + 1 < size; ++i) {

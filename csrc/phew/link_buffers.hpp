@@ -19,6 +19,8 @@ struct LinkBuffers {
   const void* weights = nullptr;
   DType dtype = DType::kFloat32;
   void* visits = nullptr;
+  // What visits that are listed call element 0.
+  std::uint64_t first_number = 0;
 
   const void* weight(std::int64_t element) const {
     return static_cast<const char*>(weights) + element * static_cast<std::int64_t>(size_of(dtype));

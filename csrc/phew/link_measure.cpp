@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "phew/kernels.hpp"
-
 namespace phew {
 namespace {
 
@@ -20,6 +18,13 @@ bool is_finite(DType dtype, std::uint64_t bits) {
 }
 
 }  // namespace
+
+MagnitudeRange make_range(const Extremes& extremes, DType dtype) {
+  const auto& [largest, smallest_less_one, num_zero] = extremes;
+  if (largest == 0) return {0, 0, true, num_zero};
+  if (!is_finite(dtype, largest)) return {0, 0, false, num_zero};
+  return {to_double(dtype, smallest_less_one + 1), to_double(dtype, largest), true, num_zero};
+}
 
 MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DType dtype) {
   constexpr std::size_t kWeightsPerTask = 65'536;
@@ -47,10 +52,7 @@ MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DTyp
     all.smallest_less_one = std::min(all.smallest_less_one, found.smallest_less_one);
     all.num_zero += found.num_zero;
   }
-  if (all.largest == 0) return {0, 0, true, all.num_zero};
-  if (!is_finite(dtype, all.largest)) return {0, 0, false, all.num_zero};
-  return {to_double(dtype, all.smallest_less_one + 1), to_double(dtype, all.largest), true,
-          all.num_zero};
+  return make_range(all, dtype);
 }
 
 EdgeTotals sum_edges(Workers& workers, const WeightRows& rows, const Flags& live_sources,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "phew/graph.hpp"
+#include "phew/kernels.hpp"
 #include "phew/mass.hpp"
 #include "phew/parallel.hpp"
 #include "phew/weight_rows.hpp"
@@ -18,6 +19,9 @@ struct MagnitudeRange {
   bool is_finite = true;
   std::uint64_t num_zero = 0;
 };
+
+// The range of weights whose bits have these extremes.
+MagnitudeRange make_range(const Extremes& extremes, DType dtype);
 
 MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DType dtype);
 

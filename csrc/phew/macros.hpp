@@ -8,3 +8,10 @@
 #else
 #define PHEW_HOST_DEVICE __attribute__((always_inline))
 #endif
+
+// Before a loop: has nvcc unroll it for the GPU. What is compiled for the host does not know it.
+#ifdef __CUDA_ARCH__
+#define PHEW_UNROLL _Pragma("unroll")
+#else
+#define PHEW_UNROLL
+#endif

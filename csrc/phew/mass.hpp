@@ -122,6 +122,29 @@ struct MassOf {
   }
 };
 
+// The same for a power that is known only when it runs.
+template <typename FormatOfWeight>
+struct MassOfAnyPower {
+  using Format = FormatOfWeight;
+  using Bits = typename Format::Bits;
+
+  MassScale scale;
+  int power;
+
+  PHEW_HOST_DEVICE std::uint32_t operator()(Bits weight) const {
+    switch (power) {
+      case 0:
+        return MassOf<Format, 0>{scale}(weight);
+      case 1:
+        return MassOf<Format, 1>{scale}(weight);
+      case 2:
+        return MassOf<Format, 2>{scale}(weight);
+      default:
+        return MassOf<Format, -1>{scale}(weight);
+    }
+  }
+};
+
 // The scale of a link whose nonzero magnitudes lie in [smallest, largest]; both 0 if it has none.
 inline MassScale make_mass_scale(double smallest, double largest, int power) {
   constexpr int kTopBits = 31;

@@ -9,24 +9,23 @@ namespace phew {
 
 enum class Recording : std::uint8_t {
   // Set the weight's byte; or, of walks that are to be listed, list the visits to weights whose
-  // byte
-  // is not set.
+  // byte is not set.
   kMark,
   // Add to the weight's uint32.
   kCount,
 };
 
-// Visit i is that of walk walks[i] to element elements[i] of the parameter of link links[i].
+// Visit i is that of walk walks[i] to the weight of number weights[i].
 struct Visits {
   std::vector<std::uint64_t> walks;
-  std::vector<std::uint32_t> links;
-  std::vector<std::uint64_t> elements;
+  std::vector<std::uint64_t> weights;
 };
 
 struct MarkVisits {
   std::uint8_t* visited;
   std::uint64_t first_listed;
-  std::uint32_t link;
+  // Of element 0.
+  std::uint64_t first_number;
   Visits* listed;
 
   void operator()(std::uint64_t walk, std::int64_t element) const {
@@ -37,8 +36,7 @@ struct MarkVisits {
       return;
     }
     listed->walks.push_back(walk);
-    listed->links.push_back(link);
-    listed->elements.push_back(static_cast<std::uint64_t>(element));
+    listed->weights.push_back(first_number + static_cast<std::uint64_t>(element));
   }
 };
 

@@ -26,8 +26,7 @@ Visits join(std::vector<Visits> parts) {
   Visits all;
   for (Visits& part : parts) {
     append(all.walks, part.walks);
-    append(all.links, part.links);
-    append(all.elements, part.elements);
+    append(all.weights, part.weights);
   }
   return all;
 }
@@ -67,36 +66,38 @@ const std::vector<LinkMeasure>& WalkEngine::measure(const Load& load, unsigned n
 Flow WalkEngine::flow(Direction direction, const Load& load, unsigned num_threads) const {
   assert(measures_.size() == graph_.links.size());
   Workers workers(num_threads);
-  return compute_flow(workers, {graph_, measures_, options_.power},
-                      direction == Direction::kForward ? forward_ : backward_, load);
+  const auto pass = [&](std::uint32_t link, const EdgeView& edges, const Probabilities& shares,
+                        Probabilities& far) {
+    pass_by_mass(workers, measured(), link, edges, load(link), shares, far);
+  };
+  return compute_flow(measured(), direction == Direction::kForward ? forward_ : backward_, pass);
 }
 
-RateHistogram WalkEngine::count_rates(std::uint32_t link, const Flow& forward, const Flow& backward,
-                                      double share, const Load& load, unsigned num_threads) const {
+std::vector<RateHistogram> WalkEngine::count_rates(const std::vector<std::uint32_t>& links,
+                                                   const Flow& forward, const Flow& backward,
+                                                   double share, const Load& load,
+                                                   unsigned num_threads) const {
   Workers workers(num_threads);
-  return phew::count_rates(workers, {graph_, measures_, options_.power}, link, forward, backward,
-                           options_.granularity, share, load(link));
+  std::vector<RateHistogram> histograms;
+  for (const std::uint32_t link : links) {
+    histograms.push_back(phew::count_rates(workers, measured(), link, forward, backward,
+                                           options_.granularity, share, load(link)));
+  }
+  return histograms;
 }
 
 Visits WalkEngine::walk(WalkRange range, Recording recording, const Load& load,
                         unsigned num_threads, std::uint32_t batch_size) const {
   assert(measures_.size() == graph_.links.size());
   Team team(num_threads);
-  for (const DirectedGraph* directed : {&forward_, &backward_}) {
-    if (directed->starts.empty()) continue;
-    const std::uint64_t parity = directed == &backward_ ? 1 : 0;
-    const std::uint64_t skipped = range.first_walk % 2 ^ parity;
-    std::uint64_t first_walk = range.first_walk + skipped;
-    std::uint64_t num_left = (range.num_walks + 1 - skipped) / 2;
-    while (num_left > 0) {
-      const std::uint64_t num_walkers = std::min<std::uint64_t>(num_left, batch_size);
-      walk_batch(team, *directed,
-                 {make_key(options_.seed), first_walk, static_cast<std::uint32_t>(num_walkers)},
-                 {recording, range.first_listed, load});
-      first_walk += 2 * num_walkers;
-      num_left -= num_walkers;
-    }
-  }
+  for_each_batch(range, batch_size,
+                 [&](Direction direction, std::uint64_t first_walk, std::uint32_t num_walkers) {
+                   const DirectedGraph& directed =
+                       direction == Direction::kForward ? forward_ : backward_;
+                   if (directed.starts.empty()) return;
+                   walk_batch(team, directed, {make_key(options_.seed), first_walk, num_walkers},
+                              {recording, range.first_listed, load});
+                 });
   return join(std::move(team.listed));
 }
 

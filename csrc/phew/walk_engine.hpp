@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "phew/directed_graph.hpp"
@@ -13,19 +12,13 @@
 #include "phew/link_measure.hpp"
 #include "phew/options.hpp"
 #include "phew/parallel.hpp"
+#include "phew/rates.hpp"
 #include "phew/recording.hpp"
 #include "phew/team.hpp"
+#include "phew/walk_range.hpp"
 #include "phew/walkers.hpp"
 
 namespace phew {
-
-// The walks first_walk, first_walk + 1, ...: even ones are forward, odd ones backward. The visits
-// of those from first_listed on are listed.
-struct WalkRange {
-  std::uint64_t first_walk;
-  std::uint64_t num_walks;
-  std::uint64_t first_listed = std::numeric_limits<std::uint64_t>::max();
-};
 
 // Walks are a pure function of graph, weights, seed and options. All walkers of a batch move
 // together, one link at a time, so that the weights of one link are needed at a time.
@@ -45,9 +38,10 @@ class WalkEngine {
 
   Flow flow(Direction direction, const Load& load, unsigned num_threads) const;
 
-  // See flow.hpp.
-  RateHistogram count_rates(std::uint32_t link, const Flow& forward, const Flow& backward,
-                            double share, const Load& load, unsigned num_threads) const;
+  // Of each of these links (see rates.hpp).
+  std::vector<RateHistogram> count_rates(const std::vector<std::uint32_t>& links,
+                                         const Flow& forward, const Flow& backward, double share,
+                                         const Load& load, unsigned num_threads) const;
 
   // Walks and records the visits in the buffers that `load` gives, once for each weighted link,
   // direction and batch. Returns those that are listed: possibly several of one weight, also of one
@@ -63,6 +57,7 @@ class WalkEngine {
     const Load& load;
   };
 
+  MeasuredGraph measured() const { return {graph_, measures_, options_.power}; }
   void walk_batch(Team& team, const DirectedGraph& directed, const Batch& batch,
                   const Record& record) const;
   Buckets hop(Team& team, const DirectedLink& link, const Batch& batch, const Record& record,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 #include <string_view>
 #include <vector>
 
@@ -66,9 +67,9 @@ void run(std::string_view name, Parameters& parameters) {
   } else if (name == "all") {
     const phew::Flow forward = engine.flow(phew::Direction::kForward, load, 1);
     const phew::Flow backward = engine.flow(phew::Direction::kBackward, load, 1);
-    for (std::uint32_t link = 0; link < parameters.weights.size(); ++link) {
-      engine.count_rates(link, forward, backward, 0.5, load, 1);
-    }
+    std::vector<std::uint32_t> links(parameters.weights.size());
+    std::iota(links.begin(), links.end(), 0U);
+    engine.count_rates(links, forward, backward, 0.5, load, 1);
     engine.walk({0, kManyWalks / 10, kManyWalks / 11}, phew::Recording::kMark, load, 1, kBatchSize);
   }
 }

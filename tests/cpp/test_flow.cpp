@@ -88,7 +88,7 @@ void check_rates(const phew::Graph& graph, Parameters parameters, const phew::Op
   for (std::uint32_t link = 0; link < graph.links.size(); ++link) {
     if (!std::holds_alternative<phew::WeightedLink>(graph.links[link])) continue;
     for (const unsigned num_threads : {1U, 3U}) {
-      check_rates(engine.count_rates(link, forward, backward, 1, load, num_threads),
+      check_rates(engine.count_rates({link}, forward, backward, 1, load, num_threads).front(),
                   expected[link]);
     }
   }
@@ -137,7 +137,8 @@ TEST_CASE("a share of the rows stands for all where rows are alike") {
   engine.measure(load, 2);
   const auto [forward, backward] = compute_flows(engine, load);
   for (const double share : {0.001, 0.1, 0.4, 1.0}) {
-    const phew::RateHistogram found = engine.count_rates(0, forward, backward, share, load, 3);
+    const phew::RateHistogram found =
+        engine.count_rates({0}, forward, backward, share, load, 3).front();
     CHECK(sum_of(found.numbers) == doctest::Approx(kNumHidden * 12));
     // Each walk visits one.
     double num_visits = 0;

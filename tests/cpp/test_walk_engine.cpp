@@ -31,7 +31,7 @@ std::vector<Visit> sort_visits(const phew::Visits& visits) {
   std::vector<Visit> sorted;
   sorted.reserve(visits.walks.size());
   for (std::size_t i = 0; i < visits.walks.size(); ++i) {
-    sorted.emplace_back(visits.walks[i], visits.links[i], visits.elements[i]);
+    sorted.push_back(visit_at(visits, i));
   }
   std::sort(sorted.begin(), sorted.end());
   return sorted;
@@ -100,7 +100,8 @@ std::vector<Visit> walk_as(phew::DType dtype, const std::vector<std::vector<Elem
                            std::uint64_t num_walks) {
   Parameters parameters = make_wide_parameters();
   const phew::Load load = [&](std::uint32_t link) {
-    return phew::LinkBuffers{weights[link].data(), dtype, parameters.marks[link].data()};
+    return phew::LinkBuffers{weights[link].data(), dtype, parameters.marks[link].data(),
+                             link * kNumbersPerLink};
   };
   phew::WalkEngine engine(make_wide_graph(), {});
   engine.measure(load, 2);
@@ -274,9 +275,9 @@ TEST_CASE("walks from a given one on are listed, and do not mark") {
                       parameters.loader(phew::Recording::kMark), num_threads, batch_size);
       std::vector<Visit> found;
       for (std::size_t i = 0; i < listed.walks.size(); ++i) {
-        const auto& marks = parameters.marks[listed.links[i]];
-        if (marks[listed.elements[i]]) continue;
-        found.emplace_back(listed.walks[i], listed.links[i], listed.elements[i]);
+        const Visit visit = visit_at(listed, i);
+        const auto& [walk, link, element] = visit;
+        if (!parameters.marks[link][element]) found.push_back(visit);
       }
       std::sort(found.begin(), found.end());
       std::vector<Visit> unmarked;

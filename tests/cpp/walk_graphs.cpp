@@ -78,11 +78,18 @@ Parameters::Parameters(const std::vector<std::uint32_t>& sizes) {
   }
 }
 
+Visit visit_at(const phew::Visits& visits, std::size_t i) {
+  const std::uint64_t weight = visits.weights[i];
+  return {visits.walks[i], static_cast<std::uint32_t>(weight / kNumbersPerLink),
+          weight % kNumbersPerLink};
+}
+
 phew::Load Parameters::loader(phew::Recording recording) {
   return [this, recording](std::uint32_t link) {
     void* visits = recording == phew::Recording::kCount ? static_cast<void*>(counts[link].data())
                                                         : marks[link].data();
-    return phew::LinkBuffers{weights[link].data(), phew::DType::kFloat32, visits};
+    return phew::LinkBuffers{weights[link].data(), phew::DType::kFloat32, visits,
+                             link * kNumbersPerLink};
   };
 }
 

@@ -1,6 +1,7 @@
 // Graphs with weights that walks and flow are tested on.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -24,6 +25,12 @@ phew::Graph make_graph();
 //   0 --link 0--> 1 --link 1: kernels of 9----> 2 --link 2: one to one--> 3 --link 4--> 4
 //                 1 --link 5: 10 groups-------> 2 --link 3: any of 50---> 3
 phew::Graph make_wide_graph();
+
+// Visits that are listed call element e of link l's parameter kNumbersPerLink * l + e.
+constexpr std::uint64_t kNumbersPerLink = std::uint64_t{1} << 32;
+
+// Visit i of those that are listed.
+Visit visit_at(const phew::Visits& visits, std::size_t i);
 
 // Weights and what is recorded of their visits.
 struct Parameters {

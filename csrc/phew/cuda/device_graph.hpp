@@ -1,0 +1,118 @@
+// A walk graph in the memory of a device: live flags, forks and wirings.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "phew/cuda/launch.hpp"
+#include "phew/directed_graph.hpp"
+#include "phew/graph.hpp"
+#include "phew/graph_view.hpp"
+
+namespace phew::cuda {
+
+// Arrays that are copied to the device together.
+class PackedArrays {
+ public:
+  // Returns where the array will begin.
+  template <typename Element>
+  std::size_t add(const std::vector<Element>& values) {
+    constexpr std::size_t kAlignment = 16;
+    const std::size_t begin = (bytes_.size() + kAlignment - 1) / kAlignment * kAlignment;
+    bytes_.resize(begin + values.size() * sizeof(Element));
+    if (!values.empty()) {
+      std::memcpy(bytes_.data() + begin, values.data(), values.size() * sizeof(Element));
+    }
+    return begin;
+  }
+
+  void copy_to(const Device& device) {
+    memory_ = std::make_unique<Buffer<std::byte>>(device, bytes_);
+    bytes_ = {};
+  }
+
+  // Once copied: the array that begins there.
+  template <typename Element>
+  const Element* at(std::size_t begin) const {
+    return reinterpret_cast<const Element*>(memory_->data() + begin);
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+  std::unique_ptr<Buffer<std::byte>> memory_;
+};
+
+// The live flags of all spaces.
+class LiveUnits {
+ public:
+  LiveUnits(const Device& device, const Graph& graph) {
+    for (const Flags& flags : graph.live) begins_.push_back(arrays_.add(flags));
+    arrays_.copy_to(device);
+  }
+
+  const std::uint8_t* of(std::uint32_t space) const {
+    return arrays_.at<std::uint8_t>(begins_[space]);
+  }
+
+ private:
+  PackedArrays arrays_;
+  std::vector<std::size_t> begins_;
+};
+
+// What walkers of one direction read of the graph, beside weights. The links of its forks are
+// indices of the graph's links.
+class DeviceGraph {
+ public:
+  DeviceGraph(const Device& device, const DirectedGraph& graph, std::size_t num_links) {
+    std::vector<ForkView> forks;
+    struct Begins {
+      std::size_t first, second, third;
+    };
+    std::vector<Begins> of_forks;
+    std::vector<Begins> of_wirings(num_links);
+    std::vector<const DirectedLink*> wirings;
+    for (const DirectedSpace& space : graph.spaces) {
+      std::vector<std::uint32_t> links = space.fork.links;
+      for (std::uint32_t& link : links) link = space.links[link].index;
+      of_forks.push_back(
+          {arrays_.add(space.fork.begin), arrays_.add(links), arrays_.add(space.fork.cumulative)});
+      for (const DirectedLink& link : space.links) {
+        const auto* wiring = std::get_if<Wiring>(&link.edges);
+        if (wiring == nullptr) continue;
+        of_wirings[link.index] = {arrays_.add(wiring->near_groups), arrays_.add(wiring->begin),
+                                  arrays_.add(wiring->members)};
+      }
+    }
+    const std::size_t starts = arrays_.add(graph.starts);
+    arrays_.copy_to(device);
+    for (const auto& [begin, links, cumulative] : of_forks) {
+      forks_.push_back({arrays_.at<std::uint32_t>(begin), arrays_.at<std::uint32_t>(links),
+                        arrays_.at<std::uint64_t>(cumulative)});
+    }
+    for (const auto& [near_groups, begin, members] : of_wirings) {
+      wirings_.push_back({arrays_.at<std::int32_t>(near_groups), arrays_.at<std::uint32_t>(begin),
+                          arrays_.at<std::uint32_t>(members)});
+    }
+    starts_ = arrays_.at<Start>(starts);
+    forks_on_device_ = std::make_unique<Buffer<ForkView>>(device, forks_);
+  }
+
+  const Start* starts() const { return starts_; }
+  // By space; the second in the memory of the device.
+  const ForkView& fork(std::uint32_t space) const { return forks_[space]; }
+  const ForkView* forks() const { return forks_on_device_->data(); }
+  // Of a wiring link.
+  const WiringView& wiring(std::uint32_t link) const { return wirings_[link]; }
+
+ private:
+  PackedArrays arrays_;
+  std::vector<ForkView> forks_;
+  std::vector<WiringView> wirings_;
+  const Start* starts_ = nullptr;
+  std::unique_ptr<Buffer<ForkView>> forks_on_device_;
+};
+
+}  // namespace phew::cuda

@@ -1,0 +1,375 @@
+#include "phew/cuda/walk_engine.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "phew/cuda/device_graph.hpp"
+#include "phew/cuda/launch.hpp"
+#include "phew/cuda/measure_kernels.hpp"
+#include "phew/cuda/walk_kernels.hpp"
+#include "phew/fork_mass.hpp"
+#include "phew/weight_rows.hpp"
+
+namespace phew::cuda {
+namespace {
+
+template <typename Format>
+LinkWeights<Format> view_weights(const LinkBuffers& buffers, const MassScale& scale, int power) {
+  return {static_cast<const typename Format::Bits*>(buffers.weights), {scale, power}};
+}
+
+// So many threads a near unit that each has a few entries of its table.
+unsigned num_units_per_block(const EdgeView& edges, std::uint32_t num_entries, bool near_is_row) {
+  constexpr std::uint32_t kEntriesPerThread = 4;
+  // Columns of a weight each are best read together: eight fill a sector of the memory.
+  const unsigned fewest_units = near_is_row || edges.num_positions > 4 ? 2 : 8;
+  unsigned num_units = kNumThreads;
+  while (num_units > fewest_units && kNumThreads / num_units * kEntriesPerThread < num_entries) {
+    num_units /= 2;
+  }
+  return num_units;
+}
+
+}  // namespace
+
+class WalkEngine::Impl {
+ public:
+  Impl(Graph graph, const Options& options, Device device)
+      : device_(std::move(device)),
+        graph_(std::move(graph)),
+        options_(options),
+        forward_(graph_, Direction::kForward),
+        backward_(graph_, Direction::kBackward),
+        live_(device_, graph_) {}
+
+  const std::vector<LinkMeasure>& measure(const Load& load);
+  Flow flow(Direction direction, const Load& load) const;
+  std::vector<RateHistogram> count_rates(const std::vector<std::uint32_t>& links,
+                                         const Flow& forward, const Flow& backward, double share,
+                                         const Load& load) const;
+  void walk(WalkRange range, Recording recording, const Load& load, std::uint32_t batch_size,
+            const VisitList& list) const;
+
+ private:
+  // Where the totals of a link begin.
+  struct TotalsOfLink {
+    std::size_t sources;
+    std::size_t targets;
+  };
+
+  // What is recorded, and where.
+  struct Record {
+    Recording recording;
+    std::uint64_t first_listed;
+    const Load& load;
+    const VisitList& list;
+  };
+
+  // The edges of a weighted link, with flags in the memory of the device.
+  EdgeView view_edges(std::uint32_t link, Direction direction) const;
+  // The direction in which rows of the weights are near units.
+  static Direction by_rows(const WeightRows& rows) {
+    return rows.rows_are_targets() ? Direction::kBackward : Direction::kForward;
+  }
+  const std::uint8_t* live_near(std::uint32_t link, Direction direction) const;
+  const WeightedLink& weighted(std::uint32_t link) const {
+    return std::get<WeightedLink>(graph_.links[link]);
+  }
+  MeasuredGraph measured() const { return {graph_, measures_, options_.power}; }
+
+  void measure_ranges(const std::vector<std::uint32_t>& links, const Load& load);
+  void measure_totals(const std::vector<std::uint32_t>& links, const Load& load);
+  void pass_by_mass(std::uint32_t link, const EdgeView& edges, const LinkBuffers& buffers,
+                    const Probabilities& shares, Probabilities& far) const;
+  void walk_batch(const DirectedGraph& directed, const Walkers& walkers,
+                  const Record& record) const;
+  void hop(const DirectedLink& link, const ArrivalSpace& far_space, const Walkers& walkers,
+           const Record& record) const;
+
+  // Outlives the memory that is asked of it.
+  Device device_;
+  Graph graph_;
+  Options options_;
+  DirectedGraph forward_;
+  DirectedGraph backward_;
+  LiveUnits live_;
+  std::vector<LinkMeasure> measures_;
+  std::vector<TotalsOfLink> totals_of_link_;
+  // Of all links, and what walks read: known once the weights are measured.
+  std::optional<Buffer<std::uint64_t>> totals_;
+  std::optional<DeviceGraph> forward_on_device_;
+  std::optional<DeviceGraph> backward_on_device_;
+};
+
+EdgeView WalkEngine::Impl::view_edges(std::uint32_t link, Direction direction) const {
+  const WeightedLink& edges_of = weighted(link);
+  EdgeView edges = phew::view_edges(graph_, edges_of, direction);
+  edges.far_live = live_.of(direction == Direction::kForward ? edges_of.target : edges_of.source);
+  return edges;
+}
+
+const std::uint8_t* WalkEngine::Impl::live_near(std::uint32_t link, Direction direction) const {
+  return live_.of(direction == Direction::kForward ? weighted(link).source : weighted(link).target);
+}
+
+const std::vector<LinkMeasure>& WalkEngine::Impl::measure(const Load& load) {
+  std::vector<std::uint32_t> links;
+  for (std::uint32_t link = 0; link < graph_.links.size(); ++link) {
+    if (std::holds_alternative<WeightedLink>(graph_.links[link])) links.push_back(link);
+  }
+  measures_.assign(graph_.links.size(), {});
+  measure_ranges(links, load);
+  const bool all_finite = std::all_of(measures_.begin(), measures_.end(),
+                                      [](const auto& measure) { return measure.range.is_finite; });
+  if (!all_finite) return measures_;
+  measure_totals(links, load);
+  if (options_.fork == ForkRule::kMass) {
+    set_fork_masses(forward_, Direction::kForward, measures_);
+    set_fork_masses(backward_, Direction::kBackward, measures_);
+  }
+  forward_on_device_.emplace(device_, forward_, graph_.links.size());
+  backward_on_device_.emplace(device_, backward_, graph_.links.size());
+  return measures_;
+}
+
+void WalkEngine::Impl::measure_ranges(const std::vector<std::uint32_t>& links, const Load& load) {
+  Buffer<Extremes> extremes(device_, std::vector<Extremes>(links.size()));
+  std::vector<DType> dtypes;
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    const LinkBuffers buffers = load(links[i]);
+    dtypes.push_back(buffers.dtype);
+    const WeightRows rows(weighted(links[i]), buffers);
+    with_format(buffers.dtype, [&](auto format) {
+      using Format = decltype(format);
+      const MeasureMagnitudes<Format> body{
+          view_edges(links[i], by_rows(rows)),
+          static_cast<const typename Format::Bits*>(buffers.weights), extremes.data() + i};
+      launch(device_, body.num_blocks(), body);
+    });
+  }
+  const std::vector<Extremes> found = extremes.download();
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    LinkMeasure& measure = measures_[links[i]];
+    measure.range = make_range(found[i], dtypes[i]);
+    if (!measure.range.is_finite) continue;
+    measure.scale = make_mass_scale(measure.range.smallest, measure.range.largest, options_.power);
+  }
+}
+
+void WalkEngine::Impl::measure_totals(const std::vector<std::uint32_t>& links, const Load& load) {
+  totals_of_link_.assign(graph_.links.size(), {});
+  std::size_t size = 0;
+  for (const std::uint32_t link : links) {
+    totals_of_link_[link].sources = size;
+    size += graph_.live[weighted(link).source].size();
+    totals_of_link_[link].targets = size;
+    size += graph_.live[weighted(link).target].size();
+  }
+  totals_.emplace(device_, size);
+  totals_->clear();
+  for (const std::uint32_t link : links) {
+    const LinkBuffers buffers = load(link);
+    const WeightRows rows(weighted(link), buffers);
+    const EdgeView edges = view_edges(link, by_rows(rows));
+    std::uint64_t* sources = totals_->data() + totals_of_link_[link].sources;
+    std::uint64_t* targets = totals_->data() + totals_of_link_[link].targets;
+    const SumEdges sums =
+        rows.rows_are_targets() ? SumEdges{targets, sources} : SumEdges{sources, targets};
+    with_format(buffers.dtype, [&](auto format) {
+      using Format = decltype(format);
+      const AddMasses<Format, SumEdges> body{
+          edges, live_near(link, by_rows(rows)),
+          view_weights<Format>(buffers, measures_[link].scale, options_.power), sums};
+      launch(device_, body.num_blocks(), body);
+    });
+  }
+  const std::vector<std::uint64_t> found = totals_->download();
+  for (const std::uint32_t link : links) {
+    const auto [sources, targets] = totals_of_link_[link];
+    const auto* begin = found.data();
+    EdgeTotals& totals = measures_[link].totals;
+    totals.sources.assign(begin + sources, begin + targets);
+    totals.targets.assign(begin + targets,
+                          begin + targets + graph_.live[weighted(link).target].size());
+  }
+}
+
+Flow WalkEngine::Impl::flow(Direction direction, const Load& load) const {
+  const auto pass = [&](std::uint32_t link, const EdgeView& edges, const Probabilities& shares,
+                        Probabilities& far) { pass_by_mass(link, edges, load(link), shares, far); };
+  return compute_flow(measured(), direction == Direction::kForward ? forward_ : backward_, pass);
+}
+
+void WalkEngine::Impl::pass_by_mass(std::uint32_t link, const EdgeView& edges,
+                                    const LinkBuffers& buffers, const Probabilities& shares,
+                                    Probabilities& far) const {
+  const Buffer<double> near_shares(device_, shares);
+  const Buffer<double> passed(device_, std::vector<double>(far.size()));
+  const WeightRows rows(weighted(link), buffers);
+  const Direction direction = by_rows(rows);
+  const auto add = [&](const auto& sums) {
+    with_format(buffers.dtype, [&](auto format) {
+      using Format = decltype(format);
+      const AddMasses<Format, std::decay_t<decltype(sums)>> body{
+          view_edges(link, direction), live_near(link, direction),
+          view_weights<Format>(buffers, measures_[link].scale, options_.power), sums};
+      launch(device_, body.num_blocks(), body);
+    });
+  };
+  if (rows.rows_are_targets() == edges.near_is_target) {
+    add(PassToColumns{near_shares.data(), passed.data()});
+  } else {
+    add(PassToRows{near_shares.data(), passed.data()});
+  }
+  const std::vector<double> found = passed.download();
+  for (std::size_t unit = 0; unit < far.size(); ++unit) far[unit] += found[unit];
+}
+
+std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::uint32_t>& links,
+                                                         const Flow& forward, const Flow& backward,
+                                                         double share, const Load& load) const {
+  Buffer<RateBin> bins(device_, links.size() * kNumRateBins);
+  bins.clear();
+  std::vector<double> rows_per_seen;
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    const std::uint32_t link = links[i];
+    const LinkBuffers buffers = load(link);
+    const WeightRows rows(weighted(link), buffers);
+    const LinkRates rates =
+        make_link_rates(measured(), link, rows, forward, backward, options_.granularity, share);
+    rows_per_seen.push_back(rates.rows_per_seen);
+    PackedArrays shares;
+    const std::size_t begins[] = {
+        shares.add(rates.of_rows.by_mass), shares.add(rates.of_rows.by_number),
+        shares.add(rates.of_columns.by_mass), shares.add(rates.of_columns.by_number)};
+    shares.copy_to(device_);
+    const Direction direction = by_rows(rows);
+    const EdgeView edges = view_edges(link, direction);
+    if (edges.num_edges() == 0) continue;
+    with_format(buffers.dtype, [&](auto format) {
+      using Format = decltype(format);
+      const std::size_t num_rows = (edges.num_near() + rates.every - 1) / rates.every;
+      const std::size_t num_blocks = std::min(num_rows, CountRates<Format>::kMostBlocks);
+      launch(
+          device_, num_blocks,
+          CountRates<Format>{edges,
+                             live_near(link, direction),
+                             view_weights<Format>(buffers, measures_[link].scale, options_.power),
+                             {shares.at<double>(begins[0]), shares.at<double>(begins[1])},
+                             {shares.at<double>(begins[2]), shares.at<double>(begins[3])},
+                             rates.every,
+                             rates.num_together,
+                             num_blocks,
+                             bins.data() + i * kNumRateBins});
+    });
+  }
+  const std::vector<RateBin> found = bins.download();
+  std::vector<RateHistogram> histograms;
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    const auto* begin = found.data() + i * kNumRateBins;
+    histograms.push_back(make_histogram({begin, begin + kNumRateBins}, rows_per_seen[i]));
+  }
+  return histograms;
+}
+
+void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& load,
+                            std::uint32_t batch_size, const VisitList& list) const {
+  const std::uint64_t most = std::min<std::uint64_t>((range.num_walks + 1) / 2, batch_size);
+  const Buffer<std::uint32_t> units(device_, most);
+  const Buffer<std::uint32_t> links(device_, most);
+  for_each_batch(
+      range, batch_size,
+      [&](Direction direction, std::uint64_t first_walk, std::uint32_t num_walkers) {
+        const DirectedGraph& directed = direction == Direction::kForward ? forward_ : backward_;
+        if (directed.starts.empty()) return;
+        walk_batch(directed,
+                   {units.data(), links.data(), num_walkers, make_key(options_.seed), first_walk},
+                   {recording, range.first_listed, load, list});
+      });
+}
+
+void WalkEngine::Impl::walk_batch(const DirectedGraph& directed, const Walkers& walkers,
+                                  const Record& record) const {
+  const DeviceGraph& on_device =
+      &directed == &forward_ ? *forward_on_device_ : *backward_on_device_;
+  launch(device_, num_blocks_for(walkers.num),
+         PlaceWalkers{walkers, on_device.starts(), directed.starts.size(), on_device.forks()});
+  for (const std::uint32_t space : directed.order) {
+    for (const DirectedLink& link : directed.spaces[space].links) {
+      const ArrivalSpace far_space{link.far_space, on_device.fork(link.far_space)};
+      if (std::holds_alternative<Wiring>(link.edges)) {
+        launch(device_, num_blocks_for(walkers.num),
+               HopWiring{walkers, link.index, on_device.wiring(link.index), far_space});
+      } else {
+        hop(link, far_space, walkers, record);
+      }
+    }
+  }
+}
+
+void WalkEngine::Impl::hop(const DirectedLink& link, const ArrivalSpace& far_space,
+                           const Walkers& walkers, const Record& record) const {
+  const LinkBuffers buffers = record.load(link.index);
+  const WeightRows rows(weighted(link.index), buffers);
+  const bool near_is_target = std::get<EdgeView>(link.edges).near_is_target;
+  const EdgeView edges =
+      view_edges(link.index, near_is_target ? Direction::kBackward : Direction::kForward);
+  if (edges.num_edges() == 0) return;
+  const bool near_is_row = rows.rows_are_targets() == near_is_target;
+  const auto num_entries = static_cast<std::uint32_t>(
+      (edges.num_edges() + TableView::kEdgesPerEntry - 1) / TableView::kEdgesPerEntry);
+  const Buffer<std::uint64_t> cumulative(device_, edges.num_near() * num_entries);
+  const TableView table{cumulative.data(), num_entries, near_is_row ? num_entries : 1,
+                        near_is_row ? 1 : edges.num_near()};
+  const auto [sources, targets] = totals_of_link_[link.index];
+  const std::uint64_t* totals = totals_->data() + (near_is_target ? targets : sources);
+  with_format(buffers.dtype, [&](auto format) {
+    using Format = decltype(format);
+    const auto weights = view_weights<Format>(buffers, measures_[link.index].scale, options_.power);
+    const BuildTables<Format> build{edges, weights, totals, table,
+                                    num_units_per_block(edges, num_entries, near_is_row)};
+    launch(device_, build.num_blocks(), build);
+    launch(device_, num_blocks_for(walkers.num),
+           HopEdges<Format>{walkers,
+                            link.index,
+                            edges,
+                            weights,
+                            totals,
+                            table,
+                            options_.granularity,
+                            {record.recording, buffers.visits, buffers.first_number,
+                             record.first_listed, record.list},
+                            far_space});
+  });
+}
+
+WalkEngine::WalkEngine(Graph graph, const Options& options, Device device)
+    : impl_(std::make_unique<Impl>(std::move(graph), options, std::move(device))) {}
+
+WalkEngine::~WalkEngine() = default;
+WalkEngine::WalkEngine(WalkEngine&&) noexcept = default;
+WalkEngine& WalkEngine::operator=(WalkEngine&&) noexcept = default;
+
+const std::vector<LinkMeasure>& WalkEngine::measure(const Load& load) {
+  return impl_->measure(load);
+}
+
+Flow WalkEngine::flow(Direction direction, const Load& load) const {
+  return impl_->flow(direction, load);
+}
+
+std::vector<RateHistogram> WalkEngine::count_rates(const std::vector<std::uint32_t>& links,
+                                                   const Flow& forward, const Flow& backward,
+                                                   double share, const Load& load) const {
+  return impl_->count_rates(links, forward, backward, share, load);
+}
+
+void WalkEngine::walk(WalkRange range, Recording recording, const Load& load,
+                      std::uint32_t batch_size, const VisitList& list) const {
+  impl_->walk(range, recording, load, batch_size, list);
+}
+
+}  // namespace phew::cuda

@@ -1,0 +1,50 @@
+// The walk engine on a CUDA device. Its walks are those of phew::WalkEngine, bit for bit.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "phew/cuda/device.hpp"
+#include "phew/cuda/visit_list.hpp"
+#include "phew/directed_graph.hpp"
+#include "phew/flow.hpp"
+#include "phew/graph.hpp"
+#include "phew/link_buffers.hpp"
+#include "phew/link_measure.hpp"
+#include "phew/options.hpp"
+#include "phew/rates.hpp"
+#include "phew/recording.hpp"
+#include "phew/walk_range.hpp"
+
+namespace phew::cuda {
+
+// As phew::WalkEngine; buffers are memory of the device. What there is of weights and walkers is
+// computed there, what there is of units on the host.
+class WalkEngine {
+ public:
+  WalkEngine(Graph graph, const Options& options, Device device);
+  ~WalkEngine();
+  WalkEngine(WalkEngine&&) noexcept;
+  WalkEngine& operator=(WalkEngine&&) noexcept;
+  WalkEngine(const WalkEngine&) = delete;
+  WalkEngine& operator=(const WalkEngine&) = delete;
+
+  const std::vector<LinkMeasure>& measure(const Load& load);
+
+  Flow flow(Direction direction, const Load& load) const;
+
+  std::vector<RateHistogram> count_rates(const std::vector<std::uint32_t>& links,
+                                         const Flow& forward, const Flow& backward, double share,
+                                         const Load& load) const;
+
+  // Queues the walks and returns. Visits are listed in `list`.
+  void walk(WalkRange range, Recording recording, const Load& load, std::uint32_t batch_size,
+            const VisitList& list) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace phew::cuda

@@ -1,0 +1,300 @@
+// Kernels that build tables and move walkers. Each thread has a walker, which remembers its unit
+// and the link that it leaves it by; all walkers of a link hop together.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "phew/cuda/launch.hpp"
+#include "phew/cuda/link_weights.hpp"
+#include "phew/cuda/visit_list.hpp"
+#include "phew/directed_graph.hpp"
+#include "phew/graph_view.hpp"
+#include "phew/hop.hpp"
+#include "phew/options.hpp"
+#include "phew/recording.hpp"
+
+namespace phew::cuda {
+
+struct NothingShared {};
+
+// Cumulative masses of the edges of all near units, eight edges an entry: a byte a weight. Which of
+// the eight it is, a walker finds by looking through them.
+struct TableView {
+  static constexpr std::uint32_t kEdgesPerEntry = 8;
+
+  std::uint64_t* cumulative;
+  std::uint32_t num_entries;
+  // Adjacent near units lie as their weights do, so that adjacent threads write to adjacent memory.
+  std::size_t near_stride;
+  std::size_t entry_stride;
+
+  struct Row {
+    std::uint64_t* first;
+    std::size_t stride;
+
+    PHEW_HOST_DEVICE std::uint64_t& operator[](std::uint32_t entry) const {
+      return first[entry * stride];
+    }
+  };
+
+  PHEW_HOST_DEVICE Row row(std::uint32_t near) const {
+    return {cumulative + near * near_stride, entry_stride};
+  }
+};
+
+// The masses of the edges of an entry: none to dead units; 1 where all edges of the near unit are
+// zero; none beyond the last edge.
+template <typename Format>
+struct EntryMasses {
+  std::uint32_t of_edges[TableView::kEdgesPerEntry];
+
+  PHEW_HOST_DEVICE EntryMasses(const EdgeView& edges, const LinkWeights<Format>& weights,
+                               std::uint32_t near, std::uint32_t entry, bool all_zero) {
+    const std::uint32_t first = entry * TableView::kEdgesPerEntry;
+    const std::uint32_t num_left = static_cast<std::uint32_t>(edges.num_edges()) - first;
+    const std::uint8_t* far_live = edges.far_live + edges.first_far(near);
+    EdgeCursor edge(edges, near, first);
+    // Loads that do not wait for each other.
+    PHEW_UNROLL
+    for (std::uint32_t i = 0; i < TableView::kEdgesPerEntry; ++i) {
+      const bool has_mass = i < num_left && (edges.all_far_live || far_live[edge.far]);
+      of_edges[i] = !has_mass ? 0 : all_zero ? 1 : weights.mass(edge.element);
+      edge.move_on(edges);
+    }
+  }
+};
+
+// Builds the tables of all near units of a link. Several threads share a unit: they write the
+// masses of its entries in turn, and then each of them adds up a part.
+template <typename Format>
+struct BuildTables {
+  struct Shared {
+    std::uint64_t totals[kNumThreads];
+  };
+  static constexpr unsigned kNumPhases = 3;
+
+  EdgeView edges;
+  LinkWeights<Format> weights;
+  // The mass of each near unit's edges.
+  const std::uint64_t* totals;
+  TableView table;
+  unsigned units_per_block;
+
+  std::size_t num_blocks() const {
+    return (edges.num_near() + units_per_block - 1) / units_per_block;
+  }
+
+  PHEW_HOST_DEVICE void operator()(unsigned phase, unsigned thread, std::size_t block,
+                                   Shared& shared) const {
+    const std::size_t unit = block * units_per_block + thread % units_per_block;
+    if (unit >= edges.num_near()) return;
+    const auto near = static_cast<std::uint32_t>(unit);
+    const TableView::Row row = table.row(near);
+    const unsigned num_parts = kNumThreads / units_per_block;
+    const unsigned part = thread / units_per_block;
+    const std::uint32_t per_part = (table.num_entries + num_parts - 1) / num_parts;
+    const std::uint32_t begin = part * per_part;
+    const std::uint32_t end =
+        begin + per_part < table.num_entries ? begin + per_part : table.num_entries;
+    if (phase == 0) {
+      for (std::uint32_t entry = part; entry < table.num_entries; entry += num_parts) {
+        row[entry] = entry_mass(near, entry);
+      }
+    } else if (phase == 1) {
+      std::uint64_t total = 0;
+      for (std::uint32_t entry = begin; entry < end; ++entry) total = row[entry] += total;
+      shared.totals[thread] = total;
+    } else {
+      std::uint64_t before = 0;
+      for (unsigned i = thread % units_per_block; i < thread; i += units_per_block) {
+        before += shared.totals[i];
+      }
+      for (std::uint32_t entry = begin; entry < end; ++entry) row[entry] += before;
+    }
+  }
+
+ private:
+  PHEW_HOST_DEVICE std::uint64_t entry_mass(std::uint32_t near, std::uint32_t entry) const {
+    const EntryMasses<Format> masses(edges, weights, near, entry, totals[near] == 0);
+    std::uint64_t sum = 0;
+    PHEW_UNROLL
+    for (const std::uint32_t mass : masses.of_edges) sum += mass;
+    return sum;
+  }
+};
+
+// The walkers of a batch.
+struct Walkers {
+  // Where each of them stands, and the link that it takes from there.
+  std::uint32_t* units;
+  std::uint32_t* links;
+  std::uint32_t num;
+  PhiloxKey key;
+  // Walker n is on walk first_walk + 2 n.
+  std::uint64_t first_walk;
+
+  PHEW_HOST_DEVICE std::uint64_t walk(std::uint32_t walker) const {
+    return first_walk + 2 * std::uint64_t{walker};
+  }
+};
+
+// At the end of its walk.
+constexpr std::uint32_t kNoLink = ~std::uint32_t{0};
+
+// A space in which walkers arrive. The links of the fork are indices of the graph's links.
+struct ArrivalSpace {
+  std::uint32_t index;
+  ForkView fork;
+
+  // Puts a walker on a unit, where it draws its next link.
+  PHEW_HOST_DEVICE void arrive(const Walkers& walkers, std::uint32_t walker,
+                               std::uint32_t unit) const {
+    walkers.units[walker] = unit;
+    const std::uint32_t begin = fork.begin[unit];
+    const std::uint32_t num_links = fork.begin[unit + 1] - begin;
+    if (num_links == 0) {
+      walkers.links[walker] = kNoLink;
+      return;
+    }
+    std::uint32_t choice = 0;
+    if (num_links > 1) {
+      const std::uint64_t* cumulative = fork.cumulative + begin;
+      choice = first_above(cumulative, num_links,
+                           draw(walkers.key, walkers.walk(walker), index, Purpose::kFork,
+                                cumulative[num_links - 1]));
+    }
+    walkers.links[walker] = fork.links[begin + choice];
+  }
+};
+
+// Puts walkers on the units that they start on.
+struct PlaceWalkers {
+  using Shared = NothingShared;
+  static constexpr unsigned kNumPhases = 1;
+
+  Walkers walkers;
+  const Start* starts;
+  std::size_t num_starts;
+  // By index.
+  const ForkView* forks;
+
+  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
+                                   Shared& /*shared*/) const {
+    const std::size_t walker = block * kNumThreads + thread;
+    if (walker >= walkers.num) return;
+    const Start start = starts[(walkers.first_walk / 2 + walker) % num_starts];
+    ArrivalSpace{start.space, forks[start.space]}.arrive(
+        walkers, static_cast<std::uint32_t>(walker), start.unit);
+  }
+};
+
+// Lists a visit, if there is room.
+PHEW_HOST_DEVICE inline void add_visit(const VisitList& list, std::uint64_t walk,
+                                       std::uint64_t weight) {
+  const std::uint64_t i = atomic_add(list.num_visits, std::uint64_t{1});
+  if (i >= list.capacity) return;
+  list.walks[i] = walk;
+  list.weights[i] = weight;
+}
+
+// What becomes of the visits to a link's weights.
+struct Recorder {
+  Recording recording;
+  // Null to record nothing.
+  void* visits;
+  std::uint64_t first_number;
+  std::uint64_t first_listed;
+  VisitList list;
+
+  PHEW_HOST_DEVICE void record(std::uint64_t walk, std::int64_t element) const {
+    if (recording == Recording::kCount) {
+      atomic_add(static_cast<std::uint32_t*>(visits) + element, std::uint32_t{1});
+      return;
+    }
+    std::uint8_t* visited = static_cast<std::uint8_t*>(visits) + element;
+    // Most weights are visited more than once, and reading is cheaper.
+    if (*visited != 0) return;
+    if (walk < first_listed) {
+      *visited = 1;
+    } else {
+      add_visit(list, walk, first_number + static_cast<std::uint64_t>(element));
+    }
+  }
+};
+
+// Lets walkers hop over a weighted link.
+template <typename Format>
+struct HopEdges {
+  using Shared = NothingShared;
+  static constexpr unsigned kNumPhases = 1;
+
+  Walkers walkers;
+  std::uint32_t link;
+  EdgeView edges;
+  LinkWeights<Format> weights;
+  const std::uint64_t* totals;
+  TableView table;
+  Granularity granularity;
+  Recorder recorder;
+  ArrivalSpace far_space;
+
+  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
+                                   Shared& /*shared*/) const {
+    const std::size_t index = block * kNumThreads + thread;
+    if (index >= walkers.num || walkers.links[index] != link) return;
+    const auto walker = static_cast<std::uint32_t>(index);
+    const std::uint32_t near = walkers.units[walker];
+    const EdgeCursor edge(edges, near, find_edge(near, walkers.walk(walker)));
+    if (recorder.visits != nullptr) record(walkers.walk(walker), edge);
+    far_space.arrive(walkers, walker, edges.first_far(near) + edge.far);
+  }
+
+ private:
+  PHEW_HOST_DEVICE std::uint32_t find_edge(std::uint32_t near, std::uint64_t walk) const {
+    const TableView::Row cumulative = table.row(near);
+    const std::uint64_t drawn =
+        draw(walkers.key, walk, link, Purpose::kEdge, cumulative[table.num_entries - 1]);
+    const std::uint32_t entry = first_above(cumulative, table.num_entries, drawn);
+    const std::uint64_t before = entry == 0 ? 0 : cumulative[entry - 1];
+    const EntryMasses<Format> masses(edges, weights, near, entry, totals[near] == 0);
+    return entry * TableView::kEdgesPerEntry +
+           first_above_sum(masses.of_edges, TableView::kEdgesPerEntry, drawn - before);
+  }
+
+  PHEW_HOST_DEVICE void record(std::uint64_t walk, const EdgeCursor& edge) const {
+    if (granularity == Granularity::kWeight) return recorder.record(walk, edge.element);
+    const std::int64_t kernel = edge.element - edge.position * edges.position_stride;
+    for (std::uint32_t k = 0; k < edges.num_positions; ++k) {
+      recorder.record(walk, kernel + k * edges.position_stride);
+    }
+  }
+};
+
+// Lets walkers hop over a wiring link.
+struct HopWiring {
+  using Shared = NothingShared;
+  static constexpr unsigned kNumPhases = 1;
+
+  Walkers walkers;
+  std::uint32_t link;
+  WiringView wiring;
+  ArrivalSpace far_space;
+
+  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
+                                   Shared& /*shared*/) const {
+    const std::size_t index = block * kNumThreads + thread;
+    if (index >= walkers.num || walkers.links[index] != link) return;
+    const auto walker = static_cast<std::uint32_t>(index);
+    const std::int32_t group = wiring.near_groups[walkers.units[walker]];
+    const std::uint32_t begin = wiring.begin[group];
+    const std::uint32_t num_members = wiring.begin[group + 1] - begin;
+    std::uint64_t choice = 0;
+    if (num_members > 1) {
+      choice = draw(walkers.key, walkers.walk(walker), link, Purpose::kEdge, num_members);
+    }
+    far_space.arrive(walkers, walker, wiring.members[begin + choice]);
+  }
+};
+
+}  // namespace phew::cuda

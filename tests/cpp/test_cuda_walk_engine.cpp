@@ -1,0 +1,137 @@
+// The CUDA engine on an emulated device: every kernel runs block by block, on the host.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "phew/cuda/walk_engine.hpp"
+#include "phew/walk_engine.hpp"
+#include "walk_graphs.hpp"
+
+namespace {
+
+phew::cuda::Device emulated_device() { return {&std::malloc, &std::free, nullptr}; }
+
+// Lists the visits of a range, with room for so many; also tells how many there are.
+std::pair<std::vector<Visit>, std::uint64_t> list_visits(const phew::cuda::WalkEngine& engine,
+                                                         phew::WalkRange range,
+                                                         const phew::Load& load,
+                                                         std::uint32_t batch_size,
+                                                         std::size_t capacity) {
+  phew::Visits visits{std::vector<std::uint64_t>(capacity), std::vector<std::uint64_t>(capacity)};
+  std::uint64_t num_visits = 0;
+  engine.walk(range, phew::Recording::kMark, load, batch_size,
+              {visits.walks.data(), visits.weights.data(), capacity, &num_visits});
+  std::vector<Visit> listed;
+  for (std::size_t i = 0; i < std::min<std::uint64_t>(num_visits, capacity); ++i) {
+    listed.push_back(visit_at(visits, i));
+  }
+  std::sort(listed.begin(), listed.end());
+  return {listed, num_visits};
+}
+
+std::vector<Visit> sorted(const phew::Visits& visits) {
+  std::vector<Visit> all;
+  for (std::size_t i = 0; i < visits.walks.size(); ++i) all.push_back(visit_at(visits, i));
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+// Whether a visit to a weight that the same call marks is listed depends on which came first.
+std::vector<Visit> without_marked(std::vector<Visit> visits, const Parameters& parameters) {
+  const auto is_marked = [&](const Visit& visit) {
+    const auto& [walk, link, element] = visit;
+    return parameters.marks[link][element] != 0;
+  };
+  visits.erase(std::remove_if(visits.begin(), visits.end(), is_marked), visits.end());
+  return visits;
+}
+
+void check_close(const std::vector<double>& found, const std::vector<double>& expected) {
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    REQUIRE(found[i] == doctest::Approx(expected[i]).epsilon(1e-12));
+  }
+}
+
+// Everything that the two engines do.
+void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
+                         Parameters& parameters, std::uint64_t num_walks) {
+  const phew::Load load = parameters.loader(phew::Recording::kMark);
+  phew::WalkEngine host(graph, options);
+  phew::cuda::WalkEngine device(graph, options, emulated_device());
+  const auto& expected = host.measure(load, 1);
+  const auto& found = device.measure(load);
+  std::vector<std::uint32_t> links;
+  for (std::uint32_t link = 0; link < graph.links.size(); ++link) {
+    CHECK(found[link].range.smallest == expected[link].range.smallest);
+    CHECK(found[link].range.largest == expected[link].range.largest);
+    CHECK(found[link].range.num_zero == expected[link].range.num_zero);
+    CHECK(found[link].totals.sources == expected[link].totals.sources);
+    CHECK(found[link].totals.targets == expected[link].totals.targets);
+    if (std::holds_alternative<phew::WeightedLink>(graph.links[link])) links.push_back(link);
+  }
+  std::vector<phew::Flow> flows;
+  for (const auto direction : {phew::Direction::kForward, phew::Direction::kBackward}) {
+    flows.push_back(host.flow(direction, load, 1));
+    const phew::Flow flow = device.flow(direction, load);
+    for (std::size_t i = 0; i < flow.units.size(); ++i) {
+      check_close(flow.units[i], flows.back().units[i]);
+    }
+    for (std::size_t i = 0; i < flow.links.size(); ++i) {
+      check_close(flow.links[i], flows.back().links[i]);
+    }
+  }
+  for (const double share : {1.0, 0.25}) {
+    const auto histograms = host.count_rates(links, flows[0], flows[1], share, load, 1);
+    const auto counted = device.count_rates(links, flows[0], flows[1], share, load);
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      check_close(counted[i].rates, histograms[i].rates);
+      check_close(counted[i].numbers, histograms[i].numbers);
+    }
+  }
+  const phew::WalkRange range{3, num_walks, 3};
+  const auto walks = sorted(host.walk(range, phew::Recording::kMark, load, 1, 1 << 20));
+  for (const std::uint32_t batch_size : {1U << 20, 100U}) {
+    const auto listed = list_visits(device, range, load, batch_size, walks.size() + 1);
+    CHECK(listed.second == walks.size());
+    CHECK(listed.first == walks);
+  }
+  // The first half marks; all are counted.
+  const phew::WalkRange half{3, num_walks, 3 + num_walks / 2};
+  Parameters on_device = parameters;
+  const phew::Load device_load = on_device.loader(phew::Recording::kMark);
+  const auto rest = sorted(host.walk(half, phew::Recording::kMark, load, 1, 1 << 20));
+  const auto listed = list_visits(device, half, device_load, 1 << 20, walks.size());
+  host.walk(range, phew::Recording::kCount, parameters.loader(phew::Recording::kCount), 1, 1 << 20);
+  device.walk(range, phew::Recording::kCount, on_device.loader(phew::Recording::kCount), 1 << 20,
+              {});
+  CHECK(on_device.marks == parameters.marks);
+  CHECK(on_device.counts == parameters.counts);
+  CHECK(without_marked(listed.first, parameters) == without_marked(rest, parameters));
+  // Where there is no room, the number tells.
+  const auto [first, num_visits] = list_visits(device, half, device_load, 1 << 20, 1);
+  CHECK(num_visits == without_marked(rest, parameters).size());
+}
+
+}  // namespace
+
+TEST_CASE("the CUDA engine does what the engine does") {
+  for (const phew::Options& options : all_options()) {
+    Parameters parameters = make_parameters();
+    check_equal_engines(make_graph(), options, parameters, 2000);
+  }
+}
+
+TEST_CASE("the CUDA engine does what the engine does, however wide the graph") {
+  for (const phew::Options& options : all_options()) {
+    if (options.power % 2 == 0) continue;
+    Parameters parameters = make_wide_parameters();
+    check_equal_engines(make_wide_graph(), options, parameters, 3000);
+  }
+}
