@@ -59,6 +59,7 @@ class Row:
 
     Attributes:
         largest_link: Number of edges of the largest link.
+        cpu_seconds: Of all threads together, and hardly disturbed by other work on the machine.
         peak_memory: Bytes at most in use in the first call, beyond those in use with the network
             built and one byte a weight for the masks.
     """
@@ -71,6 +72,7 @@ class Row:
     num_walks: int
     seconds: float
     capture_seconds: float
+    cpu_seconds: float
     peak_memory: int
 
 
@@ -106,9 +108,10 @@ def measure(quick: bool) -> Iterator[Row | Threads]:
 def time_network(network: str | int, density: float) -> Row:
     """Time masks of a network, by name or width; to be called in a process of its own."""
     model, example_input = build(network)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     before = peak_memory()
     run = run_engine(model, example_input, density)
+    cpu_seconds = [time.process_time() - cpu_started]
     peak = peak_memory() - before
     num_weights = sum(mask.numel() for mask in run.masks.values())
     num_kept = sum(int(mask.count_nonzero()) for mask in run.masks.values())
@@ -117,7 +120,9 @@ def time_network(network: str | int, density: float) -> Row:
     runs = [run._replace(masks={})]
     del run  # as large as the next
     while len(runs) < MAX_REPETITIONS and time.perf_counter() - started < ENOUGH_SECONDS:
+        cpu_started = time.process_time()
         runs.append(run_engine(model, example_input, density)._replace(masks={}))
+        cpu_seconds.append(time.process_time() - cpu_started)
     links = phew.capture(model, example_input).links
     return Row(
         network=name_of(network),
@@ -128,6 +133,7 @@ def time_network(network: str | int, density: float) -> Row:
         num_walks=runs[0].num_walks,
         seconds=statistics.median(run.seconds for run in runs),
         capture_seconds=statistics.median(run.capture_seconds for run in runs),
+        cpu_seconds=statistics.median(cpu_seconds),
         peak_memory=peak - num_weights,
     )
 
@@ -207,7 +213,7 @@ def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
     return Fit(math.exp(line.intercept), float(line.slope), float(margin))
 
 
-PLOTTED_FIT = "seconds against weights, from 10^6 weights"
+PLOTTED_FIT = "seconds against weights, from 10^7 weights"
 
 
 def fits_of(growing: Sequence[Row], denser: Sequence[Row]) -> dict[str, Fit]:
@@ -215,14 +221,21 @@ def fits_of(growing: Sequence[Row], denser: Sequence[Row]) -> dict[str, Fit]:
     fits = {}
     for over, least in (("all", 0.0), ("from 10^6", 1e6), ("from 10^7", 1e7)):
         rows = [row for row in growing if row.num_weights >= least]
-        if len(rows) > 2:  # two are on a line
-            weights, seconds = [row.num_weights for row in rows], [row.seconds for row in rows]
-            fits[f"seconds against weights, {over} weights"] = fit(weights, seconds)
-            walks = [row.num_walks for row in rows]
-            fits[f"seconds against walks, {over} weights"] = fit(walks, seconds)
-    walks, seconds = [row.num_walks for row in denser], [row.seconds for row in denser]
-    fits[f"seconds against walks, {DENSITIES_NETWORK}"] = fit(walks, seconds)
+        if len(rows) > 2:  # any two are on a line
+            weights = [row.num_weights for row in rows]
+            for name, seconds in seconds_of(rows).items():
+                fits[f"{name} against weights, {over} weights"] = fit(weights, seconds)
+    for name, seconds in seconds_of(denser).items():
+        walks = [row.num_walks for row in denser]
+        fits[f"{name} against walks, {DENSITIES_NETWORK}"] = fit(walks, seconds)
     return fits
+
+
+def seconds_of(rows: Sequence[Row]) -> dict[str, list[float]]:
+    return {
+        "seconds": [row.seconds for row in rows],
+        "CPU seconds": [row.cpu_seconds for row in rows],
+    }
 
 
 def growing_and_denser(rows: Sequence[Row | Threads]) -> tuple[list[Row], list[Row]]:
@@ -236,8 +249,14 @@ def growing_and_denser(rows: Sequence[Row | Threads]) -> tuple[list[Row], list[R
 
 def size_table(rows: Sequence[Row]) -> str:
     header = (
-        *("network", "weights", "density", "walks", "seconds", "of it capture", "ns a weight"),
-        *("us a walk", "peak MiB", "bytes a weight", "largest link's tables MiB"),
+        *("network", "weights", "density", "walks", "seconds", "of it capture", "CPU seconds"),
+        *(
+            "CPU ns a weight",
+            "CPU us a walk",
+            "peak MiB",
+            "bytes a weight",
+            "largest link's tables MiB",
+        ),
     )
     cells = [
         (
@@ -247,8 +266,9 @@ def size_table(rows: Sequence[Row]) -> str:
             f"{row.num_walks:,}",
             significant(row.seconds),
             significant(row.capture_seconds),
-            significant(1e9 * row.seconds / row.num_weights),
-            significant(1e6 * row.seconds / row.num_walks),
+            significant(row.cpu_seconds),
+            significant(1e9 * row.cpu_seconds / row.num_weights),
+            significant(1e6 * row.cpu_seconds / row.num_walks),
             significant(row.peak_memory / 2**20),
             f"{row.peak_memory / row.num_weights:.2f}",
             significant(TABLE_ENTRY_BYTES * row.largest_link / 2**20),
@@ -286,12 +306,14 @@ NOTES = f"""\
 - Perceptrons are {NUM_LAYERS} linear layers of one width, without biases, in float32. Each row is a
   process of its own: medians of up to {MAX_REPETITIONS} calls, none begun after
   {ENOUGH_SECONDS:g} seconds.
+- *CPU* is the time of all threads together, which other work on the machine hardly disturbs.
 - *Peak MiB*, and *bytes a weight*, is what the first call holds at most beyond the network and one
   byte a weight for the masks. *Largest link's tables* is what its cumulative masses would be all
   at once, {TABLE_ENTRY_BYTES} bytes an edge; the engine holds those of a few units at a time.
 - An exponent is the slope of least squares in logarithms. What a call takes whatever the size, as
   capture does, makes it less where networks are small; what a density takes whatever the walks,
-  tables above all, makes it less on {DENSITIES_NETWORK}."""
+  tables above all, makes it less on {DENSITIES_NETWORK}. Of networks that grow, walks are in
+  proportion to weights, so that the exponents are those against walks too."""
 
 THREADS_NOTES = f"""\
 Density {DENSITY}, medians of {MAX_REPETITIONS} calls, the numbers of threads in turn. All find the
