@@ -20,7 +20,6 @@ from machine import peak_memory
 from methods import run_engine
 from processes import in_fresh_process
 from report import significant, table
-from scipy import stats
 from suite import Benchmark
 from torch import Tensor, nn
 from walks import checksum
@@ -50,7 +49,7 @@ def width_of(num_weights: float) -> int:
 
 
 THREADS_NETWORKS = (DENSITIES_NETWORK, "resnet50", width_of(1e8))
-QUICK_THREADS_NETWORKS = (DENSITIES_NETWORK,)
+QUICK_THREADS_NETWORKS = ("lenet5",)
 
 
 @dataclass(frozen=True)
@@ -208,6 +207,8 @@ class Fit(NamedTuple):
 
 
 def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
+    from scipy import stats  # takes half a second, which each process would spend
+
     line = stats.linregress(np.log(x), np.log(y))
     margin = stats.t.ppf(0.975, len(x) - 2) * line.stderr
     return Fit(math.exp(line.intercept), float(line.slope), float(margin))
