@@ -33,11 +33,13 @@ class Method(Protocol):
     def __call__(self, network: nn.Module, example_input: Tensor, density: float) -> Run: ...
 
 
-def run_engine(network: nn.Module, example_input: Tensor, density: float) -> Run:
+def run_engine(
+    network: nn.Module, example_input: Tensor, density: float, *, num_threads: int | None = None
+) -> Run:
     started = time.perf_counter()
     graph = phew.capture(network, example_input)
     captured = time.perf_counter()
-    masks = phew.sample_masks(graph, density=density)
+    masks = phew.sample_masks(graph, density=density, num_threads=num_threads)
     seconds = time.perf_counter() - started
     return Run(masks, int(masks.info["num_walks"]), seconds, captured - started)
 

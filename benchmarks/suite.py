@@ -23,12 +23,14 @@ class Benchmark:
         measure: Yields rows, which are dataclasses; told whether to be quick: a few seconds, to see
             that it runs.
         tables: Puts all rows into words and tables.
+        plot: Draws all rows into a file of docs, together with written results.
     """
 
     file: str
     question: str | None
     measure: Callable[[bool], Iterable[Any]]
     tables: Callable[[Sequence[Any]], str]
+    plot: Callable[[Sequence[Any]], None] | None = None
 
     @property
     def name(self) -> str:
@@ -53,6 +55,8 @@ class Benchmark:
             print(f"## {self.name}\n\n{body}\n")
         if arguments.write_results:
             write_section(self.name, body)
+            if self.plot:
+                self.plot(rows)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

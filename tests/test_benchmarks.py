@@ -11,6 +11,7 @@ import coverage
 import covered
 import end_to_end
 import pytest
+import scaling
 from covered import Row, cover
 
 import phew
@@ -81,6 +82,29 @@ def test_tables_and_the_bound_are_measured(lines: list[dict[str, Any]]) -> None:
         assert min(row["measured_share"], row["tabled_share"]) > 0
     for row in rows_of("bound", copy.deepcopy(lines)):
         assert row["hops_per_second"] > 1e6
+
+
+def test_time_and_memory_are_measured_as_networks_grow(lines: list[dict[str, Any]]) -> None:
+    rows = rows_of("scaling", copy.deepcopy(lines))
+    measured = [scaling.Row(**row) for row in rows if "density" in row]
+    threads = [scaling.Threads(**row) for row in rows if "digest" in row]
+    growing, denser = scaling.growing_and_denser(measured)
+    assert [row.num_weights for row in growing] == [100_352, 316_808, 1_002_528]
+    assert [row.density for row in denser] == [0.1, 0.03, 0.01]
+    for row in measured:
+        assert row.seconds > row.capture_seconds > 0
+        assert row.largest_link in (row.num_weights / 8, 9 * 512**2)
+    assert threads[0].num_threads == threads[0].speed_up == 1
+    assert len({row.digest for row in threads}) == 1
+    assert "| seconds against walks, vgg19_bn " in scaling.tables([*measured, *threads])
+
+
+def test_an_exponent_is_fitted_with_its_interval() -> None:
+    # Logarithms 0 1 0 1 2 of 0 1 2 3 4: slope 0.4, squared residuals of 1.2 in all.
+    fit = scaling.fit([1, 10, 100, 1_000, 10_000], [1, 10, 1, 10, 100])
+    assert fit.exponent == pytest.approx(0.4)
+    assert fit.factor == pytest.approx(1)
+    assert fit.margin == pytest.approx(3.1824 * (1.2 / 3 / 10) ** 0.5, rel=1e-4)
 
 
 def test_each_model_is_captured_and_pruned_and_trained(lines: list[dict[str, Any]]) -> None:
