@@ -23,12 +23,14 @@ class Benchmark:
         measure: Yields rows, which are dataclasses; told whether to be quick: a few seconds, to see
             that it runs.
         tables: Puts all rows into words and tables.
+        plot: Draws all rows, where there is a figure.
     """
 
     file: str
     question: str | None
     measure: Callable[[bool], Iterable[Any]]
     tables: Callable[[Sequence[Any]], str]
+    plot: Callable[[Sequence[Any]], None] | None = None
 
     @property
     def name(self) -> str:
@@ -48,11 +50,15 @@ class Benchmark:
         setting = ", ".join(f"{key} {value}" for key, value in machine.items())
         command = f"`python -m benchmarks {self.name} --write-results`: {setting}."
         parts = [question, command, self.tables(rows)]
+        if self.plot is not None:
+            parts.append(f"![{question}](../docs/{self.name}.svg)")
         body = "\n\n".join(parts)
         if not arguments.json:
             print(f"## {self.name}\n\n{body}\n")
         if arguments.write_results:
             write_section(self.name, body)
+            if self.plot is not None:
+                self.plot(rows)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
