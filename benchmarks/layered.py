@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,20 @@ Masses = npt.NDArray[np.float32]
 NUM_CHECKED_SOURCES = 256
 NUM_CHECKED_GROUPS = 20
 MAX_DEVIATIONS = 6.0
+
+
+class Hops(NamedTuple):
+    """Hops of walks.
+
+    Attributes:
+        sources: The unit that each leaves.
+        targets: The unit that it enters.
+        num_strays: The number of others, from a unit to one to which no edge leads.
+    """
+
+    sources: Units
+    targets: Units
+    num_strays: int
 
 
 @dataclass(frozen=True)
@@ -93,30 +108,26 @@ class LayeredGraph:
         """Start walks on the units of the first layer in turn, as PHEW does."""
         return np.arange(num_walks) % self.sizes[0]
 
-    def hops(self, paths: Units) -> tuple[Units, Units]:
-        """Take walks apart into their hops, and check that each follows an edge.
+    def hops(self, paths: Units) -> Hops:
+        """Take walks apart into their hops over edges.
 
         Args:
             paths: A walk a row; after its end, -1.
-
-        Returns:
-            The units that hops leave and enter. What leaves the last layer is no hop.
         """
         sources, targets = paths[:, :-1].ravel(), paths[:, 1:].ravel()
-        are_hops = (targets >= 0) & (sources < self.firsts[-2])
-        sources, targets = sources[are_hops], targets[are_hops]
+        # What leaves the last layer is no hop: walks that cannot end there may go on anywhere.
+        leave = (targets >= 0) & (sources < self.firsts[-2])
+        sources, targets = sources[leave], targets[leave]
         layers = np.searchsorted(self.firsts, sources, side="right") - 1
-        assert np.all(sources >= 0), "walks leave the graph"
-        assert np.all(targets >= self.firsts[layers + 1]), "hops do not follow edges"
-        assert np.all(targets < self.firsts[layers + 2]), "hops do not follow edges"
-        return sources, targets
+        follow = (targets >= self.firsts[layers + 1]) & (targets < self.firsts[layers + 2])
+        return Hops(sources[follow], targets[follow], int(np.count_nonzero(~follow)))
 
-    def follow_weights(self, sources: Units, targets: Units) -> bool:
+    def follow_weights(self, hops: Hops) -> bool:
         """Tell whether hops choose the first layer's edges in proportion to the masses."""
         masses = self.layers[0][:NUM_CHECKED_SOURCES].astype(np.float64)
         num_sources, num_targets = masses.shape
-        checked = sources < num_sources
-        edges = sources[checked] * num_targets + targets[checked] - self.sizes[0]
+        checked = hops.sources < num_sources
+        edges = hops.sources[checked] * num_targets + hops.targets[checked] - self.sizes[0]
         visits = np.bincount(edges, minlength=masses.size).reshape(masses.shape)
         expected = masses / masses.sum(axis=1, keepdims=True) * visits.sum(axis=1, keepdims=True)
         return agree(visits, expected)

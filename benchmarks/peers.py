@@ -38,6 +38,9 @@ ENOUGH_SECONDS = 5.0
 QUICK_ENOUGH_SECONDS = 0.1
 MAX_REPETITIONS = 3
 
+MAX_STRAYS = 1e-4
+"""The share of hops off the edges with which an engine still counts as right."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -48,6 +51,7 @@ class Row:
         failure: Why there are no numbers, if there are none.
         num_walks: As many as were asked for, fewer of an engine that is slow.
         num_hops: Those over edges of the graph.
+        num_strays: Those over none, which a mistake in an engine may make.
         follows_weights: Whether the first layer's edges are visited in proportion to the weights.
         set_up_seconds: Seconds of making the engine's graph and tables, of arrays.
         walk_seconds: Seconds of the walks, the best of up to three runs.
@@ -63,6 +67,7 @@ class Row:
     failure: str | None = None
     num_walks: int = 0
     num_hops: int = 0
+    num_strays: int = 0
     follows_weights: bool = False
     set_up_seconds: float = 0.0
     walk_seconds: float = 0.0
@@ -76,6 +81,7 @@ class Row:
 class Timed:
     num_walks: int
     num_hops: int
+    num_strays: int
     follows_weights: bool
     set_up_seconds: float
     walk_seconds: float
@@ -137,6 +143,7 @@ def time_phew(name: str, num_walks: int, enough_seconds: float) -> Timed:
     return Timed(
         num_walks,
         num_hops,
+        0,
         _phew_follows_weights(graph, layered, walks, num_walks),
         walks.measuring_seconds,
         walk_seconds,
@@ -191,11 +198,13 @@ def time_peer(engine: str, name: str, num_walks: int, enough_seconds: float) -> 
     memory = peak_memory() - before - _num_bytes(graph)
     paths = as_paths(walk(starts))
     assert peer.starts_anywhere or np.array_equal(paths[:, 0], starts), "walks start elsewhere"
-    sources, targets = layered.hops(paths)
+    hops = layered.hops(paths)
+    assert hops.num_strays <= MAX_STRAYS * len(hops.sources), f"{hops.num_strays} hops off edges"
     return Timed(
         len(paths),
-        len(sources),
-        layered.follow_weights(sources, targets),
+        len(hops.sources),
+        hops.num_strays,
+        layered.follow_weights(hops),
         set_up_seconds,
         walk_seconds,
         memory,
@@ -244,7 +253,9 @@ NOTES = f"""\
   arrays of rows and targets, lists, tables and copies that an engine needs are part of its seconds
   and memory; the sums are part of its memory.
 - *Weighted* is measured: visits to the first layer's edges, in {NUM_CHECKED_GROUPS} groups from the
-  lightest to the heaviest, agree with the weights. torch-cluster draws edges evenly.
+  lightest to the heaviest, agree with the weights. torch-cluster draws edges evenly. *Stray* are
+  hops between units that no edge joins: where graph-walker's sum of a unit's weights rounds to less
+  than the draw, it takes the first edge of the graph.
 - cxrandomwalk and ensmallen start walks on all units of all layers. ensmallen refuses graphs where
   walks end, so its last layer leads back to the first. igraph and fastnode2vec make one walk a
   call. An engine has {MAX_SECONDS:g} s and {MAX_BYTES / 2**30:g} GiB for everything.
@@ -254,7 +265,7 @@ NOTES = f"""\
 
 def tables(rows: Sequence[Row]) -> str:
     header = (
-        *("graph", "engine", "weighted", "walks", "set-up seconds", "walk seconds"),
+        *("graph", "engine", "weighted", "walks", "stray hops", "set-up seconds", "walk seconds"),
         *("million hops/s", "in all", "MiB beyond weights", "phew is faster by"),
     )
     cells = [
@@ -263,6 +274,7 @@ def tables(rows: Sequence[Row]) -> str:
             f"{row.engine} {row.version}",
             "yes" if row.follows_weights else "no",
             f"{row.num_walks:,}",
+            f"{row.num_strays:,}",
             significant(row.set_up_seconds),
             significant(row.walk_seconds),
             millions(row.hops_per_second),
