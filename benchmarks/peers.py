@@ -38,6 +38,9 @@ ENOUGH_SECONDS = 5.0
 QUICK_ENOUGH_SECONDS = 0.1
 MAX_REPETITIONS = 3
 
+LEAST_RATE, MOST_RATE = 1e1, 1e12
+"""The ends of the figure's axis, in hops a second."""
+
 MAX_STRAYS = 1e-4
 """The share of hops off the edges with which an engine still counts as right."""
 
@@ -295,31 +298,40 @@ def tables(rows: Sequence[Row]) -> str:
 
 
 def plot(rows: Sequence[Row]) -> None:
-    """Draw a bar for the rate in all of each engine, side by side for the graphs."""
+    """Draw a bar for the rate in all of each engine, with the graphs side by side."""
     from matplotlib.figure import Figure
 
     graphs = list(dict.fromkeys(row.graph for row in rows))
     num_engines = len(rows) // len(graphs)
-    figure = Figure(figsize=(3.2 * len(graphs) + 1.5, 0.3 * num_engines + 1))
-    for axes, graph in zip(
-        figure.subplots(1, len(graphs), sharey=True, squeeze=False)[0], graphs, strict=True
-    ):
+    figure = Figure(figsize=(3.5 * len(graphs) + 1.5, 0.3 * num_engines + 1))
+    all_axes = figure.subplots(1, len(graphs), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, graph in zip(all_axes, graphs, strict=True):
         of_graph = [row for row in rows if row.graph == graph]
         bars = axes.barh(
             [row.engine for row in of_graph],
-            [row.hops_per_second_in_all for row in of_graph],
-            color=["tab:orange" if row.engine == "phew" else "tab:blue" for row in of_graph],
+            [max(row.hops_per_second_in_all, LEAST_RATE) for row in of_graph],
+            color=[_colour(row) for row in of_graph],
         )
-        labels = [
-            "none" if row.failure else millions(row.hops_per_second_in_all) for row in of_graph
-        ]
-        axes.bar_label(bars, labels, padding=3, fontsize="small")
+        axes.bar_label(bars, [_label(row) for row in of_graph], padding=3, fontsize="small")
         axes.set_xscale("log")
+        axes.set_xlim(LEAST_RATE, MOST_RATE)
         axes.set_title(graph)
         axes.set_xlabel("hops/s, set-up included")
-        axes.margins(x=0.25)
-    axes.invert_yaxis()
+    all_axes[0].invert_yaxis()
     save(figure, "peers")
+
+
+def _colour(row: Row) -> str:
+    if row.engine == "phew":
+        return "tab:orange"
+    return "tab:blue" if row.follows_weights else "tab:gray"
+
+
+def _label(row: Row) -> str:
+    if row.failure is not None:
+        return "none"
+    rate = f"{millions(row.hops_per_second_in_all)} M"
+    return rate if row.follows_weights else f"{rate}, unweighted"
 
 
 if __name__ == "__main__":

@@ -15,5 +15,5 @@ def save(figure: Figure, name: str) -> None:
     """Write a figure as `docs/<name>.svg`."""
     from matplotlib import rc_context
 
-    with rc_context({"svg.hashsalt": name}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(DOCS / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
