@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ MAX_SECONDS = 120.0
 QUICK_MAX_SECONDS = 20.0
 MAX_BYTES = 16 * 2**30
 
-FIRST_NUM_WALKS = 100
+FIRST_NUM_WALKS = 10
 ENOUGH_SECONDS = 5.0
 QUICK_ENOUGH_SECONDS = 0.1
 MAX_REPETITIONS = 3
@@ -197,9 +198,12 @@ def time_peer(engine: str, name: str, num_walks: int, enough_seconds: float) -> 
     set_up_seconds = time.perf_counter() - started
     starts = layered.starts(num_walks)
     starts = starts[: _fitting(lambda num: walk(starts[:num]), num_walks, enough_seconds)]
-    walk_seconds = _best_seconds(lambda: walk(starts), enough_seconds)
+    results: list[Any] = []
+    walk_seconds = _best_seconds(
+        lambda: results.append(walk(starts)), enough_seconds, before_each=results.clear
+    )
     memory = peak_memory() - before - _num_bytes(graph)
-    paths = as_paths(walk(starts))
+    paths = as_paths(results[0])
     assert peer.starts_anywhere or np.array_equal(paths[:, 0], starts), "walks start elsewhere"
     hops = layered.hops(paths)
     assert hops.num_strays <= MAX_STRAYS * len(hops.sources), f"{hops.num_strays} hops off edges"
@@ -215,15 +219,16 @@ def time_peer(engine: str, name: str, num_walks: int, enough_seconds: float) -> 
 
 
 def _fitting(walk: Callable[[int], object], max_walks: int, enough_seconds: float) -> int:
-    """Find how many walks take enough seconds."""
-    num_walks = min(FIRST_NUM_WALKS, max_walks)
-    while True:
+    """Find how many walks take enough seconds, and more than what each call takes besides."""
+    num_walks, before = FIRST_NUM_WALKS, float("inf")
+    while num_walks < max_walks:
         started = time.perf_counter()
         walk(num_walks)
         seconds = time.perf_counter() - started
-        if num_walks == max_walks or seconds > enough_seconds / 4:
+        if seconds > max(enough_seconds / 4, 3 * before):
             return max(num_walks, min(max_walks, int(num_walks * enough_seconds / seconds)))
-        num_walks = min(10 * num_walks, max_walks)
+        num_walks, before = 10 * num_walks, seconds
+    return max_walks
 
 
 def _best_seconds(
