@@ -6,6 +6,7 @@ graph in a process of its own, with two threads.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -186,6 +187,8 @@ def _phew_follows_weights(
 def time_peer(engine: str, name: str, num_walks: int, enough_seconds: float) -> Timed:
     """Time another engine; to be called in a process of its own."""
     torch.set_num_threads(NUM_THREADS)
+    # Numba measures its coverage if it can, and would take the benchmark of that name for the tool.
+    sys.modules["coverage"] = None  # type: ignore[assignment]
     peer = PEERS[engine]
     small = LayeredGraph((3, 2, 2), np.ones(10, dtype=np.float32))
     peer.set_up(small)(small.starts(6))  # leaves out what only a first call does
