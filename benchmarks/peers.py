@@ -61,7 +61,7 @@ class Row:
         set_up_seconds: Seconds of making the engine's graph and tables, of arrays.
         walk_seconds: Seconds of the walks, the best of up to three runs.
         hops_per_second: That of the walks alone.
-        hops_per_second_in_all: That with the setting up.
+        hops_per_second_in_all: That with the setting up, spread over all walks asked for.
         memory: Bytes at most in use beyond those of the weights.
         ratio: The rate in all of phew over that of the engine.
     """
@@ -120,11 +120,12 @@ def _measure(row: Row, num_walks: int, quick: bool) -> Row:
             timed = within_limits(*limits, time_peer, row.engine, *size)
     except Failure as failure:
         return replace(row, failure=str(failure))
+    set_up_share = min(1.0, timed.num_walks / num_walks) * timed.set_up_seconds
     return replace(
         row,
         **vars(timed),
         hops_per_second=timed.num_hops / timed.walk_seconds,
-        hops_per_second_in_all=timed.num_hops / (timed.set_up_seconds + timed.walk_seconds),
+        hops_per_second_in_all=timed.num_hops / (set_up_share + timed.walk_seconds),
     )
 
 
@@ -254,24 +255,26 @@ def _num_bytes(graph: WalkGraph) -> int:
 
 
 NOTES = f"""\
-- Walks go forward, and draw the next edge in proportion to its weight; {NUM_THREADS} threads. Best
-  of up to three runs of a million walks, of the wide chain 200,000; of slow engines as many walks
-  as take about {ENOUGH_SECONDS:g} s. *In all* is with the setting up, spread over these walks.
+- Walks go forward, and draw the next edge in proportion to its weight. Two threads, best of up to
+  three runs of a million walks, of the wide chain 200,000; of slow engines as many walks as take
+  about {ENOUGH_SECONDS:g} s. *In all* is with the setting up, spread over all walks asked for.
 - phew reads the weights as they are, alternates forward and backward walks, draws a kernel position
   for each hop and marks the weight; the others return the units. Its setting up is the measuring of
   the weights; its tables are made while it walks, for the walks of the run, and count as walking.
 - Setting up another engine begins with the sums of the kernels in one array, row after row. The
   arrays of rows and targets, lists, tables and copies that an engine needs are part of its seconds
   and memory; the sums are part of its memory.
-- *Weighted* is measured: visits to the first layer's edges, in {NUM_CHECKED_GROUPS} groups from the
-  lightest to the heaviest, agree with the weights. torch-cluster draws edges evenly. *Stray* are
-  hops between units that no edge joins: where graph-walker's sum of a unit's weights rounds to less
-  than the draw, it takes the first edge of the graph.
+- *Weighted* is measured: visits to the first layer's edges, in {NUM_CHECKED_GROUPS} groups from
+  the lightest to the heaviest, agree with the weights. torch-cluster draws edges evenly.
+- *Stray* are hops between units that no edge joins: where the weights of a unit, scaled to 1, add
+  up to less than the draw after rounding, graph-walker takes the first edge of the graph.
 - cxrandomwalk and ensmallen start walks on all units of all layers. ensmallen refuses graphs where
   walks end, so its last layer leads back to the first. igraph and fastnode2vec make one walk a
   call. An engine has {MAX_SECONDS:g} s and {MAX_BYTES / 2**30:g} GiB for everything.
-- NetworKit 11.3 has no function that returns random walks. PecanPy 2.0.9 does not import with NumPy
-  2, and DGL after 1.1.3 not without packages that are no longer made."""
+- NetworKit 11.3 has no function that returns random walks, and GraphRoam 0.1.0 reads unweighted
+  edges from files. Not to be had on Linux with Python 3.11 and NumPy 2: PecanPy 2.0.9 (needs
+  NumPy 1), DGL 2.1.0 (needs an older torchdata), tempest-rw 1.0.6 (needs CUDA), jgrapht 1.5.0.3 and
+  karateclub (do not build), pyg-lib and StellarGraph (not in the package index)."""
 
 
 def tables(rows: Sequence[Row]) -> str:
