@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def new_figure(num_panels: int) -> tuple[Figure, list[Axes]]:
-    """Make a figure of panels side by side."""
-    figure = Figure(figsize=(3.6 * num_panels, 3.2), layout="constrained")
-    panels = figure.subplots(1, num_panels, squeeze=False)
+def new_figure(
+    num_panels: int, *, height: float = 3.2, share_axes: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels side by side; the height is in inches."""
+    figure = Figure(figsize=(3.6 * num_panels, height), layout="constrained")
+    panels = figure.subplots(1, num_panels, squeeze=False, sharex=share_axes, sharey=share_axes)
     return figure, list(panels[0])
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import resource
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import Any, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+EXIT_SECONDS = 10.0
+"""What a process may take to end after its result."""
 
 
 def in_fresh_process(
@@ -27,14 +33,74 @@ def with_environment(
     **keywords: Arguments.kwargs,
 ) -> Result:
     """Call a function of a module in a fresh process, with some environment variables."""
+    call = pickle.dumps((function, arguments, keywords))
+    with ProcessPoolExecutor(max_workers=1, mp_context=_context()) as executor:
+        result: Result = executor.submit(_run, dict(variables), call).result()
+        return result
+
+
+class Failure(Exception):
+    """Why a process gave no result."""
+
+
+def within_limits(
+    seconds: float,
+    num_bytes: int,
+    variables: Mapping[str, str],
+    function: Callable[Arguments, Result],
+    *arguments: Arguments.args,
+    **keywords: Arguments.kwargs,
+) -> Result:
+    """Call a function of a module in a fresh process, and end this where it takes too much.
+
+    Args:
+        seconds: All that the process may take, its start included.
+        num_bytes: The memory that it may reserve.
+        variables: Environment variables.
+        function: What to call, with all further arguments.
+
+    Raises:
+        Failure: If the function raises anything, or its process takes too much or crashes.
+    """
+    call = pickle.dumps((function, arguments, keywords))
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = _context().Process(target=_send, args=(sender, num_bytes, dict(variables), call))
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(seconds):
+            raise Failure(f"not done after {seconds:g} s")
+        result, failure = receiver.recv()
+        process.join(EXIT_SECONDS)
+    except EOFError:
+        process.join()
+        raise Failure(f"crashed with exit code {process.exitcode}") from None
+    finally:
+        process.kill()
+        process.join()
+    if failure is not None:
+        raise Failure(failure)
+    outcome: Result = result
+    return outcome
+
+
+def _send(sender: Connection, num_bytes: int, variables: Mapping[str, str], call: bytes) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, num_bytes))
+    try:
+        sender.send((_run(variables, call), None))
+    except MemoryError:
+        sender.send((None, f"more than {num_bytes / 2**30:g} GiB"))
+    except BaseException as error:  # as which Rust's panics come
+        message = " ".join(str(error).split())
+        sender.send((None, f"{type(error).__name__}: {message}"))
+
+
+def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Imported once for all; capture needs it. Not so phew, which the server, unlike a script, would
     # look for in the current directory first.
     context.set_forkserver_preload(["torch._dynamo"])
-    call = pickle.dumps((function, arguments, keywords))
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as executor:
-        result: Result = executor.submit(_run, dict(variables), call).result()
-        return result
+    return context
 
 
 def _run(variables: Mapping[str, str], call: bytes) -> Any:

@@ -320,8 +320,6 @@ THREADS_NOTES = f"""\
 Density {DENSITY}, medians of {MAX_REPETITIONS} calls, the numbers of threads in turn. All find the
 same masks."""
 
-PICTURE = "![Time and memory against weights, and time against density](../docs/scaling.svg)"
-
 
 def tables(rows: Sequence[Row | Threads]) -> str:
     growing, denser = growing_and_denser(rows)
@@ -331,7 +329,6 @@ def tables(rows: Sequence[Row | Threads]) -> str:
         fits_table(fits_of(growing, denser)),
         threads_table([row for row in rows if isinstance(row, Threads)]),
         THREADS_NOTES,
-        PICTURE,
     )
     return "\n\n".join(parts)
 

@@ -50,12 +50,14 @@ class Benchmark:
         setting = ", ".join(f"{key} {value}" for key, value in machine.items())
         command = f"`python -m benchmarks {self.name} --write-results`: {setting}."
         parts = [question, command, self.tables(rows)]
+        if self.plot is not None:
+            parts.append(f"![{question}](../docs/{self.name}.svg)")
         body = "\n\n".join(parts)
         if not arguments.json:
             print(f"## {self.name}\n\n{body}\n")
         if arguments.write_results:
             write_section(self.name, body)
-            if self.plot:
+            if self.plot is not None:
                 self.plot(rows)
 
 

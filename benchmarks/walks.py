@@ -42,11 +42,15 @@ class Walks:
         Their number differs between walks only where paths of several lengths meet, and then little
         on average: of more walks than `HOPS_SAMPLE` it is taken from these.
         """
-        counts = empty_visits(self._engine.graph, torch.int32)
         num_counted = min(num_walks, HOPS_SAMPLE)
-        self._engine.walk(0, num_counted, counts, batch_size=BATCH_SIZE, recording="count")
-        num_hops = sum(int(count.sum()) for count in counts.values())
+        num_hops = sum(int(count.sum()) for count in self.count(num_counted).values())
         return round(num_hops * num_walks / num_counted)
+
+    def count(self, num_walks: int) -> dict[str, Tensor]:
+        """Walk, and count the visits to each weight."""
+        counts = empty_visits(self._engine.graph, torch.int32)
+        self._engine.walk(0, num_walks, counts, batch_size=BATCH_SIZE, recording="count")
+        return counts
 
 
 def empty_visits(graph: WalkGraph, dtype: torch.dtype) -> dict[str, Tensor]:

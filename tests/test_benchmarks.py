@@ -2,17 +2,25 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import coverage
 import covered
 import end_to_end
+import numpy as np
+import peers
 import pytest
 import scaling
 from covered import Row, cover
+from layered import LayeredGraph
+from peer_engines import PEERS
+from processes import Failure, within_limits
 
 import phew
 from phew import _core
@@ -105,6 +113,46 @@ def test_an_exponent_is_fitted_with_its_interval() -> None:
     assert fit.exponent == pytest.approx(0.4)
     assert fit.factor == pytest.approx(1)
     assert fit.margin == pytest.approx(3.1824 * (1.2 / 3 / 10) ** 0.5, rel=1e-4)
+
+
+def test_peers_walk_the_same_graph_in_proportion_to_its_weights(
+    lines: list[dict[str, Any]],
+) -> None:
+    rows = rows_of("peers", copy.deepcopy(lines))
+    assert [row["engine"] for row in rows] == ["phew", *PEERS]
+    for row in rows[:2]:  # the others are optional
+        assert row["failure"] is None
+        assert row["follows_weights"]
+        assert row["num_hops"] == 3 * row["num_walks"]
+        assert row["hops_per_second"] >= row["hops_per_second_in_all"] > 0
+    assert rows[0]["ratio"] == 1
+    table = peers.tables([peers.Row(**row) for row in rows])
+    for row in rows:
+        assert row["engine"] in table
+
+
+def test_walks_off_the_edges_or_regardless_of_weights_are_noticed() -> None:
+    graph = LayeredGraph((2, 2, 1), np.array([1, 3, 3, 1, 1, 1], dtype=np.float32))
+    evenly = np.array([[0, 2, 4], [0, 3, 4], [1, 2, 4], [1, 3, 4]] * 1000)
+    assert not graph.follow_weights(graph.hops(evenly))
+    assert graph.follow_weights(graph.hops(evenly[[0, 1, 1, 1, 2, 2, 2, 3] * 100]))
+    assert graph.hops(np.array([[0, 1, 2], [0, 2, -1], [0, 2, 4]])).num_strays == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "seconds", "reason"),
+    [
+        (time.sleep, 60, 1.0, "not done after 1 s"),
+        (bytearray, 2**40, 60.0, "more than 64 GiB"),
+        (os._exit, 3, 60.0, "crashed with exit code 3"),
+        (float, "x", 60.0, "ValueError: could not convert string to float: 'x'"),
+    ],
+)
+def test_a_process_that_fails_says_why(
+    function: Callable[[Any], Any], argument: Any, seconds: float, reason: str
+) -> None:
+    with pytest.raises(Failure, match=reason):
+        within_limits(seconds, 2**36, {}, function, argument)
 
 
 def test_each_model_is_captured_and_pruned_and_trained(lines: list[dict[str, Any]]) -> None:
