@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 
 
 def sample_masks(model: nn.Module, density: float, generator: Generator) -> Sample:
-    """Walk, forward and backward in turn, until the target is met.
+    """Walk, forward and backward in turn, until the target is met; on the generator's device.
 
     Overshoots by less than one walk of each direction.
     """
@@ -30,7 +30,7 @@ def sample_masks(model: nn.Module, density: float, generator: Generator) -> Samp
     while (missing := target - sum(int(layer.visited.count_nonzero()) for layer in layers)) > 0:
         # A walk visits one weight a layer, so that these cannot overshoot.
         round_pairs = max(1, missing // (2 * len(layers)))
-        starts = torch.arange(num_pairs, num_pairs + round_pairs)
+        starts = torch.arange(num_pairs, num_pairs + round_pairs, device=generator.device)
         units = starts % num_entries
         for layer in layers:
             units = layer.forward(units, generator)
@@ -64,11 +64,13 @@ class _Layer:
         self.sources_per_unit = self.num_sources // num_units
         self.forward_sums = _running_sums(magnitudes.transpose(0, 1).flatten(1))
         self.backward_sums = _running_sums(magnitudes.flatten(1))
-        self.visited = torch.zeros(weight.numel(), dtype=torch.bool)
+        self.visited = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
 
     def forward(self, units: Tensor, generator: Generator) -> Tensor:
         """Move walkers from the units before the layer to its targets."""
-        places = torch.randint(self.sources_per_unit, units.shape, generator=generator)
+        places = torch.randint(
+            self.sources_per_unit, units.shape, generator=generator, device=units.device
+        )
         sources = units * self.sources_per_unit + places
         edges = _draw(self.forward_sums, sources, generator)
         targets, positions = edges // self.num_positions, edges % self.num_positions
@@ -90,13 +92,15 @@ def _running_sums(masses: Tensor) -> Tensor:
     """
     sums = masses.cumsum(dim=1, dtype=torch.float64)
     sums /= sums[:, -1:].clone()
-    sums += torch.arange(len(sums)).unsqueeze(1)
+    sums += torch.arange(len(sums), device=sums.device).unsqueeze(1)
     return sums
 
 
 def _draw(sums: Tensor, rows: Tensor, generator: Generator) -> Tensor:
     """Draw for each walker an edge of the row that it stands on."""
     width = sums.shape[1]
-    values = rows + torch.rand(rows.shape, dtype=torch.float64, generator=generator)
+    values = rows + torch.rand(
+        rows.shape, dtype=torch.float64, generator=generator, device=rows.device
+    )
     edges = torch.searchsorted(sums.view(-1), values, right=True) - rows * width
     return edges.clamp(max=width - 1)  # a draw next to 1 may round up to the next row

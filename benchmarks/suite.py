@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 
 from machine import environment
 from report import write_section
+
+
+class UnavailableError(Exception):
+    """Raised where a benchmark cannot be measured on this machine: says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,16 @@ class Benchmark:
         arguments = add_arguments(argparse.ArgumentParser(description=question)).parse_args()
         machine = environment()
         rows = []
-        for row in self.measure(arguments.quick):
-            rows.append(row)
-            if arguments.json:
-                line = {"benchmark": self.name, **asdict(row), "environment": machine}
-                print(json.dumps(line), flush=True)
+        try:
+            for row in self.measure(arguments.quick):
+                rows.append(row)
+                if arguments.json:
+                    line = {"benchmark": self.name, **asdict(row), "environment": machine}
+                    print(json.dumps(line), flush=True)
+        except UnavailableError as missing:
+            # Earlier results stay.
+            print(f"{self.name} cannot be measured here: {missing}", file=sys.stderr)
+            return
         setting = ", ".join(f"{key} {value}" for key, value in machine.items())
         command = f"`python -m benchmarks {self.name} --write-results`: {setting}."
         parts = [question, command, self.tables(rows)]

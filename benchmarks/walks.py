@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from phew.engine import Engine
+from phew.engine import make_engine
 from phew.graph import WalkGraph, WeightedLink
 from phew.options import Options
 
@@ -18,18 +18,21 @@ BATCH_SIZE = 2**23
 
 HOPS_SAMPLE = 100_000
 
+CPU = torch.device("cpu")
+
 
 class Walks:
     """The walks 0, 1, 2, ... of a graph, whose weights are measured at once.
 
     Args:
         graph: The walk graph.
-        num_threads: Number of threads that measure and walk.
+        num_threads: Number of threads that measure and walk on the CPU.
+        device: Where to walk.
     """
 
-    def __init__(self, graph: WalkGraph, *, num_threads: int) -> None:
+    def __init__(self, graph: WalkGraph, *, num_threads: int, device: torch.device = CPU) -> None:
         started = time.perf_counter()
-        self._engine = Engine(graph, Options(), num_threads=num_threads)
+        self._engine = make_engine(graph, Options(), num_threads=num_threads, device=device)
         self.measuring_seconds = time.perf_counter() - started
 
     def mark(self, num_walks: int, visited: Mapping[str, Tensor]) -> None:
@@ -48,15 +51,17 @@ class Walks:
 
     def count(self, num_walks: int) -> dict[str, Tensor]:
         """Walk, and count the visits to each weight."""
-        counts = empty_visits(self._engine.graph, torch.int32)
+        counts = empty_visits(self._engine.graph, torch.int32, self._engine.device)
         self._engine.walk(0, num_walks, counts, batch_size=BATCH_SIZE, recording="count")
         return counts
 
 
-def empty_visits(graph: WalkGraph, dtype: torch.dtype) -> dict[str, Tensor]:
+def empty_visits(
+    graph: WalkGraph, dtype: torch.dtype, device: torch.device = CPU
+) -> dict[str, Tensor]:
     # Written to, so that the first touch of memory is no part of what is measured.
     return {
-        name: torch.empty(graph.parameters[name].shape, dtype=dtype).zero_()
+        name: torch.empty(graph.parameters[name].shape, dtype=dtype, device=device).zero_()
         for name in graph.prunable
     }
 
@@ -65,7 +70,7 @@ def checksum(masks: Mapping[str, Tensor]) -> int:
     """Tell masks from others without keeping them."""
     value = 0
     for name in sorted(masks):
-        value = zlib.crc32(masks[name].numpy().tobytes(), value)
+        value = zlib.crc32(masks[name].cpu().numpy().tobytes(), value)
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any, overload
 
@@ -136,8 +137,7 @@ def sample_masks(
     num_threads = _as_num_threads(num_threads)
     graph = _as_graph(model, example_inputs, include, exclude)
     walk_device = _as_device(device, graph)
-    # Whatever the caller's default device is.
-    with torch.device("cpu"), progress_bar("walking", shown=progress) as report:
+    with _cpu_by_default(), progress_bar("walking", shown=progress) as report:
         sampler = Sampler(graph, options, num_threads=num_threads, device=walk_device)
         targets = [sampler.target(value) for value in requested]
         ascending = sorted(set(targets))
@@ -235,6 +235,14 @@ def _as_num_threads(num_threads: object) -> int:
     if not 1 <= number <= MAX_NUM_THREADS:
         raise ValueError(f"num_threads must be in [1, {MAX_NUM_THREADS}], got {number}.")
     return number
+
+
+def _cpu_by_default() -> AbstractContextManager[object]:
+    """Make tensors on the CPU whatever the caller's default device is.
+
+    Where that is the CPU anyway, what torch does to ask at each call is saved.
+    """
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 def _as_device(device: torch.device | str | None, graph: WalkGraph) -> torch.device:

@@ -50,19 +50,26 @@ class LinkLoader:
         self._visits = visits
         self._device = device
         self._weights = torch.empty(0)
+        self._kept: dict[int, _core.LinkBuffers] = {}
 
     def __call__(self, index: int) -> _core.LinkBuffers:
         """Return the buffers of a weighted link, valid until the next call."""
+        if index in self._kept:
+            return self._kept[index]
         link = self._graph.links[index]
         assert isinstance(link, WeightedLink)
         self._weights = self._graph.data_of(link.parameter, self._device)
         visits = self._visits.get(link.parameter)
-        return _core.LinkBuffers(
+        buffers = _core.LinkBuffers(
             self._weights.data_ptr(),
             DTYPES[self._weights.dtype],
             0 if visits is None else visits.data_ptr(),
             self._graph.first_numbers.get(link.parameter, 0),
         )
+        # A copy is not kept: only one link's weights at a time are.
+        if self._weights.data_ptr() == self._graph.parameters[link.parameter].data_ptr():
+            self._kept[index] = buffers
+        return buffers
 
 
 class Engine:

@@ -30,6 +30,8 @@ class Forecast:
         self._engine = engine
         self._graph = engine.graph
         self._flows = (engine.flow(backward=False), engine.flow(backward=True))
+        # Read once: each time they are, these are new lists.
+        self._link_flows = [flow.links for flow in self._flows]
         self._rates, self._numbers = self._weights_by_rate()
 
     def expected(self, num_walks: float) -> float:
@@ -117,8 +119,8 @@ class Forecast:
         ):
             return False
         return any(
-            bool((flow.links[index] > 0).all()) and bool(self._graph.live[far].all())
-            for flow, far in zip(self._flows, (link.target, link.source), strict=True)
+            bool((flows[index] > 0).all()) and bool(self._graph.live[far].all())
+            for flows, far in zip(self._link_flows, (link.target, link.source), strict=True)
         )
 
     def _visitable(self, index: int, link: WeightedLink) -> torch.Tensor:
@@ -129,11 +131,11 @@ class Forecast:
             has_mass = (self._graph.weights_of(link, self._engine.device) != 0).cpu()
         by_source, by_target = (link.num_groups, 1, -1, 1), (link.num_groups, -1, 1, 1)
         visitable = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
-        for flow, totals, (near_shape, far_shape), far in (
-            (self._flows[0], measure.source_totals, (by_source, by_target), link.target),
-            (self._flows[1], measure.target_totals, (by_target, by_source), link.source),
+        for flows, totals, (near_shape, far_shape), far in (
+            (self._link_flows[0], measure.source_totals, (by_source, by_target), link.target),
+            (self._link_flows[1], measure.target_totals, (by_target, by_source), link.source),
         ):
-            passed = torch.from_numpy(flow.links[index] > 0).view(near_shape)
+            passed = torch.from_numpy(flows[index] > 0).view(near_shape)
             all_zero = torch.from_numpy(totals == 0).view(near_shape)
             live = torch.from_numpy(self._graph.live[far]).view(far_shape)
             visitable = visitable | (passed & live & (has_mass | all_zero))

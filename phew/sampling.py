@@ -28,6 +28,8 @@ LANDING_SIZE = 2**16
 MOST_WALKS = 2**34
 """Hours of walking, on any network."""
 
+_COUNTED_AT_ONCE = 2**22
+
 _CPU = torch.device("cpu")
 
 
@@ -247,7 +249,9 @@ class _Visited:
     def count(self) -> int:
         """Return the number of visited weights."""
         if self._flat.is_cuda:
-            return int(self._flat.count_nonzero())
+            # Part by part, as torch takes eight bytes a weight meanwhile.
+            counts = [part.count_nonzero() for part in self._flat.split(_COUNTED_AT_ONCE)]
+            return int(torch.stack(counts).sum())
         # In one thread: torch's own would be in the way of the engine's.
         return int(np.count_nonzero(self._flat.numpy()))
 

@@ -11,6 +11,7 @@
 
 #include "phew/cuda/walk_engine.hpp"
 #include "phew/walk_engine.hpp"
+#include "random_graphs.hpp"
 #include "walk_graphs.hpp"
 
 namespace {
@@ -43,10 +44,11 @@ std::vector<Visit> sorted(const phew::Visits& visits) {
 }
 
 // Whether a visit to a weight that the same call marks is listed depends on which came first.
-std::vector<Visit> without_marked(std::vector<Visit> visits, const Parameters& parameters) {
+std::vector<Visit> without_marked(std::vector<Visit> visits,
+                                  const std::vector<std::vector<std::uint8_t>>& marks) {
   const auto is_marked = [&](const Visit& visit) {
     const auto& [walk, link, element] = visit;
-    return parameters.marks[link][element] != 0;
+    return marks[link][element] != 0;
   };
   visits.erase(std::remove_if(visits.begin(), visits.end(), is_marked), visits.end());
   return visits;
@@ -60,8 +62,9 @@ void check_close(const std::vector<double>& found, const std::vector<double>& ex
 }
 
 // Everything that the two engines do.
+template <typename Parameters>
 void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
-                         Parameters& parameters, std::uint64_t num_walks) {
+                         Parameters parameters, std::uint64_t num_walks) {
   const phew::Load load = parameters.loader(phew::Recording::kMark);
   phew::WalkEngine host(graph, options);
   phew::cuda::WalkEngine device(graph, options, emulated_device());
@@ -113,25 +116,34 @@ void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
               {});
   CHECK(on_device.marks == parameters.marks);
   CHECK(on_device.counts == parameters.counts);
-  CHECK(without_marked(listed.first, parameters) == without_marked(rest, parameters));
+  CHECK(without_marked(listed.first, parameters.marks) == without_marked(rest, parameters.marks));
   // Where there is no room, the number tells.
   const auto [first, num_visits] = list_visits(device, half, device_load, 1 << 20, 1);
-  CHECK(num_visits == without_marked(rest, parameters).size());
+  CHECK(num_visits == without_marked(rest, parameters.marks).size());
 }
 
 }  // namespace
 
 TEST_CASE("the CUDA engine does what the engine does") {
   for (const phew::Options& options : all_options()) {
-    Parameters parameters = make_parameters();
-    check_equal_engines(make_graph(), options, parameters, 2000);
+    check_equal_engines(make_graph(), options, make_parameters(), 2000);
   }
 }
 
 TEST_CASE("the CUDA engine does what the engine does, however wide the graph") {
   for (const phew::Options& options : all_options()) {
     if (options.power % 2 == 0) continue;
-    Parameters parameters = make_wide_parameters();
-    check_equal_engines(make_wide_graph(), options, parameters, 3000);
+    check_equal_engines(make_wide_graph(), options, make_wide_parameters(), 3000);
+  }
+}
+
+TEST_CASE("the CUDA engine does what the engine does, on random graphs") {
+  const std::vector<phew::Options> all = all_options();
+  for (std::uint32_t seed = 0; seed < 1000; ++seed) {
+    CAPTURE(seed);
+    const RandomGraph random(seed);
+    phew::Options options = all[seed % all.size()];
+    options.seed = seed;
+    check_equal_engines(random.graph, options, random, 60);
   }
 }

@@ -169,12 +169,13 @@ class Buffer {
 
   void clear() { cuda::clear(*device_, data_, size_ * sizeof(Element)); }
 
-  // Waits for all that is queued.
-  std::vector<Element> download() const {
-    std::vector<Element> values(size_);
-    copy_to_host(*device_, values.data(), data_, size_ * sizeof(Element));
+  // The first elements, or all. Waits for all that is queued.
+  std::vector<Element> download(std::size_t size) const {
+    std::vector<Element> values(size);
+    copy_to_host(*device_, values.data(), data_, size * sizeof(Element));
     return values;
   }
+  std::vector<Element> download() const { return download(size_); }
 
  private:
   const Device* device_;

@@ -21,13 +21,14 @@ LinkWeights<Format> view_weights(const LinkBuffers& buffers, const MassScale& sc
   return {static_cast<const typename Format::Bits*>(buffers.weights), {scale, power}};
 }
 
-// So many threads a near unit that each has a few entries of its table.
-unsigned num_units_per_block(const EdgeView& edges, std::uint32_t num_entries, bool near_is_row) {
+// So many threads a unit that each has a few entries of its table.
+unsigned num_units_per_block(const TableView& table) {
   constexpr std::uint32_t kEntriesPerThread = 4;
-  // Columns of a weight each are best read together: eight fill a sector of the memory.
-  const unsigned fewest_units = near_is_row || edges.num_positions > 4 ? 2 : 8;
+  // Where entries of units are adjacent, those of several units are best read together.
+  const unsigned fewest_units = table.is_by_unit ? 2 : 8;
   unsigned num_units = kNumThreads;
-  while (num_units > fewest_units && kNumThreads / num_units * kEntriesPerThread < num_entries) {
+  while (num_units > fewest_units &&
+         kNumThreads / num_units * kEntriesPerThread < table.num_entries) {
     num_units /= 2;
   }
   return num_units;
@@ -66,6 +67,8 @@ class WalkEngine::Impl {
     std::uint64_t first_listed;
     const Load& load;
     const VisitList& list;
+    // Room for the tables of any link.
+    std::uint64_t* cumulative;
   };
 
   // The edges of a weighted link, with flags in the memory of the device.
@@ -80,10 +83,12 @@ class WalkEngine::Impl {
   }
   MeasuredGraph measured() const { return {graph_, measures_, options_.power}; }
 
+  // Of the tables of any link.
+  std::size_t most_entries() const;
   void measure_ranges(const std::vector<std::uint32_t>& links, const Load& load);
   void measure_totals(const std::vector<std::uint32_t>& links, const Load& load);
   void pass_by_mass(std::uint32_t link, const EdgeView& edges, const LinkBuffers& buffers,
-                    const Probabilities& shares, Probabilities& far) const;
+                    const double* shares, double* far) const;
   void walk_batch(const DirectedGraph& directed, const Walkers& walkers,
                   const Record& record) const;
   void hop(const DirectedLink& link, const ArrivalSpace& far_space, const Walkers& walkers,
@@ -198,16 +203,27 @@ void WalkEngine::Impl::measure_totals(const std::vector<std::uint32_t>& links, c
 }
 
 Flow WalkEngine::Impl::flow(Direction direction, const Load& load) const {
+  const std::size_t most_units = std::max_element(graph_.live.begin(), graph_.live.end(),
+                                                  [](const auto& left, const auto& right) {
+                                                    return left.size() < right.size();
+                                                  })
+                                     ->size();
+  Buffer<double> near_shares(device_, most_units);
+  Buffer<double> passed(device_, most_units);
   const auto pass = [&](std::uint32_t link, const EdgeView& edges, const Probabilities& shares,
-                        Probabilities& far) { pass_by_mass(link, edges, load(link), shares, far); };
+                        Probabilities& far) {
+    near_shares.upload(shares.data(), shares.size());
+    passed.clear();
+    pass_by_mass(link, edges, load(link), near_shares.data(), passed.data());
+    const std::vector<double> found = passed.download(far.size());
+    for (std::size_t unit = 0; unit < far.size(); ++unit) far[unit] += found[unit];
+  };
   return compute_flow(measured(), direction == Direction::kForward ? forward_ : backward_, pass);
 }
 
 void WalkEngine::Impl::pass_by_mass(std::uint32_t link, const EdgeView& edges,
-                                    const LinkBuffers& buffers, const Probabilities& shares,
-                                    Probabilities& far) const {
-  const Buffer<double> near_shares(device_, shares);
-  const Buffer<double> passed(device_, std::vector<double>(far.size()));
+                                    const LinkBuffers& buffers, const double* shares,
+                                    double* far) const {
   const WeightRows rows(weighted(link), buffers);
   const Direction direction = by_rows(rows);
   const auto add = [&](const auto& sums) {
@@ -220,12 +236,10 @@ void WalkEngine::Impl::pass_by_mass(std::uint32_t link, const EdgeView& edges,
     });
   };
   if (rows.rows_are_targets() == edges.near_is_target) {
-    add(PassToColumns{near_shares.data(), passed.data()});
+    add(PassToColumns{shares, far});
   } else {
-    add(PassToRows{near_shares.data(), passed.data()});
+    add(PassToRows{shares, far});
   }
-  const std::vector<double> found = passed.download();
-  for (std::size_t unit = 0; unit < far.size(); ++unit) far[unit] += found[unit];
 }
 
 std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::uint32_t>& links,
@@ -275,11 +289,25 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
   return histograms;
 }
 
+std::size_t WalkEngine::Impl::most_entries() const {
+  std::size_t most = 0;
+  for (const phew::Link& link : graph_.links) {
+    const auto* weighted = std::get_if<WeightedLink>(&link);
+    if (weighted == nullptr) continue;
+    for (const Direction direction : {Direction::kForward, Direction::kBackward}) {
+      const EdgeView edges = phew::view_edges(graph_, *weighted, direction);
+      most = std::max(most, edges.num_near() * TableView::num_entries_of(edges));
+    }
+  }
+  return most;
+}
+
 void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& load,
                             std::uint32_t batch_size, const VisitList& list) const {
   const std::uint64_t most = std::min<std::uint64_t>((range.num_walks + 1) / 2, batch_size);
   const Buffer<std::uint32_t> units(device_, most);
   const Buffer<std::uint32_t> links(device_, most);
+  const Buffer<std::uint64_t> cumulative(device_, most_entries());
   for_each_batch(
       range, batch_size,
       [&](Direction direction, std::uint64_t first_walk, std::uint32_t num_walkers) {
@@ -287,7 +315,7 @@ void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& lo
         if (directed.starts.empty()) return;
         walk_batch(directed,
                    {units.data(), links.data(), num_walkers, make_key(options_.seed), first_walk},
-                   {recording, range.first_listed, load, list});
+                   {recording, range.first_listed, load, list, cumulative.data()});
       });
 }
 
@@ -318,20 +346,18 @@ void WalkEngine::Impl::hop(const DirectedLink& link, const ArrivalSpace& far_spa
   const EdgeView edges =
       view_edges(link.index, near_is_target ? Direction::kBackward : Direction::kForward);
   if (edges.num_edges() == 0) return;
-  const bool near_is_row = rows.rows_are_targets() == near_is_target;
-  const auto num_entries = static_cast<std::uint32_t>(
-      (edges.num_edges() + TableView::kEdgesPerEntry - 1) / TableView::kEdgesPerEntry);
-  const Buffer<std::uint64_t> cumulative(device_, edges.num_near() * num_entries);
-  const TableView table{cumulative.data(), num_entries, near_is_row ? num_entries : 1,
-                        near_is_row ? 1 : edges.num_near()};
+  const std::uint32_t num_entries = TableView::num_entries_of(edges);
+  const TableView table{record.cumulative, edges.num_near(), num_entries,
+                        rows.rows_are_targets() == near_is_target};
   const auto [sources, targets] = totals_of_link_[link.index];
   const std::uint64_t* totals = totals_->data() + (near_is_target ? targets : sources);
   with_format(buffers.dtype, [&](auto format) {
     using Format = decltype(format);
     const auto weights = view_weights<Format>(buffers, measures_[link.index].scale, options_.power);
-    const BuildTables<Format> build{edges, weights, totals, table,
-                                    num_units_per_block(edges, num_entries, near_is_row)};
-    launch(device_, build.num_blocks(), build);
+    launch(device_, num_blocks_for(table.size()),
+           SumEntries<Format>{edges, weights, totals, table});
+    const AddUpEntries add_up{table, num_units_per_block(table)};
+    launch(device_, add_up.num_blocks(), add_up);
     launch(device_, num_blocks_for(walkers.num),
            HopEdges<Format>{walkers,
                             link.index,

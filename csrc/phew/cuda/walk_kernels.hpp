@@ -24,10 +24,16 @@ struct TableView {
   static constexpr std::uint32_t kEdgesPerEntry = 8;
 
   std::uint64_t* cumulative;
+  std::size_t num_units;
   std::uint32_t num_entries;
-  // Adjacent near units lie as their weights do, so that adjacent threads write to adjacent memory.
-  std::size_t near_stride;
-  std::size_t entry_stride;
+  // Whether the entries of a unit are adjacent, or else those of all units: as the weights are.
+  bool is_by_unit;
+
+  static std::uint32_t num_entries_of(const EdgeView& edges) {
+    return static_cast<std::uint32_t>((edges.num_edges() + kEdgesPerEntry - 1) / kEdgesPerEntry);
+  }
+
+  PHEW_HOST_DEVICE std::size_t size() const { return num_units * num_entries; }
 
   struct Row {
     std::uint64_t* first;
@@ -39,7 +45,8 @@ struct TableView {
   };
 
   PHEW_HOST_DEVICE Row row(std::uint32_t near) const {
-    return {cumulative + near * near_stride, entry_stride};
+    if (is_by_unit) return {cumulative + std::size_t{near} * num_entries, 1};
+    return {cumulative + near, num_units};
   }
 };
 
@@ -65,62 +72,82 @@ struct EntryMasses {
   }
 };
 
-// Builds the tables of all near units of a link. Several threads share a unit: they write the
-// masses of its entries in turn, and then each of them adds up a part.
+// Sums the edges of each entry of the tables of all near units: a thread an entry.
 template <typename Format>
-struct BuildTables {
-  struct Shared {
-    std::uint64_t totals[kNumThreads];
-  };
-  static constexpr unsigned kNumPhases = 3;
+struct SumEntries {
+  using Shared = NothingShared;
+  static constexpr unsigned kNumPhases = 1;
 
   EdgeView edges;
   LinkWeights<Format> weights;
   // The mass of each near unit's edges.
   const std::uint64_t* totals;
   TableView table;
-  unsigned units_per_block;
 
-  std::size_t num_blocks() const {
-    return (edges.num_near() + units_per_block - 1) / units_per_block;
-  }
-
-  PHEW_HOST_DEVICE void operator()(unsigned phase, unsigned thread, std::size_t block,
-                                   Shared& shared) const {
-    const std::size_t unit = block * units_per_block + thread % units_per_block;
-    if (unit >= edges.num_near()) return;
-    const auto near = static_cast<std::uint32_t>(unit);
-    const TableView::Row row = table.row(near);
-    const unsigned num_parts = kNumThreads / units_per_block;
-    const unsigned part = thread / units_per_block;
-    const std::uint32_t per_part = (table.num_entries + num_parts - 1) / num_parts;
-    const std::uint32_t begin = part * per_part;
-    const std::uint32_t end =
-        begin + per_part < table.num_entries ? begin + per_part : table.num_entries;
-    if (phase == 0) {
-      for (std::uint32_t entry = part; entry < table.num_entries; entry += num_parts) {
-        row[entry] = entry_mass(near, entry);
-      }
-    } else if (phase == 1) {
-      std::uint64_t total = 0;
-      for (std::uint32_t entry = begin; entry < end; ++entry) total = row[entry] += total;
-      shared.totals[thread] = total;
-    } else {
-      std::uint64_t before = 0;
-      for (unsigned i = thread % units_per_block; i < thread; i += units_per_block) {
-        before += shared.totals[i];
-      }
-      for (std::uint32_t entry = begin; entry < end; ++entry) row[entry] += before;
-    }
-  }
-
- private:
-  PHEW_HOST_DEVICE std::uint64_t entry_mass(std::uint32_t near, std::uint32_t entry) const {
+  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
+                                   Shared& /*shared*/) const {
+    // Entries are numbered as they lie in memory.
+    const std::size_t i = block * kNumThreads + thread;
+    if (i >= table.size()) return;
+    const std::size_t row_size = table.is_by_unit ? table.num_entries : table.num_units;
+    const auto row = static_cast<std::uint32_t>(i / row_size);
+    const auto column = static_cast<std::uint32_t>(i % row_size);
+    const std::uint32_t near = table.is_by_unit ? row : column;
+    const std::uint32_t entry = table.is_by_unit ? column : row;
     const EntryMasses<Format> masses(edges, weights, near, entry, totals[near] == 0);
     std::uint64_t sum = 0;
     PHEW_UNROLL
     for (const std::uint32_t mass : masses.of_edges) sum += mass;
-    return sum;
+    table.cumulative[i] = sum;
+  }
+};
+
+// Turns the entries of tables from sums into cumulative sums. Several threads share a unit, of
+// whose entries each has a part.
+struct AddUpEntries {
+  struct Shared {
+    std::uint64_t totals[kNumThreads];
+  };
+  static constexpr unsigned kNumPhases = 2;
+
+  TableView table;
+  unsigned units_per_block;
+
+  std::size_t num_blocks() const {
+    return (table.num_units + units_per_block - 1) / units_per_block;
+  }
+
+  PHEW_HOST_DEVICE void operator()(unsigned phase, unsigned thread, std::size_t block,
+                                   Shared& shared) const {
+    const std::size_t near = block * units_per_block + thread % units_per_block;
+    if (near >= table.num_units) return;
+    const TableView::Row row = table.row(static_cast<std::uint32_t>(near));
+    const unsigned num_parts = kNumThreads / units_per_block;
+    const std::uint32_t per_part = (table.num_entries + num_parts - 1) / num_parts;
+    const std::uint32_t begin = thread / units_per_block * per_part;
+    const std::uint32_t end =
+        begin + per_part < table.num_entries ? begin + per_part : table.num_entries;
+    std::uint64_t total = 0;
+    if (phase == 0) {
+      for (std::uint32_t entry = begin; entry < end; ++entry) total += row[entry];
+      shared.totals[thread] = total;
+      return;
+    }
+    for (unsigned i = thread % units_per_block; i < thread; i += units_per_block) {
+      total += shared.totals[i];
+    }
+    // Several are loaded before the first is stored.
+    constexpr std::uint32_t kStep = 4;
+    for (std::uint32_t first = begin; first < end; first += kStep) {
+      std::uint64_t sums[kStep];
+      PHEW_UNROLL
+      for (std::uint32_t i = 0; i < kStep; ++i) sums[i] = first + i < end ? row[first + i] : 0;
+      PHEW_UNROLL
+      for (std::uint32_t i = 0; i < kStep; ++i) {
+        total += sums[i];
+        if (first + i < end) row[first + i] = total;
+      }
+    }
   }
 };
 
