@@ -111,9 +111,8 @@ def sample_masks(
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If an argument is out of range, the weights are not finite, or the density is
-            out of reach.
-        RuntimeError: If `device` is a CUDA device that phew cannot use.
+        ValueError: If an argument is out of range, the weights are not finite, the density is out
+            of reach, or `device` cannot be used.
 
     Example:
         >>> import torch, phew
@@ -259,14 +258,14 @@ def _as_device(device: torch.device | str | None, graph: WalkGraph) -> torch.dev
     if device.type != "cuda":
         raise ValueError(f"device must be 'cpu' or a CUDA device, got {str(device)!r}.")
     if not built_with_cuda:
-        raise RuntimeError(
+        raise ValueError(
             f"device {str(device)!r} needs phew with CUDA, and this is phew without. Build it: "
             "pip install --no-binary torch-phew -C cmake.define.PHEW_CUDA=ON torch-phew"
         )
     num_devices = torch.cuda.device_count()
     if num_devices == 0:
         reason = "torch was built without CUDA" if torch.version.cuda is None else "torch sees none"
-        raise RuntimeError(f"device {str(device)!r} must be a CUDA device that is there: {reason}.")
+        raise ValueError(f"device must be one that is there, got {str(device)!r}: {reason}.")
     if device.index is not None and device.index >= num_devices:
         raise ValueError(f"device must be one of {num_devices} CUDA devices, got {str(device)!r}.")
     return torch.device(

@@ -1,10 +1,11 @@
-"""The command line: `phew prune`, `phew inspect` and `phew models`."""
+"""The command line: `phew prune`, `phew inspect`, `phew models` and `phew info`."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import json
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,14 @@ from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
+import numpy as np
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from phew import __version__, capture, sample_masks
+from phew import __version__, _core, built_with_cuda, capture, sample_masks
 from phew.capture.example_inputs import described_inputs
 from phew.models import NETWORKS
 from phew.options import Fork, Granularity, Power
@@ -138,6 +140,9 @@ def prune(
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Number of threads; by default those of torch.")
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where to walk: cpu, or a CUDA device such as cuda:0.")
+    ] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Sample the masks of a network and print what they keep.
@@ -172,6 +177,7 @@ def prune(
             granularity=granularity,
             power=power,
             num_threads=threads,
+            device=device,
             progress=sys.stderr.isatty(),
         )
         seconds = time.perf_counter() - started
@@ -247,6 +253,38 @@ def models() -> None:
         num_weights = sum(weight.numel() for weight in parameters if weight.dim() > 1)
         table.add_row(name, ",".join(map(str, network.input_shape)), f"{num_weights:,}")
     Console().print(table)
+
+
+@app.command()
+def info(as_json: AsJson = False) -> None:
+    """Print versions, and what walks can run on: instruction sets, threads, CUDA devices."""
+    facts = {
+        "phew": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "instruction_set": _core.instruction_set(),
+        "instruction_sets": _core.instruction_sets(),
+        "built_with_cuda": built_with_cuda,
+        "cuda": torch.version.cuda,
+        "devices": [_describe_device(index) for index in range(torch.cuda.device_count())],
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, fact in facts.items():
+        value = ", ".join(fact) if isinstance(fact, list) else fact
+        table.add_row(name.replace("_", " "), "none" if value in (None, "") else str(value))
+    Console(soft_wrap=True).print(table)
+
+
+def _describe_device(index: int) -> str:
+    device = torch.cuda.get_device_properties(index)
+    gibibytes = device.total_memory / 2**30
+    return f"{device.name} ({gibibytes:.0f} GiB, compute capability {device.major}.{device.minor})"
 
 
 @contextmanager

@@ -179,6 +179,7 @@ def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch)
         *("prune", "resnet20", "--density", "0.3", "--seed", "7", "--input-shape", "3,40,48"),
         *("--fork", "mass", "--granularity", "kernel", "--power", "-1", "--threads", "3"),
         *("--exclude", "stem.*", "--exclude", "classifier.weight", "--include", "*"),
+        *("--device", "cuda:1"),
     )
     assert result.exit_code == 0, result.stderr
     assert seen == {
@@ -190,6 +191,7 @@ def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch)
         "include": ["*"],
         "exclude": ["stem.*", "classifier.weight"],
         "num_threads": 3,
+        "device": "cuda:1",
         "progress": False,
         "shape": (1, 3, 40, 48),
     }
@@ -368,3 +370,18 @@ def test_bad_choice_is_an_error_of_usage() -> None:
     result = run("prune", "lenet5", "--density", "0.1", "--fork", "sideways")
     assert result.exit_code == 2
     assert "'sideways' is not one of 'uniform', 'mass'" in " ".join(plain(result.stderr).split())
+
+
+def test_info_tells_what_walks_can_run_on() -> None:
+    facts = json.loads(run("info", "--json").stdout)
+    assert facts["phew"] == phew.__version__
+    assert facts["built_with_cuda"] == phew.built_with_cuda
+    assert facts["instruction_set"] in facts["instruction_sets"]
+    assert len(facts["devices"]) == torch.cuda.device_count()
+    assert f"instruction set   {facts['instruction_set']}" in run("info").stdout
+
+
+def test_prune_refuses_a_device_that_is_not_there() -> None:
+    result = run("prune", "lenet5", "--density", "0.1", "--device", "cuda:99")
+    assert result.exit_code == 2
+    assert "device" in result.stderr

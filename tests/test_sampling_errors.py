@@ -242,3 +242,29 @@ def test_more_walks_than_anyone_waits_for_are_refused() -> None:
         model[0].weight[0, 0] = 1e-30
     with pytest.raises(ValueError, match=r"density 1.0 takes some .* walks: a few weights are so"):
         phew.sample_masks(model, torch.zeros(1, 64), density=1.0)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("tpu", "device must be 'cpu' or a CUDA device, got 'tpu'"),
+        ("meta", "device must be 'cpu' or a CUDA device, got 'meta'"),
+        (1.5, "device must be 'cpu' or a CUDA device, got 1.5"),
+    ],
+)
+def test_other_devices_are_refused(device: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        phew.sample_masks(network(), INPUTS, density=0.5, device=device)
+
+
+def test_a_cuda_device_without_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phew.api.built_with_cuda", False)
+    with pytest.raises(ValueError, match=r"needs phew with CUDA.*cmake.define.PHEW_CUDA=ON"):
+        phew.sample_masks(network(), INPUTS, density=0.5, device="cuda")
+    monkeypatch.setattr("phew.api.built_with_cuda", True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ValueError, match="must be one that is there, got 'cuda:1': torch"):
+        phew.sample_masks(network(), INPUTS, density=0.5, device="cuda:1")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(ValueError, match="must be one of 1 CUDA devices, got 'cuda:1'"):
+        phew.sample_masks(network(), INPUTS, density=0.5, device=torch.device("cuda", 1))

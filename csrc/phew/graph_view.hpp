@@ -39,6 +39,11 @@ struct EdgeView {
     return offset + near / near_per_group * group_stride + near % near_per_group * near_stride;
   }
 
+  // Whether all elements of a near unit's edges, in their order, are as far from the next.
+  PHEW_HOST_DEVICE bool are_evenly_spaced() const {
+    return num_positions == 1 || far_stride == num_positions * position_stride;
+  }
+
   PHEW_HOST_DEVICE std::size_t num_near() const { return std::size_t{num_groups} * near_per_group; }
 
   // The number of edges of a near unit, those to dead units included.

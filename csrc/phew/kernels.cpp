@@ -161,33 +161,14 @@ void masses_of(const void* weights, std::size_t n, const MassScale& scale, std::
   for (std::size_t i = 0; i < n; ++i) masses[i] = mass_of(weight[i]);
 }
 
-float to_float(std::uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// As masses_of, for the commonest formats and power, several times as fast: a weight times a power
-// of two is exact in float32. What is lost is below 2, where a processor is set to read subnormals
-// as zero, and has mass 1 all the same.
+// As masses_of, for the commonest formats and power, several times as fast.
 template <typename Format>
 void masses_by_float32(const void* weights, std::size_t n, const MassScale& scale,
                        std::uint32_t* masses) {
-  constexpr int kLargestExponent = 127;
-  constexpr int kFractionBits = 23;
-  constexpr int kShift = Format::kInfinity == Float32::kInfinity ? 0 : 16;
-  if (scale.last == 0 || -scale.exponent > kLargestExponent) {
-    return masses_of<Format, 1>(weights, n, scale, masses);
-  }
+  if (!MassByFloat32<Format>::suits(scale)) return masses_of<Format, 1>(weights, n, scale, masses);
   const auto* weight = static_cast<const typename Format::Bits*>(weights);
-  const float factor =
-      to_float(static_cast<std::uint32_t>(kLargestExponent - scale.exponent) << kFractionBits);
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::uint32_t magnitude = std::uint32_t{magnitude_bits(weight[i])} << kShift;
-    const auto mass =
-        static_cast<std::uint32_t>(static_cast<std::int32_t>(to_float(magnitude) * factor));
-    masses[i] = mass + static_cast<std::uint32_t>((mass == 0) & (magnitude != 0));
-  }
+  const MassByFloat32<Format> mass_of(scale);
+  for (std::size_t i = 0; i < n; ++i) masses[i] = mass_of(weight[i]);
 }
 
 void locate(const EdgeLayout& layout, const std::uint32_t* edges, std::size_t n,

@@ -122,6 +122,45 @@ struct MassOf {
   }
 };
 
+// The same for power 1 and weights of float32 or bfloat16, where the scale suits: a weight times a
+// power of two is exact in float32. What is lost is below 2, where a processor is set to read
+// subnormals as zero, and has mass 1 all the same.
+template <typename FormatOfWeight>
+struct MassByFloat32 {
+  using Format = FormatOfWeight;
+  using Bits = typename Format::Bits;
+  static_assert(Format::kInfinity == Float32::kInfinity ||
+                Format::kInfinity == BFloat16::kInfinity);
+
+  float factor;
+
+  static bool suits(const MassScale& scale) {
+    return scale.last != 0 && -scale.exponent <= kLargestExponent;
+  }
+
+  explicit MassByFloat32(const MassScale& scale)
+      : factor(to_float(static_cast<std::uint32_t>(kLargestExponent - scale.exponent)
+                        << kFractionBits)) {}
+
+  PHEW_HOST_DEVICE std::uint32_t operator()(Bits weight) const {
+    constexpr int kShift = Format::kInfinity == Float32::kInfinity ? 0 : 16;
+    const std::uint32_t magnitude = std::uint32_t{magnitude_bits(weight)} << kShift;
+    const auto mass =
+        static_cast<std::uint32_t>(static_cast<std::int32_t>(to_float(magnitude) * factor));
+    return mass + static_cast<std::uint32_t>((mass == 0) & (magnitude != 0));
+  }
+
+ private:
+  static constexpr int kLargestExponent = 127;
+  static constexpr int kFractionBits = 23;
+
+  PHEW_HOST_DEVICE static float to_float(std::uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+};
+
 // The same for a power that is known only when it runs.
 template <typename FormatOfWeight>
 struct MassOfAnyPower {

@@ -2,22 +2,44 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "phew/graph_view.hpp"
+#include "phew/link_buffers.hpp"
 #include "phew/macros.hpp"
 #include "phew/mass.hpp"
 
 namespace phew::cuda {
 
-template <typename Format>
+// MassOf turns a weight into its mass (see mass.hpp).
+template <typename MassOf>
 struct LinkWeights {
-  const typename Format::Bits* weights;
-  MassOfAnyPower<Format> convert;
+  using Mass = MassOf;
+
+  const typename MassOf::Bits* weights;
+  MassOf mass_of;
 
   PHEW_HOST_DEVICE std::uint32_t mass(std::int64_t element) const {
-    return convert(weights[element]);
+    return mass_of(weights[element]);
   }
 };
+
+// Calls function(weights) with the LinkWeights of a link, whose type says what MassOf is.
+template <typename Function>
+void with_weights(const LinkBuffers& buffers, const MassScale& scale, int power,
+                  const Function& function) {
+  with_format(buffers.dtype, [&](auto format) {
+    using Format = decltype(format);
+    const auto* weights = static_cast<const typename Format::Bits*>(buffers.weights);
+    if constexpr (std::is_same_v<Format, Float32> || std::is_same_v<Format, BFloat16>) {
+      if (power == 1 && MassByFloat32<Format>::suits(scale)) {
+        function(LinkWeights<MassByFloat32<Format>>{weights, MassByFloat32<Format>(scale)});
+        return;
+      }
+    }
+    function(LinkWeights<MassOfAnyPower<Format>>{weights, {scale, power}});
+  });
+}
 
 // One edge of a near unit after the other: by far unit of its group, then by kernel position.
 struct EdgeCursor {

@@ -152,7 +152,7 @@ struct PassToRows {
 };
 
 // Adds up the masses between live units, tile by tile.
-template <typename Format, typename Sums>
+template <typename MassOf, typename Sums>
 struct AddMasses {
   struct Shared {
     MassTile tile;
@@ -161,7 +161,7 @@ struct AddMasses {
 
   EdgeView rows;
   const std::uint8_t* live_rows;
-  LinkWeights<Format> weights;
+  LinkWeights<MassOf> weights;
   Sums sums;
 
   std::size_t num_blocks() const {
@@ -220,20 +220,21 @@ struct DeviceShares {
   const double* by_number;
 };
 
+// Blocks that count rates. Each has bins of its own, which it adds to all at its end.
+constexpr std::size_t kMostRateBlocks = 64;
+
 // Counts the weights of some rows by the rate at which they are visited (see rates.hpp).
-template <typename Format>
+template <typename MassOf>
 struct CountRates {
   struct Shared {
     double sums_of_rates[kNumRateBins];
     std::uint32_t nums_weights[kNumRateBins];
   };
   static constexpr unsigned kNumPhases = 3;
-  // Each has bins of its own, which it adds to all at its end.
-  static constexpr std::size_t kMostBlocks = 64;
 
   EdgeView rows;
   const std::uint8_t* live_rows;
-  LinkWeights<Format> weights;
+  LinkWeights<MassOf> weights;
   DeviceShares of_rows;
   DeviceShares of_columns;
   std::size_t every;

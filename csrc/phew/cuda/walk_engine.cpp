@@ -16,11 +16,6 @@
 namespace phew::cuda {
 namespace {
 
-template <typename Format>
-LinkWeights<Format> view_weights(const LinkBuffers& buffers, const MassScale& scale, int power) {
-  return {static_cast<const typename Format::Bits*>(buffers.weights), {scale, power}};
-}
-
 // So many threads a unit that each has a few entries of its table.
 unsigned num_units_per_block(const TableView& table) {
   constexpr std::uint32_t kEntriesPerThread = 4;
@@ -83,6 +78,12 @@ class WalkEngine::Impl {
   }
   MeasuredGraph measured() const { return {graph_, measures_, options_.power}; }
 
+  template <typename MassOf, typename Sums>
+  void add_masses(const EdgeView& rows, const std::uint8_t* live_rows,
+                  const LinkWeights<MassOf>& weights, const Sums& sums) const {
+    const AddMasses<MassOf, Sums> body{rows, live_rows, weights, sums};
+    launch(device_, body.num_blocks(), body);
+  }
   // Of the tables of any link.
   std::size_t most_entries() const;
   void measure_ranges(const std::vector<std::uint32_t>& links, const Load& load);
@@ -183,12 +184,8 @@ void WalkEngine::Impl::measure_totals(const std::vector<std::uint32_t>& links, c
     std::uint64_t* targets = totals_->data() + totals_of_link_[link].targets;
     const SumEdges sums =
         rows.rows_are_targets() ? SumEdges{targets, sources} : SumEdges{sources, targets};
-    with_format(buffers.dtype, [&](auto format) {
-      using Format = decltype(format);
-      const AddMasses<Format, SumEdges> body{
-          edges, live_near(link, by_rows(rows)),
-          view_weights<Format>(buffers, measures_[link].scale, options_.power), sums};
-      launch(device_, body.num_blocks(), body);
+    with_weights(buffers, measures_[link].scale, options_.power, [&](const auto& weights) {
+      add_masses(edges, live_near(link, by_rows(rows)), weights, sums);
     });
   }
   const std::vector<std::uint64_t> found = totals_->download();
@@ -227,12 +224,8 @@ void WalkEngine::Impl::pass_by_mass(std::uint32_t link, const EdgeView& edges,
   const WeightRows rows(weighted(link), buffers);
   const Direction direction = by_rows(rows);
   const auto add = [&](const auto& sums) {
-    with_format(buffers.dtype, [&](auto format) {
-      using Format = decltype(format);
-      const AddMasses<Format, std::decay_t<decltype(sums)>> body{
-          view_edges(link, direction), live_near(link, direction),
-          view_weights<Format>(buffers, measures_[link].scale, options_.power), sums};
-      launch(device_, body.num_blocks(), body);
+    with_weights(buffers, measures_[link].scale, options_.power, [&](const auto& weights) {
+      add_masses(view_edges(link, direction), live_near(link, direction), weights, sums);
     });
   };
   if (rows.rows_are_targets() == edges.near_is_target) {
@@ -263,21 +256,20 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
     const Direction direction = by_rows(rows);
     const EdgeView edges = view_edges(link, direction);
     if (edges.num_edges() == 0) continue;
-    with_format(buffers.dtype, [&](auto format) {
-      using Format = decltype(format);
-      const std::size_t num_rows = (edges.num_near() + rates.every - 1) / rates.every;
-      const std::size_t num_blocks = std::min(num_rows, CountRates<Format>::kMostBlocks);
-      launch(
-          device_, num_blocks,
-          CountRates<Format>{edges,
-                             live_near(link, direction),
-                             view_weights<Format>(buffers, measures_[link].scale, options_.power),
-                             {shares.at<double>(begins[0]), shares.at<double>(begins[1])},
-                             {shares.at<double>(begins[2]), shares.at<double>(begins[3])},
-                             rates.every,
-                             rates.num_together,
-                             num_blocks,
-                             bins.data() + i * kNumRateBins});
+    const std::size_t num_rows = (edges.num_near() + rates.every - 1) / rates.every;
+    const std::size_t num_blocks = std::min(num_rows, kMostRateBlocks);
+    with_weights(buffers, measures_[link].scale, options_.power, [&](const auto& weights) {
+      using MassOf = typename std::decay_t<decltype(weights)>::Mass;
+      launch(device_, num_blocks,
+             CountRates<MassOf>{edges,
+                                live_near(link, direction),
+                                weights,
+                                {shares.at<double>(begins[0]), shares.at<double>(begins[1])},
+                                {shares.at<double>(begins[2]), shares.at<double>(begins[3])},
+                                rates.every,
+                                rates.num_together,
+                                num_blocks,
+                                bins.data() + i * kNumRateBins});
     });
   }
   const std::vector<RateBin> found = bins.download();
@@ -351,15 +343,14 @@ void WalkEngine::Impl::hop(const DirectedLink& link, const ArrivalSpace& far_spa
                         rows.rows_are_targets() == near_is_target};
   const auto [sources, targets] = totals_of_link_[link.index];
   const std::uint64_t* totals = totals_->data() + (near_is_target ? targets : sources);
-  with_format(buffers.dtype, [&](auto format) {
-    using Format = decltype(format);
-    const auto weights = view_weights<Format>(buffers, measures_[link.index].scale, options_.power);
+  with_weights(buffers, measures_[link.index].scale, options_.power, [&](const auto& weights) {
+    using MassOf = typename std::decay_t<decltype(weights)>::Mass;
     launch(device_, num_blocks_for(table.size()),
-           SumEntries<Format>{edges, weights, totals, table});
+           SumEntries<MassOf>{edges, weights, totals, table});
     const AddUpEntries add_up{table, num_units_per_block(table)};
     launch(device_, add_up.num_blocks(), add_up);
     launch(device_, num_blocks_for(walkers.num),
-           HopEdges<Format>{walkers,
+           HopEdges<MassOf>{walkers,
                             link.index,
                             edges,
                             weights,

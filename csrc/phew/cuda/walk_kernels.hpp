@@ -51,18 +51,26 @@ struct TableView {
 };
 
 // The masses of the edges of an entry: none to dead units; 1 where all edges of the near unit are
-// zero; none beyond the last edge.
-template <typename Format>
+// zero; none beyond the last edge. No load waits for another.
+template <typename MassOf>
 struct EntryMasses {
   std::uint32_t of_edges[TableView::kEdgesPerEntry];
 
-  PHEW_HOST_DEVICE EntryMasses(const EdgeView& edges, const LinkWeights<Format>& weights,
+  PHEW_HOST_DEVICE EntryMasses(const EdgeView& edges, const LinkWeights<MassOf>& weights,
                                std::uint32_t near, std::uint32_t entry, bool all_zero) {
     const std::uint32_t first = entry * TableView::kEdgesPerEntry;
     const std::uint32_t num_left = static_cast<std::uint32_t>(edges.num_edges()) - first;
-    const std::uint8_t* far_live = edges.far_live + edges.first_far(near);
     EdgeCursor edge(edges, near, first);
-    // Loads that do not wait for each other.
+    if (edges.all_far_live && !all_zero && num_left >= TableView::kEdgesPerEntry &&
+        edges.are_evenly_spaced()) {
+      const std::int64_t step = edges.num_positions == 1 ? edges.far_stride : edges.position_stride;
+      PHEW_UNROLL
+      for (std::uint32_t i = 0; i < TableView::kEdgesPerEntry; ++i) {
+        of_edges[i] = weights.mass(edge.element + i * step);
+      }
+      return;
+    }
+    const std::uint8_t* far_live = edges.far_live + edges.first_far(near);
     PHEW_UNROLL
     for (std::uint32_t i = 0; i < TableView::kEdgesPerEntry; ++i) {
       const bool has_mass = i < num_left && (edges.all_far_live || far_live[edge.far]);
@@ -73,13 +81,13 @@ struct EntryMasses {
 };
 
 // Sums the edges of each entry of the tables of all near units: a thread an entry.
-template <typename Format>
+template <typename MassOf>
 struct SumEntries {
   using Shared = NothingShared;
   static constexpr unsigned kNumPhases = 1;
 
   EdgeView edges;
-  LinkWeights<Format> weights;
+  LinkWeights<MassOf> weights;
   // The mass of each near unit's edges.
   const std::uint64_t* totals;
   TableView table;
@@ -94,7 +102,7 @@ struct SumEntries {
     const auto column = static_cast<std::uint32_t>(i % row_size);
     const std::uint32_t near = table.is_by_unit ? row : column;
     const std::uint32_t entry = table.is_by_unit ? column : row;
-    const EntryMasses<Format> masses(edges, weights, near, entry, totals[near] == 0);
+    const EntryMasses<MassOf> masses(edges, weights, near, entry, totals[near] == 0);
     std::uint64_t sum = 0;
     PHEW_UNROLL
     for (const std::uint32_t mass : masses.of_edges) sum += mass;
@@ -251,7 +259,7 @@ struct Recorder {
 };
 
 // Lets walkers hop over a weighted link.
-template <typename Format>
+template <typename MassOf>
 struct HopEdges {
   using Shared = NothingShared;
   static constexpr unsigned kNumPhases = 1;
@@ -259,7 +267,7 @@ struct HopEdges {
   Walkers walkers;
   std::uint32_t link;
   EdgeView edges;
-  LinkWeights<Format> weights;
+  LinkWeights<MassOf> weights;
   const std::uint64_t* totals;
   TableView table;
   Granularity granularity;
@@ -284,7 +292,7 @@ struct HopEdges {
         draw(walkers.key, walk, link, Purpose::kEdge, cumulative[table.num_entries - 1]);
     const std::uint32_t entry = first_above(cumulative, table.num_entries, drawn);
     const std::uint64_t before = entry == 0 ? 0 : cumulative[entry - 1];
-    const EntryMasses<Format> masses(edges, weights, near, entry, totals[near] == 0);
+    const EntryMasses<MassOf> masses(edges, weights, near, entry, totals[near] == 0);
     return entry * TableView::kEdgesPerEntry +
            first_above_sum(masses.of_edges, TableView::kEdgesPerEntry, drawn - before);
   }
