@@ -79,6 +79,7 @@ std::vector<RateHistogram> WalkEngine::count_rates(const std::vector<std::uint32
                                                    unsigned num_threads) const {
   Workers workers(num_threads);
   std::vector<RateHistogram> histograms;
+  histograms.reserve(links.size());
   for (const std::uint32_t link : links) {
     histograms.push_back(phew::count_rates(workers, measured(), link, forward, backward,
                                            options_.granularity, share, load(link)));

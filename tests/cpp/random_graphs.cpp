@@ -93,6 +93,7 @@ bool is_joined(const phew::WiringLink& link, std::size_t source, std::size_t tar
 std::vector<phew::Flags> find_reached(const phew::Graph& graph,
                                       const std::vector<std::uint32_t>& sizes, bool backward) {
   std::vector<phew::Flags> reached;
+  reached.reserve(sizes.size());
   for (const std::uint32_t size : sizes) reached.emplace_back(size);
   for (const std::uint32_t space : backward ? graph.exits : graph.entries) {
     std::fill(reached[space].begin(), reached[space].end(), std::uint8_t{1});

@@ -28,19 +28,10 @@ std::pair<std::vector<Visit>, std::uint64_t> list_visits(const phew::cuda::WalkE
   std::uint64_t num_visits = 0;
   engine.walk(range, phew::Recording::kMark, load, batch_size,
               {visits.walks.data(), visits.weights.data(), capacity, &num_visits});
-  std::vector<Visit> listed;
-  for (std::size_t i = 0; i < std::min<std::uint64_t>(num_visits, capacity); ++i) {
-    listed.push_back(visit_at(visits, i));
-  }
-  std::sort(listed.begin(), listed.end());
-  return {listed, num_visits};
-}
-
-std::vector<Visit> sorted(const phew::Visits& visits) {
-  std::vector<Visit> all;
-  for (std::size_t i = 0; i < visits.walks.size(); ++i) all.push_back(visit_at(visits, i));
-  std::sort(all.begin(), all.end());
-  return all;
+  const std::size_t num_listed = std::min<std::uint64_t>(num_visits, capacity);
+  visits.walks.resize(num_listed);
+  visits.weights.resize(num_listed);
+  return {sort_visits(visits), num_visits};
 }
 
 // Whether a visit to a weight that the same call marks is listed depends on which came first.
@@ -99,7 +90,7 @@ void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
     }
   }
   const phew::WalkRange range{3, num_walks, 3};
-  const auto walks = sorted(host.walk(range, phew::Recording::kMark, load, 1, 1 << 20));
+  const auto walks = sort_visits(host.walk(range, phew::Recording::kMark, load, 1, 1 << 20));
   for (const std::uint32_t batch_size : {1U << 20, 100U}) {
     const auto listed = list_visits(device, range, load, batch_size, walks.size() + 1);
     CHECK(listed.second == walks.size());
@@ -109,7 +100,7 @@ void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
   const phew::WalkRange half{3, num_walks, 3 + num_walks / 2};
   Parameters on_device = parameters;
   const phew::Load device_load = on_device.loader(phew::Recording::kMark);
-  const auto rest = sorted(host.walk(half, phew::Recording::kMark, load, 1, 1 << 20));
+  const auto rest = sort_visits(host.walk(half, phew::Recording::kMark, load, 1, 1 << 20));
   const auto listed = list_visits(device, half, device_load, 1 << 20, walks.size());
   host.walk(range, phew::Recording::kCount, parameters.loader(phew::Recording::kCount), 1, 1 << 20);
   device.walk(range, phew::Recording::kCount, on_device.loader(phew::Recording::kCount), 1 << 20,

@@ -27,16 +27,6 @@ phew::WalkEngine make_engine(const phew::Options& options, Parameters& parameter
   return engine;
 }
 
-std::vector<Visit> sort_visits(const phew::Visits& visits) {
-  std::vector<Visit> sorted;
-  sorted.reserve(visits.walks.size());
-  for (std::size_t i = 0; i < visits.walks.size(); ++i) {
-    sorted.push_back(visit_at(visits, i));
-  }
-  std::sort(sorted.begin(), sorted.end());
-  return sorted;
-}
-
 std::vector<Visit> find_new(const phew::WalkEngine& engine, Parameters& parameters,
                             phew::WalkRange range, unsigned num_threads, std::uint32_t batch_size) {
   range.first_listed = range.first_walk;

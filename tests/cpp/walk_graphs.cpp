@@ -84,6 +84,16 @@ Visit visit_at(const phew::Visits& visits, std::size_t i) {
           weight % kNumbersPerLink};
 }
 
+std::vector<Visit> sort_visits(const phew::Visits& visits) {
+  std::vector<Visit> sorted;
+  sorted.reserve(visits.walks.size());
+  for (std::size_t i = 0; i < visits.walks.size(); ++i) {
+    sorted.push_back(visit_at(visits, i));
+  }
+  std::sort(sorted.begin(), sorted.end());
+  return sorted;
+}
+
 phew::Load Parameters::loader(phew::Recording recording) {
   return [this, recording](std::uint32_t link) {
     void* visits = recording == phew::Recording::kCount ? static_cast<void*>(counts[link].data())

@@ -32,6 +32,8 @@ constexpr std::uint64_t kNumbersPerLink = std::uint64_t{1} << 32;
 // Visit i of those that are listed.
 Visit visit_at(const phew::Visits& visits, std::size_t i);
 
+std::vector<Visit> sort_visits(const phew::Visits& visits);
+
 // Weights and what is recorded of their visits.
 struct Parameters {
   Weights weights;

@@ -6,7 +6,7 @@
 //
 //   struct Body {
 //     struct Shared { ... };
-//     static constexpr unsigned kNumPhases = 2;
+//     unsigned num_phases() const;
 //     void operator()(unsigned phase, unsigned thread, std::size_t block, Shared& shared) const;
 //   };
 #pragma once
@@ -48,7 +48,7 @@ template <typename Body>
 __global__ void __launch_bounds__(kNumThreads) run(const Body body) {
   __shared__ typename Body::Shared shared;
   PHEW_UNROLL
-  for (unsigned phase = 0; phase < Body::kNumPhases; ++phase) {
+  for (unsigned phase = 0; phase < body.num_phases(); ++phase) {
     if (phase > 0) __syncthreads();
     body(phase, threadIdx.x, blockIdx.x, shared);
   }
@@ -84,7 +84,7 @@ template <typename Body>
 void launch(const Device& /*device*/, std::size_t num_blocks, const Body& body) {
   const auto shared = std::make_unique<typename Body::Shared>();
   for (std::size_t block = 0; block < num_blocks; ++block) {
-    for (unsigned phase = 0; phase < Body::kNumPhases; ++phase) {
+    for (unsigned phase = 0; phase < body.num_phases(); ++phase) {
       for (unsigned thread = 0; thread < kNumThreads; ++thread) body(phase, thread, block, *shared);
     }
   }

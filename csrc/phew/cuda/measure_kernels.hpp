@@ -23,7 +23,7 @@ struct MeasureMagnitudes {
     std::uint64_t smallest_less_one[kNumThreads];
     std::uint64_t num_zero[kNumThreads];
   };
-  static constexpr unsigned kNumPhases = 3;
+  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 3; }
   static constexpr unsigned kWeightsPerBlock = 16 * kNumThreads;
   static constexpr unsigned kPartSize = 16;
 
@@ -157,7 +157,7 @@ struct AddMasses {
   struct Shared {
     MassTile tile;
   };
-  static constexpr unsigned kNumPhases = 2;
+  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 2; }
 
   EdgeView rows;
   const std::uint8_t* live_rows;
@@ -230,7 +230,7 @@ struct CountRates {
     double sums_of_rates[kNumRateBins];
     std::uint32_t nums_weights[kNumRateBins];
   };
-  static constexpr unsigned kNumPhases = 3;
+  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 3; }
 
   EdgeView rows;
   const std::uint8_t* live_rows;

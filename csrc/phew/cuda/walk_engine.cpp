@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <utility>
 #include <variant>
 
@@ -14,23 +13,6 @@
 #include "phew/weight_rows.hpp"
 
 namespace phew::cuda {
-namespace {
-
-// So many threads a unit that each has a few entries of its table.
-unsigned num_units_per_block(const TableView& table) {
-  constexpr std::uint32_t kEntriesPerThread = 4;
-  // Where entries of units are adjacent, those of several units are best read together.
-  const unsigned fewest_units = table.is_by_unit ? 2 : 8;
-  unsigned num_units = kNumThreads;
-  while (num_units > fewest_units &&
-         kNumThreads / num_units * kEntriesPerThread < table.num_entries) {
-    num_units /= 2;
-  }
-  return num_units;
-}
-
-}  // namespace
-
 class WalkEngine::Impl {
  public:
   Impl(Graph graph, const Options& options, Device device)
@@ -105,9 +87,9 @@ class WalkEngine::Impl {
   std::vector<LinkMeasure> measures_;
   std::vector<TotalsOfLink> totals_of_link_;
   // Of all links, and what walks read: known once the weights are measured.
-  std::optional<Buffer<std::uint64_t>> totals_;
-  std::optional<DeviceGraph> forward_on_device_;
-  std::optional<DeviceGraph> backward_on_device_;
+  std::unique_ptr<Buffer<std::uint64_t>> totals_;
+  std::unique_ptr<DeviceGraph> forward_on_device_;
+  std::unique_ptr<DeviceGraph> backward_on_device_;
 };
 
 EdgeView WalkEngine::Impl::view_edges(std::uint32_t link, Direction direction) const {
@@ -136,8 +118,8 @@ const std::vector<LinkMeasure>& WalkEngine::Impl::measure(const Load& load) {
     set_fork_masses(forward_, Direction::kForward, measures_);
     set_fork_masses(backward_, Direction::kBackward, measures_);
   }
-  forward_on_device_.emplace(device_, forward_, graph_.links.size());
-  backward_on_device_.emplace(device_, backward_, graph_.links.size());
+  forward_on_device_ = std::make_unique<DeviceGraph>(device_, forward_, graph_.links.size());
+  backward_on_device_ = std::make_unique<DeviceGraph>(device_, backward_, graph_.links.size());
   return measures_;
 }
 
@@ -174,7 +156,7 @@ void WalkEngine::Impl::measure_totals(const std::vector<std::uint32_t>& links, c
     totals_of_link_[link].targets = size;
     size += graph_.live[weighted(link).target].size();
   }
-  totals_.emplace(device_, size);
+  totals_ = std::make_unique<Buffer<std::uint64_t>>(device_, size);
   totals_->clear();
   for (const std::uint32_t link : links) {
     const LinkBuffers buffers = load(link);
@@ -347,7 +329,7 @@ void WalkEngine::Impl::hop(const DirectedLink& link, const ArrivalSpace& far_spa
     using MassOf = typename std::decay_t<decltype(weights)>::Mass;
     launch(device_, num_blocks_for(table.size()),
            SumEntries<MassOf>{edges, weights, totals, table});
-    const AddUpEntries add_up{table, num_units_per_block(table)};
+    const AddUpEntries add_up(table);
     launch(device_, add_up.num_blocks(), add_up);
     launch(device_, num_blocks_for(walkers.num),
            HopEdges<MassOf>{walkers,

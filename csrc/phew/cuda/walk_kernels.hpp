@@ -84,7 +84,7 @@ struct EntryMasses {
 template <typename MassOf>
 struct SumEntries {
   using Shared = NothingShared;
-  static constexpr unsigned kNumPhases = 1;
+  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
 
   EdgeView edges;
   LinkWeights<MassOf> weights;
@@ -110,52 +110,71 @@ struct SumEntries {
   }
 };
 
-// Turns the entries of tables from sums into cumulative sums. Several threads share a unit, of
-// whose entries each has a part.
+// Turns the entries of tables from sums into cumulative sums. Several threads share a unit, and go
+// through its entries tile by tile, each with a few adjacent ones at a time.
 struct AddUpEntries {
+  static constexpr std::uint32_t kEntriesPerThread = 4;
   struct Shared {
     std::uint64_t totals[kNumThreads];
+    // Of each unit: what the tiles before come to, those with even and with odd numbers.
+    std::uint64_t carries[2][kNumThreads];
   };
-  static constexpr unsigned kNumPhases = 2;
 
   TableView table;
-  unsigned units_per_block;
+  unsigned units_per_block = kNumThreads;
+
+  // So many units that a tile is about as long as their tables are.
+  explicit AddUpEntries(const TableView& table_of_link) : table(table_of_link) {
+    // Where entries of units are adjacent, those of several units are best read together.
+    const unsigned fewest_units = table.is_by_unit ? 2 : 8;
+    while (units_per_block > fewest_units && entries_per_tile() < table.num_entries) {
+      units_per_block /= 2;
+    }
+  }
 
   std::size_t num_blocks() const {
     return (table.num_units + units_per_block - 1) / units_per_block;
   }
 
+  PHEW_HOST_DEVICE unsigned num_phases() const {
+    return 2 * ((table.num_entries + entries_per_tile() - 1) / entries_per_tile());
+  }
+
   PHEW_HOST_DEVICE void operator()(unsigned phase, unsigned thread, std::size_t block,
                                    Shared& shared) const {
-    const std::size_t near = block * units_per_block + thread % units_per_block;
-    if (near >= table.num_units) return;
-    const TableView::Row row = table.row(static_cast<std::uint32_t>(near));
-    const unsigned num_parts = kNumThreads / units_per_block;
-    const std::uint32_t per_part = (table.num_entries + num_parts - 1) / num_parts;
-    const std::uint32_t begin = thread / units_per_block * per_part;
-    const std::uint32_t end =
-        begin + per_part < table.num_entries ? begin + per_part : table.num_entries;
+    const unsigned unit_of_block = thread % units_per_block;
+    const std::size_t unit = block * units_per_block + unit_of_block;
+    if (unit >= table.num_units) return;
+    const TableView::Row row = table.row(static_cast<std::uint32_t>(unit));
+    const unsigned tile = phase / 2;
+    const std::uint32_t first =
+        tile * entries_per_tile() + thread / units_per_block * kEntriesPerThread;
+    std::uint64_t sums[kEntriesPerThread];
     std::uint64_t total = 0;
-    if (phase == 0) {
-      for (std::uint32_t entry = begin; entry < end; ++entry) total += row[entry];
+    PHEW_UNROLL
+    for (std::uint32_t i = 0; i < kEntriesPerThread; ++i) {
+      sums[i] = first + i < table.num_entries ? row[first + i] : 0;
+      total += sums[i];
+    }
+    if (phase % 2 == 0) {
       shared.totals[thread] = total;
       return;
     }
-    for (unsigned i = thread % units_per_block; i < thread; i += units_per_block) {
-      total += shared.totals[i];
+    std::uint64_t before = tile == 0 ? 0 : shared.carries[tile % 2][unit_of_block];
+    for (unsigned i = unit_of_block; i < thread; i += units_per_block) before += shared.totals[i];
+    if (thread + units_per_block >= kNumThreads) {
+      shared.carries[(tile + 1) % 2][unit_of_block] = before + total;
     }
-    // Several are loaded before the first is stored.
-    constexpr std::uint32_t kStep = 4;
-    for (std::uint32_t first = begin; first < end; first += kStep) {
-      std::uint64_t sums[kStep];
-      PHEW_UNROLL
-      for (std::uint32_t i = 0; i < kStep; ++i) sums[i] = first + i < end ? row[first + i] : 0;
-      PHEW_UNROLL
-      for (std::uint32_t i = 0; i < kStep; ++i) {
-        total += sums[i];
-        if (first + i < end) row[first + i] = total;
-      }
+    PHEW_UNROLL
+    for (std::uint32_t i = 0; i < kEntriesPerThread; ++i) {
+      before += sums[i];
+      if (first + i < table.num_entries) row[first + i] = before;
     }
+  }
+
+ private:
+  PHEW_HOST_DEVICE std::uint32_t entries_per_tile() const {
+    return kNumThreads / units_per_block * kEntriesPerThread;
   }
 };
 
@@ -206,7 +225,7 @@ struct ArrivalSpace {
 // Puts walkers on the units that they start on.
 struct PlaceWalkers {
   using Shared = NothingShared;
-  static constexpr unsigned kNumPhases = 1;
+  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
 
   Walkers walkers;
   const Start* starts;
@@ -262,7 +281,7 @@ struct Recorder {
 template <typename MassOf>
 struct HopEdges {
   using Shared = NothingShared;
-  static constexpr unsigned kNumPhases = 1;
+  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
 
   Walkers walkers;
   std::uint32_t link;
@@ -309,7 +328,7 @@ struct HopEdges {
 // Lets walkers hop over a wiring link.
 struct HopWiring {
   using Shared = NothingShared;
-  static constexpr unsigned kNumPhases = 1;
+  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
 
   Walkers walkers;
   std::uint32_t link;
