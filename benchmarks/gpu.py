@@ -35,7 +35,9 @@ NETWORKS = ("lenet_300_100", "resnet20", "vgg19_bn", "resnet50")
 CHAIN_NETWORKS = ("lenet_300_100", "vgg19_bn")
 """What `pytorch_walks` can walk on."""
 
-WEIGHT_BYTES = 4
+TABLED_BYTES = 5
+"""A weight is read, and a byte of the tables written."""
+
 REPETITIONS = 5
 GIBIBYTE = 2**30
 
@@ -67,7 +69,7 @@ class Tables:
     """Two walks, for which the tables of all units are built: the best of five runs.
 
     Attributes:
-        share_of_copy: Bytes of weights read a second, in both directions, over bytes copied.
+        share_of_copy: Bytes read and written a second, at least, over those of a copy.
         memory: Bytes at most in use beyond weights and marks.
     """
 
@@ -200,7 +202,7 @@ def measure_tables(name: str, graph: WalkGraph, device: torch.device, card: Card
         graph.num_prunable_weights,
         seconds,
         rate,
-        WEIGHT_BYTES * rate / card.bytes_copied_per_second,
+        TABLED_BYTES * rate / card.bytes_copied_per_second,
         torch.cuda.max_memory_allocated() - before,
     )
 
@@ -267,12 +269,14 @@ NOTES = f"""\
 - *Hops* have everything in them but measuring the weights: the tables of both directions,
   channel, kernel position and mark; the best of {REPETITIONS} runs after one more. The CPU's are
   one run with all of torch's threads.
-- *Tables* are those of all units in both directions, timed by two walks, which have them built
-  as millions of walks do. *Of the copy* is {WEIGHT_BYTES} bytes a weight and direction over the
-  bytes that a copy reads and writes; tables are written beside, a byte a weight.
+- *Tables* are those of all units in both directions, timed by two walks, which have them built as
+  millions of walks do, launches included: of small networks they are most of it. *Of the copy* is
+  {TABLED_BYTES} bytes a weight and direction, 4 read and 1 written, over the bytes that a copy reads
+  and writes. The engine moves 7: what it has written it reads and writes once more, to add it up.
 - *End to end* is `sample_masks` of a captured graph at density {DENSITY}; *PyTorch* is
   `pytorch_walks.py` on the device, one `searchsorted` a layer. `torch.multinomial` hops by channel
   and then by kernel position, {MULTINOMIAL_WALKERS:,} walkers at once.
+- cuGraph was not compared: its packages were too large to bring to the machine.
 - *MiB* is what torch's allocator held at most beyond the weights, and beyond the marks of hops."""
 
 

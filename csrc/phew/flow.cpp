@@ -42,7 +42,6 @@ void pass_wiring(const Wiring& wiring, const Probabilities& flow, Probabilities&
 
 // Shares the flow of each unit of a space out among its links.
 void pass_fork(const DirectedSpace& space, const Probabilities& units, Flow& flow) {
-  for (const DirectedLink& link : space.links) flow.links[link.index].resize(space.num_units);
   const Fork& fork = space.fork;
   for (std::uint32_t unit = 0; unit < space.num_units; ++unit) {
     const std::uint32_t begin = fork.begin[unit];
@@ -55,23 +54,8 @@ void pass_fork(const DirectedSpace& space, const Probabilities& units, Flow& flo
   }
 }
 
-}  // namespace
-
-NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges) {
-  NearShares shares{Probabilities(flow.size()), Probabilities(flow.size())};
-  for (std::uint32_t unit = 0; unit < flow.size(); ++unit) {
-    if (flow[unit] == 0) continue;
-    if (totals[unit] > 0) {
-      shares.by_mass[unit] = flow[unit] / static_cast<double>(totals[unit]);
-      continue;
-    }
-    const std::uint8_t* live = edges.far_live + edges.first_far(unit);
-    const auto num_live = std::count(live, live + edges.far_per_group, 1);
-    shares.by_number[unit] = flow[unit] / static_cast<double>(num_live * edges.num_positions);
-  }
-  return shares;
-}
-
+// Adds, to each far unit of a weighted link, the masses of its edges times the shares of their near
+// units.
 void pass_by_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t link,
                   const EdgeView& edges, const LinkBuffers& buffers, const Probabilities& shares,
                   Probabilities& far) {
@@ -101,13 +85,38 @@ void pass_by_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t
   }
 }
 
-Flow compute_flow(const MeasuredGraph& measured, const DirectedGraph& directed,
-                  const PassByMass& pass_by_mass) {
-  Flow flow{{}, std::vector<Probabilities>(measured.graph.links.size())};
-  for (const DirectedSpace& space : directed.spaces) flow.units.emplace_back(space.num_units);
+}  // namespace
+
+NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges) {
+  NearShares shares{Probabilities(flow.size()), Probabilities(flow.size())};
+  for (std::uint32_t unit = 0; unit < flow.size(); ++unit) {
+    if (flow[unit] == 0) continue;
+    if (totals[unit] > 0) {
+      shares.by_mass[unit] = flow[unit] / static_cast<double>(totals[unit]);
+      continue;
+    }
+    const std::uint8_t* live = edges.far_live + edges.first_far(unit);
+    const auto num_live = std::count(live, live + edges.far_per_group, 1);
+    shares.by_number[unit] = flow[unit] / static_cast<double>(num_live * edges.num_positions);
+  }
+  return shares;
+}
+
+Flow start_flow(const DirectedGraph& directed, std::size_t num_links) {
+  Flow flow{{}, std::vector<Probabilities>(num_links)};
+  for (const DirectedSpace& space : directed.spaces) {
+    flow.units.emplace_back(space.num_units);
+    for (const DirectedLink& link : space.links) flow.links[link.index].resize(space.num_units);
+  }
   for (const Start& start : directed.starts) {
     flow.units[start.space][start.unit] += 1.0 / static_cast<double>(directed.starts.size());
   }
+  return flow;
+}
+
+Flow compute_flow(Workers& workers, const MeasuredGraph& measured, const DirectedGraph& directed,
+                  const Load& load) {
+  Flow flow = start_flow(directed, measured.graph.links.size());
   for (const std::uint32_t index : directed.order) {
     const DirectedSpace& space = directed.spaces[index];
     pass_fork(space, flow.units[index], flow);
@@ -121,7 +130,7 @@ Flow compute_flow(const MeasuredGraph& measured, const DirectedGraph& directed,
       const EdgeTotals& totals = measured.measures[link.index].totals;
       const NearShares shares = split_flow(
           flow.links[link.index], edges.near_is_target ? totals.targets : totals.sources, edges);
-      pass_by_mass(link.index, edges, shares.by_mass, far);
+      pass_by_mass(workers, measured, link.index, edges, load(link.index), shares.by_mass, far);
       pass_by_number(edges, shares.by_number, far);
     }
   }

@@ -1,8 +1,7 @@
 // The exact flow: the expected passages of a walk, computed without sampling.
 #pragma once
 
-#include <cstdint>
-#include <functional>
+#include <cstddef>
 #include <vector>
 
 #include "phew/directed_graph.hpp"
@@ -38,17 +37,10 @@ struct NearShares {
 
 NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges);
 
-// Adds, to each far unit of a weighted link, the masses of its edges times the shares of their near
-// units.
-using PassByMass = std::function<void(std::uint32_t link, const EdgeView& edges,
-                                      const Probabilities& shares, Probabilities& far)>;
+// What walks start with: nothing but the probability to start on each unit.
+Flow start_flow(const DirectedGraph& directed, std::size_t num_links);
 
-void pass_by_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t link,
-                  const EdgeView& edges, const LinkBuffers& buffers, const Probabilities& shares,
-                  Probabilities& far);
-
-// All that depends on single weights is left to `pass_by_mass`.
-Flow compute_flow(const MeasuredGraph& measured, const DirectedGraph& directed,
-                  const PassByMass& pass_by_mass);
+Flow compute_flow(Workers& workers, const MeasuredGraph& measured, const DirectedGraph& directed,
+                  const Load& load);
 
 }  // namespace phew

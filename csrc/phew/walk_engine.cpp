@@ -66,11 +66,8 @@ const std::vector<LinkMeasure>& WalkEngine::measure(const Load& load, unsigned n
 Flow WalkEngine::flow(Direction direction, const Load& load, unsigned num_threads) const {
   assert(measures_.size() == graph_.links.size());
   Workers workers(num_threads);
-  const auto pass = [&](std::uint32_t link, const EdgeView& edges, const Probabilities& shares,
-                        Probabilities& far) {
-    pass_by_mass(workers, measured(), link, edges, load(link), shares, far);
-  };
-  return compute_flow(measured(), direction == Direction::kForward ? forward_ : backward_, pass);
+  return compute_flow(workers, measured(), direction == Direction::kForward ? forward_ : backward_,
+                      load);
 }
 
 std::vector<RateHistogram> WalkEngine::count_rates(const std::vector<std::uint32_t>& links,

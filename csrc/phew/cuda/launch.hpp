@@ -33,6 +33,9 @@ namespace phew::cuda {
 
 constexpr unsigned kNumThreads = 256;
 
+// Of bodies that share no memory.
+struct NothingShared {};
+
 constexpr std::size_t num_blocks_for(std::size_t num_threads) {
   return (num_threads + kNumThreads - 1) / kNumThreads;
 }
@@ -148,7 +151,7 @@ class Buffer {
             device.allocate(std::max<std::size_t>(size, 1) * sizeof(Element)))) {}
 
   Buffer(const Device& device, const std::vector<Element>& values) : Buffer(device, values.size()) {
-    upload(values.data(), values.size());
+    copy_to_device(device, data_, values.data(), size_ * sizeof(Element));
   }
 
   Buffer(Buffer&& other) noexcept
@@ -163,19 +166,14 @@ class Buffer {
 
   Element* data() const { return data_; }
 
-  void upload(const Element* values, std::size_t size) {
-    copy_to_device(*device_, data_, values, size * sizeof(Element));
-  }
-
   void clear() { cuda::clear(*device_, data_, size_ * sizeof(Element)); }
 
-  // The first elements, or all. Waits for all that is queued.
-  std::vector<Element> download(std::size_t size) const {
-    std::vector<Element> values(size);
-    copy_to_host(*device_, values.data(), data_, size * sizeof(Element));
+  // Waits for all that is queued.
+  std::vector<Element> download() const {
+    std::vector<Element> values(size_);
+    copy_to_host(*device_, values.data(), data_, size_ * sizeof(Element));
     return values;
   }
-  std::vector<Element> download() const { return download(size_); }
 
  private:
   const Device* device_;

@@ -5,7 +5,9 @@
 #include <utility>
 #include <variant>
 
+#include "phew/cuda/device_flow.hpp"
 #include "phew/cuda/device_graph.hpp"
+#include "phew/cuda/flow_kernels.hpp"
 #include "phew/cuda/launch.hpp"
 #include "phew/cuda/measure_kernels.hpp"
 #include "phew/cuda/walk_kernels.hpp"
@@ -13,6 +15,7 @@
 #include "phew/weight_rows.hpp"
 
 namespace phew::cuda {
+
 class WalkEngine::Impl {
  public:
   Impl(Graph graph, const Options& options, Device device)
@@ -61,17 +64,27 @@ class WalkEngine::Impl {
   MeasuredGraph measured() const { return {graph_, measures_, options_.power}; }
 
   template <typename MassOf, typename Sums>
-  void add_masses(const EdgeView& rows, const std::uint8_t* live_rows,
-                  const LinkWeights<MassOf>& weights, const Sums& sums) const {
-    const AddMasses<MassOf, Sums> body{rows, live_rows, weights, sums};
+  void add_masses(std::uint32_t link, const WeightRows& rows, const LinkWeights<MassOf>& weights,
+                  const Sums& sums) const {
+    const Direction direction = by_rows(rows);
+    const AddMasses<MassOf, Sums> body{view_edges(link, direction), live_near(link, direction),
+                                       weights, sums};
     launch(device_, body.num_blocks(), body);
+  }
+  // The mass of the edges of each near unit.
+  const std::uint64_t* near_totals(std::uint32_t link, bool near_is_target) const {
+    const auto [sources, targets] = totals_of_link_[link];
+    return totals_->data() + (near_is_target ? targets : sources);
+  }
+  const DeviceGraph& graph_on_device(const DirectedGraph& directed) const {
+    return &directed == &forward_ ? *forward_on_device_ : *backward_on_device_;
   }
   // Of the tables of any link.
   std::size_t most_entries() const;
   void measure_ranges(const std::vector<std::uint32_t>& links, const Load& load);
   void measure_totals(const std::vector<std::uint32_t>& links, const Load& load);
-  void pass_by_mass(std::uint32_t link, const EdgeView& edges, const LinkBuffers& buffers,
-                    const double* shares, double* far) const;
+  void pass_on(const DirectedGraph& directed, std::uint32_t space, const DeviceFlow& flow,
+               const FlowWork& work, const Load& load) const;
   void walk_batch(const DirectedGraph& directed, const Walkers& walkers,
                   const Record& record) const;
   void hop(const DirectedLink& link, const ArrivalSpace& far_space, const Walkers& walkers,
@@ -161,14 +174,12 @@ void WalkEngine::Impl::measure_totals(const std::vector<std::uint32_t>& links, c
   for (const std::uint32_t link : links) {
     const LinkBuffers buffers = load(link);
     const WeightRows rows(weighted(link), buffers);
-    const EdgeView edges = view_edges(link, by_rows(rows));
     std::uint64_t* sources = totals_->data() + totals_of_link_[link].sources;
     std::uint64_t* targets = totals_->data() + totals_of_link_[link].targets;
     const SumEdges sums =
         rows.rows_are_targets() ? SumEdges{targets, sources} : SumEdges{sources, targets};
-    with_weights(buffers, measures_[link].scale, options_.power, [&](const auto& weights) {
-      add_masses(edges, live_near(link, by_rows(rows)), weights, sums);
-    });
+    with_weights(buffers, measures_[link].scale, options_.power,
+                 [&](const auto& weights) { add_masses(link, rows, weights, sums); });
   }
   const std::vector<std::uint64_t> found = totals_->download();
   for (const std::uint32_t link : links) {
@@ -182,38 +193,54 @@ void WalkEngine::Impl::measure_totals(const std::vector<std::uint32_t>& links, c
 }
 
 Flow WalkEngine::Impl::flow(Direction direction, const Load& load) const {
-  const std::size_t most_units = std::max_element(graph_.live.begin(), graph_.live.end(),
-                                                  [](const auto& left, const auto& right) {
-                                                    return left.size() < right.size();
-                                                  })
-                                     ->size();
-  Buffer<double> near_shares(device_, most_units);
-  Buffer<double> passed(device_, most_units);
-  const auto pass = [&](std::uint32_t link, const EdgeView& edges, const Probabilities& shares,
-                        Probabilities& far) {
-    near_shares.upload(shares.data(), shares.size());
-    passed.clear();
-    pass_by_mass(link, edges, load(link), near_shares.data(), passed.data());
-    const std::vector<double> found = passed.download(far.size());
-    for (std::size_t unit = 0; unit < far.size(); ++unit) far[unit] += found[unit];
-  };
-  return compute_flow(measured(), direction == Direction::kForward ? forward_ : backward_, pass);
+  const DirectedGraph& directed = direction == Direction::kForward ? forward_ : backward_;
+  Flow flow = start_flow(directed, graph_.links.size());
+  const DeviceFlow on_device(device_, flow);
+  const FlowWork work(device_, graph_);
+  for (const std::uint32_t space : directed.order) {
+    pass_on(directed, space, on_device, work, load);
+  }
+  on_device.copy_to(flow);
+  return flow;
 }
 
-void WalkEngine::Impl::pass_by_mass(std::uint32_t link, const EdgeView& edges,
-                                    const LinkBuffers& buffers, const double* shares,
-                                    double* far) const {
-  const WeightRows rows(weighted(link), buffers);
-  const Direction direction = by_rows(rows);
-  const auto add = [&](const auto& sums) {
-    with_weights(buffers, measures_[link].scale, options_.power, [&](const auto& weights) {
-      add_masses(view_edges(link, direction), live_near(link, direction), weights, sums);
+// Passes the flow of a space on over its links.
+void WalkEngine::Impl::pass_on(const DirectedGraph& directed, std::uint32_t space,
+                               const DeviceFlow& flow, const FlowWork& work,
+                               const Load& load) const {
+  const DeviceGraph& on_device = graph_on_device(directed);
+  const auto& [num_units, links, fork] = directed.spaces[space];
+  launch(device_, num_blocks_for(num_units),
+         ShareOut{on_device.fork(space), num_units, flow.of_space(space), flow.of_links(),
+                  flow.link_begins()});
+  for (const DirectedLink& link : links) {
+    const double* near_flow = flow.of_link(link.index);
+    double* far_flow = flow.of_space(link.far_space);
+    if (const auto* wiring = std::get_if<Wiring>(&link.edges)) {
+      const WiringView& view = on_device.wiring(link.index);
+      const auto num_groups = static_cast<std::uint32_t>(wiring->begin.size() - 1);
+      if (num_groups == 0) continue;
+      clear(device_, work.groups.data(), num_groups * sizeof(double));
+      launch(device_, num_blocks_for(num_units),
+             SumGroups{view, num_units, near_flow, work.groups.data()});
+      launch(device_, num_blocks_for(wiring->members.size()),
+             ShareGroups{view, num_groups, work.groups.data(), far_flow});
+      continue;
+    }
+    const LinkBuffers buffers = load(link.index);
+    const WeightRows rows(weighted(link.index), buffers);
+    const bool near_is_target = std::get<EdgeView>(link.edges).near_is_target;
+    launch(device_, num_blocks_for(num_units),
+           SplitFlow{
+               view_edges(link.index, near_is_target ? Direction::kBackward : Direction::kForward),
+               near_totals(link.index, near_is_target), near_flow, work.shares.data(), far_flow});
+    with_weights(buffers, measures_[link.index].scale, options_.power, [&](const auto& weights) {
+      if (rows.rows_are_targets() == near_is_target) {
+        add_masses(link.index, rows, weights, PassToColumns{work.shares.data(), far_flow});
+      } else {
+        add_masses(link.index, rows, weights, PassToRows{work.shares.data(), far_flow});
+      }
     });
-  };
-  if (rows.rows_are_targets() == edges.near_is_target) {
-    add(PassToColumns{shares, far});
-  } else {
-    add(PassToRows{shares, far});
   }
 }
 
@@ -295,8 +322,7 @@ void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& lo
 
 void WalkEngine::Impl::walk_batch(const DirectedGraph& directed, const Walkers& walkers,
                                   const Record& record) const {
-  const DeviceGraph& on_device =
-      &directed == &forward_ ? *forward_on_device_ : *backward_on_device_;
+  const DeviceGraph& on_device = graph_on_device(directed);
   launch(device_, num_blocks_for(walkers.num),
          PlaceWalkers{walkers, on_device.starts(), directed.starts.size(), on_device.forks()});
   for (const std::uint32_t space : directed.order) {
@@ -323,8 +349,7 @@ void WalkEngine::Impl::hop(const DirectedLink& link, const ArrivalSpace& far_spa
   const std::uint32_t num_entries = TableView::num_entries_of(edges);
   const TableView table{record.cumulative, edges.num_near(), num_entries,
                         rows.rows_are_targets() == near_is_target};
-  const auto [sources, targets] = totals_of_link_[link.index];
-  const std::uint64_t* totals = totals_->data() + (near_is_target ? targets : sources);
+  const std::uint64_t* totals = near_totals(link.index, near_is_target);
   with_weights(buffers, measures_[link.index].scale, options_.power, [&](const auto& weights) {
     using MassOf = typename std::decay_t<decltype(weights)>::Mass;
     launch(device_, num_blocks_for(table.size()),

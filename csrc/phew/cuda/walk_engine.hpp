@@ -19,8 +19,7 @@
 
 namespace phew::cuda {
 
-// As phew::WalkEngine; buffers are memory of the device. What there is of weights and walkers is
-// computed there, what there is of units on the host.
+// As phew::WalkEngine; buffers are memory of the device.
 class WalkEngine {
  public:
   WalkEngine(Graph graph, const Options& options, Device device);

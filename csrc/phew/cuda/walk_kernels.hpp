@@ -16,8 +16,6 @@
 
 namespace phew::cuda {
 
-struct NothingShared {};
-
 // Cumulative masses of the edges of all near units, eight edges an entry: a byte a weight. Which of
 // the eight it is, a walker finds by looking through them.
 struct TableView {
