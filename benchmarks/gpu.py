@@ -271,8 +271,8 @@ NOTES = f"""\
   one run with all of torch's threads.
 - *Tables* are those of all units in both directions, timed by two walks, which have them built as
   millions of walks do, launches included: of small networks they are most of it. *Of the copy* is
-  {TABLED_BYTES} bytes a weight and direction, 4 read and 1 written, over the bytes that a copy reads
-  and writes. The engine moves 7: what it has written it reads and writes once more, to add it up.
+  {TABLED_BYTES} bytes a weight and direction, 4 read and 1 written, over the bytes that a copy
+  reads and writes. The engine moves 7: what it has written it reads and writes once more.
 - *End to end* is `sample_masks` of a captured graph at density {DENSITY}; *PyTorch* is
   `pytorch_walks.py` on the device, one `searchsorted` a layer. `torch.multinomial` hops by channel
   and then by kernel position, {MULTINOMIAL_WALKERS:,} walkers at once.
