@@ -39,7 +39,8 @@ TABLED_BYTES = 5
 """A weight is read, and a byte of the tables written."""
 
 REPETITIONS = 5
-GIBIBYTE = 2**30
+NUM_COPIED = 2**30
+QUICK_NUM_COPIED = 2**24
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def measure(quick: bool) -> Iterator[AnyRow]:
     if not torch.cuda.is_available():
         raise UnavailableError("there is no CUDA device.")
     device = torch.device("cuda", torch.cuda.current_device())
-    card = measure_card(device)
+    card = measure_card(device, QUICK_NUM_COPIED if quick else NUM_COPIED)
     yield card
     graphs = {name: build_graph(name) for name in (("lenet_300_100",) if quick else GRAPHS)}
     for name, graph in graphs.items():
@@ -127,8 +128,8 @@ def measure(quick: bool) -> Iterator[AnyRow]:
         yield measure_end_to_end(name, device)
 
 
-def measure_card(device: torch.device) -> Card:
-    source = torch.empty(GIBIBYTE, dtype=torch.int64, device=device)
+def measure_card(device: torch.device, num_copied: int) -> Card:
+    source = torch.empty(num_copied, dtype=torch.int64, device=device)
     target = torch.empty_like(source)
     copying = best_seconds(lambda: target.copy_(source))
     return Card(

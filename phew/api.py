@@ -259,8 +259,8 @@ def _as_device(device: torch.device | str | None, graph: WalkGraph) -> torch.dev
         raise ValueError(f"device must be 'cpu' or a CUDA device, got {str(device)!r}.")
     if not built_with_cuda:
         raise ValueError(
-            f"device {str(device)!r} needs phew with CUDA, and this is phew without. Build it: "
-            "pip install --no-binary torch-phew -C cmake.define.PHEW_CUDA=ON torch-phew"
+            f"device {str(device)!r} needs phew with CUDA, and this is phew without. From a clone, "
+            "build it with pip install . -C cmake.define.PHEW_CUDA=ON, or walk on the CPU."
         )
     num_devices = torch.cuda.device_count()
     if num_devices == 0:

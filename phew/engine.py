@@ -38,8 +38,8 @@ class LinkLoader:
     Args:
         graph: The walk graph.
         visits: By parameter name, one element a weight, on the engine's device: uint8 or bool to
-            mark and to find what is new, int32 to count. Visits to other parameters are not
-            recorded.
+            mark and to find what is new, int32 to count. Only of prunable parameters; visits to
+            others are not recorded.
         device: The engine's device.
     """
 
@@ -50,12 +50,12 @@ class LinkLoader:
         self._visits = visits
         self._device = device
         self._weights = torch.empty(0)
-        self._kept: dict[int, _core.LinkBuffers] = {}
+        self._kept: dict[int, tuple[_core.LinkBuffers, torch.Tensor]] = {}
 
     def __call__(self, index: int) -> _core.LinkBuffers:
         """Return the buffers of a weighted link, valid until the next call."""
         if index in self._kept:
-            return self._kept[index]
+            return self._kept[index][0]
         link = self._graph.links[index]
         assert isinstance(link, WeightedLink)
         self._weights = self._graph.data_of(link.parameter, self._device)
@@ -66,9 +66,9 @@ class LinkLoader:
             0 if visits is None else visits.data_ptr(),
             self._graph.first_numbers.get(link.parameter, 0),
         )
-        # A copy is not kept: only one link's weights at a time are.
+        # With what keeps the memory. Not so a copy: only one link's weights at a time are copied.
         if self._weights.data_ptr() == self._graph.parameters[link.parameter].data_ptr():
-            self._kept[index] = buffers
+            self._kept[index] = buffers, self._weights
         return buffers
 
 
@@ -159,7 +159,9 @@ class Engine:
 
 
 class CudaEngine:
-    """As `Engine`, on a CUDA device: on the stream that is current when it is made.
+    """As `Engine`, on a CUDA device.
+
+    Works on the stream that is current when it is made, on which also its results are used.
 
     Args:
         graph: The walk graph. Weights on other devices are copied one link at a time.
@@ -175,29 +177,29 @@ class CudaEngine:
         self.options = options
         self.device = device
         self._load = LinkLoader(graph, {}, device)
-        with torch.cuda.device(device):
-            stream = torch.cuda.current_stream().cuda_stream
+        self._stream = torch.cuda.current_stream(device)
+        with torch.cuda.stream(self._stream):
             self._core = _core.CudaWalkEngine(
                 _core_graph(graph),
                 _core.Options(**asdict(options)),
                 # So that there is one pool of memory, which torch tells the truth about.
-                allocate=lambda size: torch.cuda.caching_allocator_alloc(size, stream=stream),
+                allocate=torch.cuda.caching_allocator_alloc,
                 release=torch.cuda.caching_allocator_delete,
-                stream=stream,
+                stream=self._stream.cuda_stream,
             )
             self.measures = self._core.measure(self._load)
         _check_finite(graph, self.measures)
 
     def flow(self, *, backward: bool) -> _core.Flow:
         """Compute the exact flow, as `Engine.flow`."""
-        with torch.cuda.device(self.device):
+        with torch.cuda.stream(self._stream):
             return self._core.flow(_direction(backward), self._load)
 
     def count_rates(
         self, links: list[int], forward: _core.Flow, backward: _core.Flow, *, share: float
     ) -> list[_core.RateHistogram]:
         """Count weights, as `Engine.count_rates`."""
-        with torch.cuda.device(self.device):
+        with torch.cuda.stream(self._stream):
             return self._core.count_rates(links, forward, backward, share=share, load=self._load)
 
     def walk(
@@ -215,11 +217,11 @@ class CudaEngine:
         if first_listed is None:
             first_listed = end
         load = LinkLoader(self.graph, visits, self.device)
-        capacity = ROOM_FOR_VISITS if first_listed < end else 0
-        num_listed = torch.zeros(1, dtype=torch.int64, device=self.device)
-        while True:
-            weights, walks = torch.empty(2, capacity, dtype=torch.int64, device=self.device)
-            with torch.cuda.device(self.device):
+        room = ROOM_FOR_VISITS if first_listed < end else 0
+        with torch.cuda.stream(self._stream):
+            while True:
+                weights, walks = torch.empty(2, room, dtype=torch.int64, device=self.device)
+                num_listed = torch.zeros(1, dtype=torch.int64, device=self.device)
                 self._core.walk(
                     first_walk,
                     end - first_walk,
@@ -229,17 +231,16 @@ class CudaEngine:
                     batch_size=batch_size,
                     walks=walks.data_ptr(),
                     weights=weights.data_ptr(),
-                    capacity=capacity,
+                    capacity=room,
                     num_visits=num_listed.data_ptr(),
                 )
-            if first_listed >= end:
-                return weights, walks
-            num_visits = int(num_listed)
-            if num_visits <= capacity:
-                return weights[:num_visits], walks[:num_visits]
-            # There was too little room. What is marked by now stays marked.
-            first_walk, capacity = max(first_walk, first_listed), num_visits
-            num_listed.zero_()
+                if first_listed >= end:
+                    return weights, walks
+                num_visits = int(num_listed)
+                if num_visits <= room:
+                    return weights[:num_visits], walks[:num_visits]
+                # There was too little room. What is marked by now stays marked.
+                first_walk, room = max(first_walk, first_listed), num_visits
 
 
 AnyEngine: TypeAlias = Engine | CudaEngine

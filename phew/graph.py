@@ -320,8 +320,8 @@ class WalkGraph:
         if not links:
             return {}
         kept = [_any_source(link.view(masks[link.parameter])) for link in links.values()]
-        # Copied from a device all at once.
-        flat = torch.cat([units.reshape(-1) for units in kept]).cpu().numpy()
+        # Copied from a device all at once; masks may be on several.
+        flat = torch.cat([units.reshape(-1).to(kept[0].device) for units in kept]).cpu().numpy()
         ends = accumulate(units.numel() for units in kept)
         return dict(zip(links, np.split(flat, [*ends][:-1]), strict=True))
 
@@ -362,4 +362,4 @@ def _any_source(kept: torch.Tensor) -> torch.Tensor:
     """Return whether a weight of each target is kept; flags of (groups, targets, ...)."""
     kept = kept.flatten(2)
     # NumPy's is ten times faster than torch's on the CPU.
-    return kept.any(dim=2) if kept.is_cuda else torch.from_numpy(kept.numpy().any(axis=2))
+    return torch.from_numpy(kept.numpy().any(axis=2)) if kept.is_cpu else kept.any(dim=2)

@@ -97,10 +97,13 @@ class Masks(Mapping[str, torch.Tensor]):
         return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Masks may be views of one tensor, all of which would be pickled with each of them.
+        # Of a mask that is part of a larger tensor, all of that would be pickled.
         masks, unit_masks = (
-            {name: mask.clone() for name, mask in views.items()}
-            for views in (self._masks, self._unit_masks)
+            {
+                name: mask if mask.untyped_storage().nbytes() <= mask.numel() else mask.clone()
+                for name, mask in masks.items()
+            }
+            for masks in (self._masks, self._unit_masks)
         )
         return {**self.__dict__, "_masks": masks, "_unit_masks": unit_masks}
 

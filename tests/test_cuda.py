@@ -14,7 +14,7 @@ from torch import nn
 
 import phew
 from phew.engine import CudaEngine, Engine, built_with_cuda
-from phew.graph import WalkGraph
+from phew.graph import WalkGraph, WeightedLink
 from phew.models import NETWORKS
 from phew.options import Options
 from phew.sampling import Sampler
@@ -61,6 +61,26 @@ def build(name: str) -> tuple[nn.Module, torch.Tensor]:
     return network.build(), torch.zeros(1, *network.input_shape)
 
 
+def check_forecasts(cpu: Engine, cuda: CudaEngine) -> None:
+    """Check what masks do not depend on, but the number of walks that are made at first."""
+    flows = [(engine.flow(backward=False), engine.flow(backward=True)) for engine in (cpu, cuda)]
+    for expected_flow, flow in zip(*flows, strict=True):
+        for expected, found in zip(
+            [*expected_flow.units, *expected_flow.links], [*flow.units, *flow.links], strict=True
+        ):
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-300)
+    links = [i for i, link in enumerate(cpu.graph.links) if isinstance(link, WeightedLink)]
+    histograms = (engine.count_rates(links, *flows[0], share=1.0) for engine in (cpu, cuda))
+    for expected_histogram, histogram in zip(*histograms, strict=True):
+        # A rate may round to either side of the limit of a bin.
+        np.testing.assert_allclose(histogram.numbers.sum(), expected_histogram.numbers.sum())
+        np.testing.assert_allclose(
+            histogram.rates @ histogram.numbers,
+            expected_histogram.rates @ expected_histogram.numbers,
+            rtol=1e-9,
+        )
+
+
 @pytest.mark.parametrize(
     "options", OPTIONS, ids=lambda options: "-".join(map(str, options.values()))
 )
@@ -76,6 +96,7 @@ def test_the_engines_agree_on_random_graphs(options: dict[str, Any], num_graphs:
             assert measure.num_zero == expected.num_zero
             np.testing.assert_array_equal(measure.source_totals, expected.source_totals)
             np.testing.assert_array_equal(measure.target_totals, expected.target_totals)
+        check_forecasts(cpu, cuda)
         counts = [zeros(graph, torch.int32, engine.device) for engine in (cpu, cuda)]
         listed = []
         for engine, visits in zip((cpu, cuda), counts, strict=True):

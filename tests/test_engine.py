@@ -195,3 +195,12 @@ def test_visits_outlive_what_returned_them() -> None:
     visits = flat_visits(graph, torch.uint8)
     _, walks = dense_engine(graph).walk(0, 9, visits, first_listed=0, batch_size=9)
     assert sorted(walks.tolist()) == list(range(9))
+
+
+def test_weights_that_were_replaced_are_kept_until_the_engine_is_gone() -> None:
+    parameter = torch.nn.Parameter(torch.rand(40, 30))
+    graph = dense_graph(parameter)  # type: ignore[arg-type]
+    engine = dense_engine(graph)
+    expected = engine.flow(backward=False).units[1]
+    parameter.data = torch.zeros(40, 30)
+    np.testing.assert_array_equal(engine.flow(backward=False).units[1], expected)

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <stdexcept>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -137,4 +138,56 @@ TEST_CASE("the CUDA engine does what the engine does, on random graphs") {
     options.seed = seed;
     check_equal_engines(random.graph, options, random, 60);
   }
+}
+
+TEST_CASE("whatever fails, all memory of the device is given back, and the engine works on") {
+  constexpr phew::WalkRange kRange{0, 500, 100};
+  Parameters parameters = make_parameters();
+  int num_held = 0;
+  // Of allocations and loads: after so many, one fails.
+  int num_left = 1000;
+  const auto count_down = [&] {
+    if (num_left-- == 0) throw std::runtime_error("no more");
+  };
+  const phew::cuda::Device device{[&](std::size_t size) {
+                                    count_down();
+                                    ++num_held;
+                                    return std::malloc(size);
+                                  },
+                                  [&](void* memory) {
+                                    --num_held;
+                                    std::free(memory);
+                                  },
+                                  nullptr};
+  const phew::Load load = [&, all = parameters.loader(phew::Recording::kMark)](std::uint32_t link) {
+    count_down();
+    return all(link);
+  };
+  const auto use = [&](phew::cuda::WalkEngine& engine) {
+    engine.measure(load);
+    const phew::Flow forward = engine.flow(phew::Direction::kForward, load);
+    const phew::Flow backward = engine.flow(phew::Direction::kBackward, load);
+    engine.count_rates({0, 1, 2, 5}, forward, backward, 1, load);
+    return list_visits(engine, kRange, load, 100, 10'000);
+  };
+  phew::cuda::WalkEngine engine(make_graph(), {}, device);
+  use(engine);
+  const int num_steps = 1000 - num_left;
+  const int held_by_engine = num_held;
+  for (int step = 0; step < num_steps - 1; ++step) {
+    num_left = step;
+    CHECK_THROWS_WITH(use(engine), "no more");
+    CHECK(num_held <= held_by_engine);
+  }
+  num_left = 1000;
+  Parameters others = make_parameters();
+  phew::WalkEngine host(make_graph(), {});
+  const phew::Load host_load = others.loader(phew::Recording::kMark);
+  host.measure(host_load, 1);
+  const auto expected = host.walk(kRange, phew::Recording::kMark, host_load, 1, 1 << 20);
+  const auto listed = use(engine).first;
+  CHECK(parameters.marks == others.marks);
+  CHECK(without_marked(listed, others.marks) ==
+        without_marked(sort_visits(expected), others.marks));
+  CHECK(num_held == held_by_engine);
 }

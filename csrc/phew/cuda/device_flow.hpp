@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-#include "phew/cuda/launch.hpp"
+#include "phew/cuda/memory.hpp"
 #include "phew/flow.hpp"
 #include "phew/graph.hpp"
 

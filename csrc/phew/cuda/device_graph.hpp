@@ -7,43 +7,12 @@
 #include <variant>
 #include <vector>
 
-#include "phew/cuda/launch.hpp"
+#include "phew/cuda/memory.hpp"
 #include "phew/directed_graph.hpp"
 #include "phew/graph.hpp"
 #include "phew/graph_view.hpp"
 
 namespace phew::cuda {
-
-// Arrays that are copied to the device together.
-class PackedArrays {
- public:
-  // Returns where the array will begin.
-  template <typename Element>
-  std::size_t add(const std::vector<Element>& values) {
-    constexpr std::size_t kAlignment = 16;
-    const std::size_t begin = (bytes_.size() + kAlignment - 1) / kAlignment * kAlignment;
-    bytes_.resize(begin + values.size() * sizeof(Element));
-    if (!values.empty()) {
-      std::memcpy(bytes_.data() + begin, values.data(), values.size() * sizeof(Element));
-    }
-    return begin;
-  }
-
-  void copy_to(const Device& device) {
-    memory_ = std::make_unique<Buffer<std::byte>>(device, bytes_);
-    bytes_ = {};
-  }
-
-  // Once copied: the array that begins there.
-  template <typename Element>
-  const Element* at(std::size_t begin) const {
-    return reinterpret_cast<const Element*>(memory_->data() + begin);
-  }
-
- private:
-  std::vector<std::byte> bytes_;
-  std::unique_ptr<Buffer<std::byte>> memory_;
-};
 
 // The live flags of all spaces.
 class LiveUnits {

@@ -264,9 +264,10 @@ struct CountRates {
  private:
   PHEW_HOST_DEVICE void count_row(std::uint32_t row, unsigned thread, Shared& shared) const {
     const std::uint32_t first_column = rows.first_far(row);
-    const auto num_edges = static_cast<std::uint32_t>(rows.num_edges());
-    for (std::uint32_t i = thread * num_together; i < num_edges; i += kNumThreads * num_together) {
-      EdgeCursor edge(rows, row, i);
+    const std::size_t num_edges = rows.num_edges();
+    const std::size_t step = std::size_t{kNumThreads} * num_together;
+    for (std::size_t i = std::size_t{thread} * num_together; i < num_edges; i += step) {
+      EdgeCursor edge(rows, row, static_cast<std::uint32_t>(i));
       const std::uint32_t column = first_column + edge.far;
       if (!rows.far_live[column]) continue;
       std::uint64_t mass = 0;

@@ -1,15 +1,19 @@
 #include "phew/cuda/walk_engine.hpp"
 
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <type_traits>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "phew/cuda/device_flow.hpp"
 #include "phew/cuda/device_graph.hpp"
 #include "phew/cuda/flow_kernels.hpp"
 #include "phew/cuda/launch.hpp"
 #include "phew/cuda/measure_kernels.hpp"
+#include "phew/cuda/memory.hpp"
 #include "phew/cuda/walk_kernels.hpp"
 #include "phew/fork_mass.hpp"
 #include "phew/weight_rows.hpp"
@@ -24,7 +28,18 @@ class WalkEngine::Impl {
         options_(options),
         forward_(graph_, Direction::kForward),
         backward_(graph_, Direction::kBackward),
-        live_(device_, graph_) {}
+        live_(device_, graph_) {
+    for (const DirectedGraph* directed : {&forward_, &backward_}) {
+      for (const DirectedSpace& space : directed->spaces) {
+        for (const DirectedLink& link : space.links) {
+          if (const auto* edges = std::get_if<EdgeView>(&link.edges)) {
+            most_entries_ =
+                std::max(most_entries_, edges->num_near() * TableView::num_entries_of(*edges));
+          }
+        }
+      }
+    }
+  }
 
   const std::vector<LinkMeasure>& measure(const Load& load);
   Flow flow(Direction direction, const Load& load) const;
@@ -51,6 +66,11 @@ class WalkEngine::Impl {
     std::uint64_t* cumulative;
   };
 
+  EdgeView edges_on_device(const DirectedLink& link) const {
+    EdgeView edges = std::get<EdgeView>(link.edges);
+    edges.far_live = live_.of(link.far_space);
+    return edges;
+  }
   // The edges of a weighted link, with flags in the memory of the device.
   EdgeView view_edges(std::uint32_t link, Direction direction) const;
   // The direction in which rows of the weights are near units.
@@ -79,8 +99,6 @@ class WalkEngine::Impl {
   const DeviceGraph& graph_on_device(const DirectedGraph& directed) const {
     return &directed == &forward_ ? *forward_on_device_ : *backward_on_device_;
   }
-  // Of the tables of any link.
-  std::size_t most_entries() const;
   void measure_ranges(const std::vector<std::uint32_t>& links, const Load& load);
   void measure_totals(const std::vector<std::uint32_t>& links, const Load& load);
   void pass_on(const DirectedGraph& directed, std::uint32_t space, const DeviceFlow& flow,
@@ -103,6 +121,8 @@ class WalkEngine::Impl {
   std::unique_ptr<Buffer<std::uint64_t>> totals_;
   std::unique_ptr<DeviceGraph> forward_on_device_;
   std::unique_ptr<DeviceGraph> backward_on_device_;
+  // Of the tables of any link.
+  std::size_t most_entries_ = 0;
 };
 
 EdgeView WalkEngine::Impl::view_edges(std::uint32_t link, Direction direction) const {
@@ -229,13 +249,12 @@ void WalkEngine::Impl::pass_on(const DirectedGraph& directed, std::uint32_t spac
     }
     const LinkBuffers buffers = load(link.index);
     const WeightRows rows(weighted(link.index), buffers);
-    const bool near_is_target = std::get<EdgeView>(link.edges).near_is_target;
+    const EdgeView edges = edges_on_device(link);
     launch(device_, num_blocks_for(num_units),
-           SplitFlow{
-               view_edges(link.index, near_is_target ? Direction::kBackward : Direction::kForward),
-               near_totals(link.index, near_is_target), near_flow, work.shares.data(), far_flow});
+           SplitFlow{edges, near_totals(link.index, edges.near_is_target), near_flow,
+                     work.shares.data(), far_flow});
     with_weights(buffers, measures_[link.index].scale, options_.power, [&](const auto& weights) {
-      if (rows.rows_are_targets() == near_is_target) {
+      if (rows.rows_are_targets() == edges.near_is_target) {
         add_masses(link.index, rows, weights, PassToColumns{work.shares.data(), far_flow});
       } else {
         add_masses(link.index, rows, weights, PassToRows{work.shares.data(), far_flow});
@@ -249,35 +268,35 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
                                                          double share, const Load& load) const {
   Buffer<RateBin> bins(device_, links.size() * kNumRateBins);
   bins.clear();
-  std::vector<double> rows_per_seen;
+  std::vector<LinkRates> rates;
+  std::vector<std::array<std::size_t, 4>> begins;
+  PackedArrays shares;
+  for (const std::uint32_t link : links) {
+    const WeightRows rows(weighted(link), {});
+    const LinkRates& of_link = rates.emplace_back(
+        make_link_rates(measured(), link, rows, forward, backward, options_.granularity, share));
+    begins.push_back({shares.add(of_link.of_rows.by_mass), shares.add(of_link.of_rows.by_number),
+                      shares.add(of_link.of_columns.by_mass),
+                      shares.add(of_link.of_columns.by_number)});
+  }
+  shares.copy_to(device_);
   for (std::size_t i = 0; i < links.size(); ++i) {
     const std::uint32_t link = links[i];
     const LinkBuffers buffers = load(link);
-    const WeightRows rows(weighted(link), buffers);
-    const LinkRates rates =
-        make_link_rates(measured(), link, rows, forward, backward, options_.granularity, share);
-    rows_per_seen.push_back(rates.rows_per_seen);
-    PackedArrays shares;
-    const std::size_t begins[] = {
-        shares.add(rates.of_rows.by_mass), shares.add(rates.of_rows.by_number),
-        shares.add(rates.of_columns.by_mass), shares.add(rates.of_columns.by_number)};
-    shares.copy_to(device_);
-    const Direction direction = by_rows(rows);
+    const Direction direction = by_rows(WeightRows(weighted(link), buffers));
     const EdgeView edges = view_edges(link, direction);
     if (edges.num_edges() == 0) continue;
-    const std::size_t num_rows = (edges.num_near() + rates.every - 1) / rates.every;
+    const std::size_t num_rows = (edges.num_near() + rates[i].every - 1) / rates[i].every;
     const std::size_t num_blocks = std::min(num_rows, kMostRateBlocks);
+    const auto shares_at = [&](std::size_t first) {
+      return DeviceShares{shares.at<double>(begins[i][first]),
+                          shares.at<double>(begins[i][first + 1])};
+    };
     with_weights(buffers, measures_[link].scale, options_.power, [&](const auto& weights) {
       using MassOf = typename std::decay_t<decltype(weights)>::Mass;
       launch(device_, num_blocks,
-             CountRates<MassOf>{edges,
-                                live_near(link, direction),
-                                weights,
-                                {shares.at<double>(begins[0]), shares.at<double>(begins[1])},
-                                {shares.at<double>(begins[2]), shares.at<double>(begins[3])},
-                                rates.every,
-                                rates.num_together,
-                                num_blocks,
+             CountRates<MassOf>{edges, live_near(link, direction), weights, shares_at(0),
+                                shares_at(2), rates[i].every, rates[i].num_together, num_blocks,
                                 bins.data() + i * kNumRateBins});
     });
   }
@@ -285,22 +304,9 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
   std::vector<RateHistogram> histograms;
   for (std::size_t i = 0; i < links.size(); ++i) {
     const auto* begin = found.data() + i * kNumRateBins;
-    histograms.push_back(make_histogram({begin, begin + kNumRateBins}, rows_per_seen[i]));
+    histograms.push_back(make_histogram({begin, begin + kNumRateBins}, rates[i].rows_per_seen));
   }
   return histograms;
-}
-
-std::size_t WalkEngine::Impl::most_entries() const {
-  std::size_t most = 0;
-  for (const phew::Link& link : graph_.links) {
-    const auto* weighted = std::get_if<WeightedLink>(&link);
-    if (weighted == nullptr) continue;
-    for (const Direction direction : {Direction::kForward, Direction::kBackward}) {
-      const EdgeView edges = phew::view_edges(graph_, *weighted, direction);
-      most = std::max(most, edges.num_near() * TableView::num_entries_of(edges));
-    }
-  }
-  return most;
 }
 
 void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& load,
@@ -308,7 +314,7 @@ void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& lo
   const std::uint64_t most = std::min<std::uint64_t>((range.num_walks + 1) / 2, batch_size);
   const Buffer<std::uint32_t> units(device_, most);
   const Buffer<std::uint32_t> links(device_, most);
-  const Buffer<std::uint64_t> cumulative(device_, most_entries());
+  const Buffer<std::uint64_t> cumulative(device_, most_entries_);
   for_each_batch(
       range, batch_size,
       [&](Direction direction, std::uint64_t first_walk, std::uint32_t num_walkers) {
@@ -342,14 +348,12 @@ void WalkEngine::Impl::hop(const DirectedLink& link, const ArrivalSpace& far_spa
                            const Walkers& walkers, const Record& record) const {
   const LinkBuffers buffers = record.load(link.index);
   const WeightRows rows(weighted(link.index), buffers);
-  const bool near_is_target = std::get<EdgeView>(link.edges).near_is_target;
-  const EdgeView edges =
-      view_edges(link.index, near_is_target ? Direction::kBackward : Direction::kForward);
+  const EdgeView edges = edges_on_device(link);
   if (edges.num_edges() == 0) return;
   const std::uint32_t num_entries = TableView::num_entries_of(edges);
   const TableView table{record.cumulative, edges.num_near(), num_entries,
-                        rows.rows_are_targets() == near_is_target};
-  const std::uint64_t* totals = near_totals(link.index, near_is_target);
+                        rows.rows_are_targets() == edges.near_is_target};
+  const std::uint64_t* totals = near_totals(link.index, edges.near_is_target);
   with_weights(buffers, measures_[link.index].scale, options_.power, [&](const auto& weights) {
     using MassOf = typename std::decay_t<decltype(weights)>::Mass;
     launch(device_, num_blocks_for(table.size()),
