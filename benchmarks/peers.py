@@ -27,7 +27,7 @@ from walks import Walks, empty_visits
 
 from phew.graph import WalkGraph
 
-NUMS_WALKS = {"lenet_300_100": 1_000_000, "vgg19_bn": 1_000_000, "wide chain": 200_000}
+NUMS_WALKS = {"lenet_300_100": 10_000_000, "vgg19_bn": 10_000_000, "wide chain": 200_000}
 QUICK_NUMS_WALKS = {"lenet_300_100": 20_000}
 
 MAX_SECONDS = 120.0
@@ -255,7 +255,7 @@ def _num_bytes(graph: WalkGraph) -> int:
 
 NOTES = f"""\
 - Walks go forward, and draw the next edge in proportion to its weight. Two threads, best of up to
-  three runs of a million walks, of the wide chain 200,000; of slow engines as many walks as take
+  three runs of ten million walks, of the wide chain 200,000; of slow engines as many as take
   about {ENOUGH_SECONDS:g} s. *In all* is with the setting up, spread over all walks asked for.
 - phew reads the weights as they are, alternates forward and backward walks, draws a kernel position
   for each hop and marks the weight; the others return the units. Its setting up is the measuring of
