@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any, overload
 
-import numpy as np
 import torch
 from torch import nn
 
+from phew.assembly import assemble_masks
 from phew.capture import capture
 from phew.capture.selection import Selector
 from phew.engine import built_with_cuda
-from phew.graph import WalkGraph, WeightedLink
-from phew.masks import Masks
+from phew.graph import WalkGraph
+from phew.masks import Masks, Scalar
 from phew.options import Fork, Granularity, Options, Power, as_integer
 from phew.progress import progress_bar
 from phew.sampling import Sample, Sampler
@@ -130,7 +129,7 @@ def sample_masks(
     else:
         raise TypeError("density or densities must be given, and not both.")
     for value in requested:
-        _check_density(value)
+        check_density(value)
     requested = [float(value) for value in requested]
     options = Options(seed, fork, granularity, power)
     num_threads = _as_num_threads(num_threads)
@@ -142,7 +141,7 @@ def sample_masks(
         ascending = sorted(set(targets))
         samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
     masks = [
-        _as_masks(graph, options, value, samples[target])
+        assemble_masks(graph, samples[target].visited, _info(options, value, samples[target]))
         for value, target in zip(requested, targets, strict=True)
     ]
     return masks if densities is not None else masks[0]
@@ -220,7 +219,8 @@ def _as_list(densities: Sequence[float]) -> list[float]:
         raise TypeError(f"densities must be a sequence of densities, got {densities!r}.") from None
 
 
-def _check_density(density: object) -> None:
+def check_density(density: object) -> None:
+    """Raise TypeError or ValueError unless a density is a number in (0, 1]."""
     if not isinstance(density, Real) or isinstance(density, bool):
         raise TypeError(f"density must be a number in (0, 1], got {density!r}.")
     if not 0 < float(density) <= 1:
@@ -296,40 +296,13 @@ def _as_graph(
     return model
 
 
-def _as_masks(graph: WalkGraph, options: Options, density: float, sample: Sample) -> Masks:
-    active = graph.active_units(sample.visited)
-    targets: dict[str, set[int]] = defaultdict(set)
-    for link in graph.links:
-        if isinstance(link, WeightedLink):
-            targets[link.parameter].add(link.target)
-    active_units = {
-        name: (
-            sum(int(active[space].sum()) for space in targets[name]),
-            sum(graph.spaces[space].num_units for space in targets[name]),
-        )
-        for name in sample.visited
+def _info(options: Options, density: float, sample: Sample) -> dict[str, Scalar]:
+    return {
+        "method": "PHEW",
+        "density": density,
+        "num_walks": sample.num_walks,
+        "seed": options.seed,
+        "fork": options.fork,
+        "granularity": options.granularity,
+        "power": options.power,
     }
-    # The graph does not hold these parameters: they are taken to be where the weights are.
-    device = graph.parameters[graph.prunable[0]].device
-    units = {
-        name: np.logical_or.reduce([active[space] for space in spaces])
-        for name, spaces in graph.unit_parameters.items()
-    }
-    # Copied to a device all at once.
-    flat = torch.from_numpy(np.concatenate([np.empty(0, np.bool_), *units.values()])).to(device)
-    parts = flat.split([len(flags) for flags in units.values()])
-    unit_masks = dict(zip(units, parts, strict=True))
-    return Masks(
-        {name: mask.to(graph.parameters[name].device) for name, mask in sample.visited.items()},
-        unit_masks=unit_masks,
-        active_units=active_units,
-        info={
-            "method": "PHEW",
-            "density": float(density),
-            "num_walks": sample.num_walks,
-            "seed": options.seed,
-            "fork": options.fork,
-            "granularity": options.granularity,
-            "power": options.power,
-        },
-    )
