@@ -93,7 +93,7 @@ struct FlowWork {
         for (const std::int32_t group : *groups) last = std::max(last, group);
       }
     }
-    return static_cast<std::size_t>(last + 1);
+    return static_cast<std::size_t>(last) + 1;
   }
 };
 
