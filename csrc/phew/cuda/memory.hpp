@@ -53,11 +53,12 @@ inline void clear(const Device& device, void* memory, std::size_t size) {
 #else
 
 inline void copy_to_device(const Device& /*device*/, void* to, const void* from, std::size_t size) {
-  std::memcpy(to, from, size);
+  // Unlike std::memcpy, allows null where there is nothing.
+  std::copy_n(static_cast<const char*>(from), size, static_cast<char*>(to));
 }
 
 inline void copy_to_host(const Device& /*device*/, void* to, const void* from, std::size_t size) {
-  std::memcpy(to, from, size);
+  std::copy_n(static_cast<const char*>(from), size, static_cast<char*>(to));
 }
 
 inline void clear(const Device& /*device*/, void* memory, std::size_t size) {
