@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 
 def _suppress(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -26,7 +26,7 @@ try:
 except RuntimeError:
     # Wheels of torchvision that are built for CUDA bring no operators to a torch that is not.
     # Without them it needs these two to be known, and detection needs the first.
-    _library = torch.library.Library("torchvision", "DEF")
+    _library = library.Library("torchvision", "DEF")
     for _name in ("nms", "qnms"):
         _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _library.impl("nms", _suppress, "CPU")

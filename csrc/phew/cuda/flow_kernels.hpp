@@ -10,23 +10,16 @@
 
 namespace phew::cuda {
 
-// Shares the flow of each unit of a space out among its links: a thread a unit.
+// For each unit of a space: shares its flow out among its links.
 struct ShareOut {
-  using Shared = NothingShared;
-  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
-
   // Its links are indices of the graph's links.
   ForkView fork;
-  std::size_t num_units;
   const double* flow;
   // Of all links, and where those of each link begin.
   double* link_flows;
   const std::size_t* link_begins;
 
-  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
-                                   Shared& /*shared*/) const {
-    const std::size_t unit = block * kNumThreads + thread;
-    if (unit >= num_units) return;
+  PHEW_HOST_DEVICE void operator()(std::size_t unit) const {
     const std::uint32_t begin = fork.begin[unit];
     const std::uint32_t end = fork.begin[unit + 1];
     for (std::uint32_t i = begin; i < end; ++i) {
@@ -37,12 +30,9 @@ struct ShareOut {
   }
 };
 
-// Turns the flow over each near unit of a weighted link into its share a unit of mass; where all of
-// its edges are zero, passes it on evenly instead. A thread a unit.
+// For each near unit of a weighted link: turns its flow into its share a unit of mass; where all of
+// its edges are zero, passes it on evenly instead.
 struct SplitFlow {
-  using Shared = NothingShared;
-  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
-
   EdgeView edges;
   // The mass of each near unit's edges.
   const std::uint64_t* totals;
@@ -50,10 +40,7 @@ struct SplitFlow {
   double* shares;
   double* far_flow;
 
-  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
-                                   Shared& /*shared*/) const {
-    const std::size_t unit = block * kNumThreads + thread;
-    if (unit >= edges.num_near()) return;
+  PHEW_HOST_DEVICE void operator()(std::size_t unit) const {
     const bool has_mass = totals[unit] > 0;
     shares[unit] = has_mass ? flow[unit] / static_cast<double>(totals[unit]) : 0;
     if (has_mass || flow[unit] == 0) return;
@@ -66,38 +53,26 @@ struct SplitFlow {
   }
 };
 
-// Adds the flow over each near unit of a wiring to its group: a thread a unit.
+// For each near unit of a wiring: adds its flow to its group.
 struct SumGroups {
-  using Shared = NothingShared;
-  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
-
   WiringView wiring;
-  std::size_t num_near;
   const double* flow;
   double* groups;
 
-  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
-                                   Shared& /*shared*/) const {
-    const std::size_t unit = block * kNumThreads + thread;
-    if (unit >= num_near || wiring.near_groups[unit] < 0) return;
-    atomic_add(groups + wiring.near_groups[unit], flow[unit]);
+  PHEW_HOST_DEVICE void operator()(std::size_t unit) const {
+    const std::int32_t group = wiring.near_groups[unit];
+    if (group >= 0) atomic_add(groups + group, flow[unit]);
   }
 };
 
-// Shares the flow of each group out among its members: a thread a member.
+// For each member of a wiring: adds its share of its group's flow.
 struct ShareGroups {
-  using Shared = NothingShared;
-  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
-
   WiringView wiring;
   std::uint32_t num_groups;
   const double* groups;
   double* far_flow;
 
-  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
-                                   Shared& /*shared*/) const {
-    const std::size_t i = block * kNumThreads + thread;
-    if (i >= wiring.begin[num_groups]) return;
+  PHEW_HOST_DEVICE void operator()(std::size_t i) const {
     // The last group that begins at or before i.
     std::uint32_t group = 0;
     for (std::uint32_t size = num_groups; size > 1;) {

@@ -28,13 +28,6 @@ namespace phew::cuda {
 
 constexpr unsigned kNumThreads = 256;
 
-// Of bodies that share no memory.
-struct NothingShared {};
-
-constexpr std::size_t num_blocks_for(std::size_t num_threads) {
-  return (num_threads + kNumThreads - 1) / kNumThreads;
-}
-
 #ifdef __CUDACC__
 
 template <typename Body>
@@ -68,6 +61,27 @@ void launch(const Device& /*device*/, std::size_t num_blocks, const Body& body) 
 }
 
 #endif
+
+// The body of threads that have nothing to do with each other: function(i) for each i below size.
+template <typename Function>
+struct ForEach {
+  struct Shared {};
+  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
+
+  std::size_t size;
+  Function function;
+
+  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
+                                   Shared& /*shared*/) const {
+    const std::size_t i = block * kNumThreads + thread;
+    if (i < size) function(i);
+  }
+};
+
+template <typename Function>
+void launch_for_each(const Device& device, std::size_t size, const Function& function) {
+  launch(device, (size + kNumThreads - 1) / kNumThreads, ForEach<Function>{size, function});
+}
 
 // Adds to what other threads add to, and returns what was there before.
 template <typename Number>

@@ -56,6 +56,13 @@ class WalkEngine::Impl {
     std::size_t targets;
   };
 
+  // The edges of a weighted link in the direction in which rows of its weights are near units. The
+  // flags are in the memory of the device.
+  struct RowEdges {
+    EdgeView edges;
+    const std::uint8_t* live_rows;
+  };
+
   // What is recorded, and where.
   struct Record {
     Recording recording;
@@ -71,24 +78,16 @@ class WalkEngine::Impl {
     edges.far_live = live_.of(link.far_space);
     return edges;
   }
-  // The edges of a weighted link, with flags in the memory of the device.
-  EdgeView view_edges(std::uint32_t link, Direction direction) const;
-  // The direction in which rows of the weights are near units.
-  static Direction by_rows(const WeightRows& rows) {
-    return rows.rows_are_targets() ? Direction::kBackward : Direction::kForward;
-  }
-  const std::uint8_t* live_near(std::uint32_t link, Direction direction) const;
+  RowEdges by_rows(std::uint32_t link) const;
   const WeightedLink& weighted(std::uint32_t link) const {
     return std::get<WeightedLink>(graph_.links[link]);
   }
   MeasuredGraph measured() const { return {graph_, measures_, options_.power}; }
 
   template <typename MassOf, typename Sums>
-  void add_masses(std::uint32_t link, const WeightRows& rows, const LinkWeights<MassOf>& weights,
+  void add_masses(const RowEdges& rows, const LinkWeights<MassOf>& weights,
                   const Sums& sums) const {
-    const Direction direction = by_rows(rows);
-    const AddMasses<MassOf, Sums> body{view_edges(link, direction), live_near(link, direction),
-                                       weights, sums};
+    const AddMasses<MassOf, Sums> body{rows.edges, rows.live_rows, weights, sums};
     launch(device_, body.num_blocks(), body);
   }
   // The mass of the edges of each near unit.
@@ -125,15 +124,13 @@ class WalkEngine::Impl {
   std::size_t most_entries_ = 0;
 };
 
-EdgeView WalkEngine::Impl::view_edges(std::uint32_t link, Direction direction) const {
+WalkEngine::Impl::RowEdges WalkEngine::Impl::by_rows(std::uint32_t link) const {
   const WeightedLink& edges_of = weighted(link);
-  EdgeView edges = phew::view_edges(graph_, edges_of, direction);
-  edges.far_live = live_.of(direction == Direction::kForward ? edges_of.target : edges_of.source);
-  return edges;
-}
-
-const std::uint8_t* WalkEngine::Impl::live_near(std::uint32_t link, Direction direction) const {
-  return live_.of(direction == Direction::kForward ? weighted(link).source : weighted(link).target);
+  const bool rows_are_targets = WeightRows(edges_of, {}).rows_are_targets();
+  EdgeView edges =
+      view_edges(graph_, edges_of, rows_are_targets ? Direction::kBackward : Direction::kForward);
+  edges.far_live = live_.of(rows_are_targets ? edges_of.source : edges_of.target);
+  return {edges, live_.of(rows_are_targets ? edges_of.target : edges_of.source)};
 }
 
 const std::vector<LinkMeasure>& WalkEngine::Impl::measure(const Load& load) {
@@ -162,12 +159,11 @@ void WalkEngine::Impl::measure_ranges(const std::vector<std::uint32_t>& links, c
   for (std::size_t i = 0; i < links.size(); ++i) {
     const LinkBuffers buffers = load(links[i]);
     dtypes.push_back(buffers.dtype);
-    const WeightRows rows(weighted(links[i]), buffers);
     with_format(buffers.dtype, [&](auto format) {
       using Format = decltype(format);
       const MeasureMagnitudes<Format> body{
-          view_edges(links[i], by_rows(rows)),
-          static_cast<const typename Format::Bits*>(buffers.weights), extremes.data() + i};
+          by_rows(links[i]).edges, static_cast<const typename Format::Bits*>(buffers.weights),
+          extremes.data() + i};
       launch(device_, body.num_blocks(), body);
     });
   }
@@ -193,13 +189,13 @@ void WalkEngine::Impl::measure_totals(const std::vector<std::uint32_t>& links, c
   totals_->clear();
   for (const std::uint32_t link : links) {
     const LinkBuffers buffers = load(link);
-    const WeightRows rows(weighted(link), buffers);
+    const RowEdges rows = by_rows(link);
     std::uint64_t* sources = totals_->data() + totals_of_link_[link].sources;
     std::uint64_t* targets = totals_->data() + totals_of_link_[link].targets;
     const SumEdges sums =
-        rows.rows_are_targets() ? SumEdges{targets, sources} : SumEdges{sources, targets};
+        rows.edges.near_is_target ? SumEdges{targets, sources} : SumEdges{sources, targets};
     with_weights(buffers, measures_[link].scale, options_.power,
-                 [&](const auto& weights) { add_masses(link, rows, weights, sums); });
+                 [&](const auto& weights) { add_masses(rows, weights, sums); });
   }
   const std::vector<std::uint64_t> found = totals_->download();
   for (const std::uint32_t link : links) {
@@ -230,9 +226,9 @@ void WalkEngine::Impl::pass_on(const DirectedGraph& directed, std::uint32_t spac
                                const Load& load) const {
   const DeviceGraph& on_device = graph_on_device(directed);
   const auto& [num_units, links, fork] = directed.spaces[space];
-  launch(device_, num_blocks_for(num_units),
-         ShareOut{on_device.fork(space), num_units, flow.of_space(space), flow.of_links(),
-                  flow.link_begins()});
+  launch_for_each(
+      device_, num_units,
+      ShareOut{on_device.fork(space), flow.of_space(space), flow.of_links(), flow.link_begins()});
   for (const DirectedLink& link : links) {
     const double* near_flow = flow.of_link(link.index);
     double* far_flow = flow.of_space(link.far_space);
@@ -241,23 +237,22 @@ void WalkEngine::Impl::pass_on(const DirectedGraph& directed, std::uint32_t spac
       const auto num_groups = static_cast<std::uint32_t>(wiring->begin.size() - 1);
       if (num_groups == 0) continue;
       clear(device_, work.groups.data(), num_groups * sizeof(double));
-      launch(device_, num_blocks_for(num_units),
-             SumGroups{view, num_units, near_flow, work.groups.data()});
-      launch(device_, num_blocks_for(wiring->members.size()),
-             ShareGroups{view, num_groups, work.groups.data(), far_flow});
+      launch_for_each(device_, num_units, SumGroups{view, near_flow, work.groups.data()});
+      launch_for_each(device_, wiring->members.size(),
+                      ShareGroups{view, num_groups, work.groups.data(), far_flow});
       continue;
     }
     const LinkBuffers buffers = load(link.index);
-    const WeightRows rows(weighted(link.index), buffers);
+    const RowEdges rows = by_rows(link.index);
     const EdgeView edges = edges_on_device(link);
-    launch(device_, num_blocks_for(num_units),
-           SplitFlow{edges, near_totals(link.index, edges.near_is_target), near_flow,
-                     work.shares.data(), far_flow});
+    launch_for_each(device_, num_units,
+                    SplitFlow{edges, near_totals(link.index, edges.near_is_target), near_flow,
+                              work.shares.data(), far_flow});
     with_weights(buffers, measures_[link.index].scale, options_.power, [&](const auto& weights) {
-      if (rows.rows_are_targets() == edges.near_is_target) {
-        add_masses(link.index, rows, weights, PassToColumns{work.shares.data(), far_flow});
+      if (rows.edges.near_is_target == edges.near_is_target) {
+        add_masses(rows, weights, PassToColumns{work.shares.data(), far_flow});
       } else {
-        add_masses(link.index, rows, weights, PassToRows{work.shares.data(), far_flow});
+        add_masses(rows, weights, PassToRows{work.shares.data(), far_flow});
       }
     });
   }
@@ -283,10 +278,9 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
   for (std::size_t i = 0; i < links.size(); ++i) {
     const std::uint32_t link = links[i];
     const LinkBuffers buffers = load(link);
-    const Direction direction = by_rows(WeightRows(weighted(link), buffers));
-    const EdgeView edges = view_edges(link, direction);
-    if (edges.num_edges() == 0) continue;
-    const std::size_t num_rows = (edges.num_near() + rates[i].every - 1) / rates[i].every;
+    const RowEdges rows = by_rows(link);
+    if (rows.edges.num_edges() == 0) continue;
+    const std::size_t num_rows = (rows.edges.num_near() + rates[i].every - 1) / rates[i].every;
     const std::size_t num_blocks = std::min(num_rows, kMostRateBlocks);
     const auto shares_at = [&](std::size_t first) {
       return DeviceShares{shares.at<double>(begins[i][first]),
@@ -295,8 +289,8 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
     with_weights(buffers, measures_[link].scale, options_.power, [&](const auto& weights) {
       using MassOf = typename std::decay_t<decltype(weights)>::Mass;
       launch(device_, num_blocks,
-             CountRates<MassOf>{edges, live_near(link, direction), weights, shares_at(0),
-                                shares_at(2), rates[i].every, rates[i].num_together, num_blocks,
+             CountRates<MassOf>{rows.edges, rows.live_rows, weights, shares_at(0), shares_at(2),
+                                rates[i].every, rates[i].num_together, num_blocks,
                                 bins.data() + i * kNumRateBins});
     });
   }
@@ -329,14 +323,15 @@ void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& lo
 void WalkEngine::Impl::walk_batch(const DirectedGraph& directed, const Walkers& walkers,
                                   const Record& record) const {
   const DeviceGraph& on_device = graph_on_device(directed);
-  launch(device_, num_blocks_for(walkers.num),
-         PlaceWalkers{walkers, on_device.starts(), directed.starts.size(), on_device.forks()});
+  launch_for_each(
+      device_, walkers.num,
+      PlaceWalkers{walkers, on_device.starts(), directed.starts.size(), on_device.forks()});
   for (const std::uint32_t space : directed.order) {
     for (const DirectedLink& link : directed.spaces[space].links) {
       const ArrivalSpace far_space{link.far_space, on_device.fork(link.far_space)};
       if (std::holds_alternative<Wiring>(link.edges)) {
-        launch(device_, num_blocks_for(walkers.num),
-               HopWiring{walkers, link.index, on_device.wiring(link.index), far_space});
+        launch_for_each(device_, walkers.num,
+                        HopWiring{walkers, link.index, on_device.wiring(link.index), far_space});
       } else {
         hop(link, far_space, walkers, record);
       }
@@ -347,30 +342,28 @@ void WalkEngine::Impl::walk_batch(const DirectedGraph& directed, const Walkers& 
 void WalkEngine::Impl::hop(const DirectedLink& link, const ArrivalSpace& far_space,
                            const Walkers& walkers, const Record& record) const {
   const LinkBuffers buffers = record.load(link.index);
-  const WeightRows rows(weighted(link.index), buffers);
   const EdgeView edges = edges_on_device(link);
   if (edges.num_edges() == 0) return;
   const std::uint32_t num_entries = TableView::num_entries_of(edges);
   const TableView table{record.cumulative, edges.num_near(), num_entries,
-                        rows.rows_are_targets() == edges.near_is_target};
+                        by_rows(link.index).edges.near_is_target == edges.near_is_target};
   const std::uint64_t* totals = near_totals(link.index, edges.near_is_target);
   with_weights(buffers, measures_[link.index].scale, options_.power, [&](const auto& weights) {
     using MassOf = typename std::decay_t<decltype(weights)>::Mass;
-    launch(device_, num_blocks_for(table.size()),
-           SumEntries<MassOf>{edges, weights, totals, table});
+    launch_for_each(device_, table.size(), SumEntries<MassOf>{edges, weights, totals, table});
     const AddUpEntries add_up(table);
     launch(device_, add_up.num_blocks(), add_up);
-    launch(device_, num_blocks_for(walkers.num),
-           HopEdges<MassOf>{walkers,
-                            link.index,
-                            edges,
-                            weights,
-                            totals,
-                            table,
-                            options_.granularity,
-                            {record.recording, buffers.visits, buffers.first_number,
-                             record.first_listed, record.list},
-                            far_space});
+    launch_for_each(device_, walkers.num,
+                    HopEdges<MassOf>{walkers,
+                                     link.index,
+                                     edges,
+                                     weights,
+                                     totals,
+                                     table,
+                                     options_.granularity,
+                                     {record.recording, buffers.visits, buffers.first_number,
+                                      record.first_listed, record.list},
+                                     far_space});
   });
 }
 

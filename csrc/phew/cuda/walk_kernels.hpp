@@ -78,23 +78,16 @@ struct EntryMasses {
   }
 };
 
-// Sums the edges of each entry of the tables of all near units: a thread an entry.
+// For each entry of the tables of all near units, in the order of the memory: sums its edges.
 template <typename MassOf>
 struct SumEntries {
-  using Shared = NothingShared;
-  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
-
   EdgeView edges;
   LinkWeights<MassOf> weights;
   // The mass of each near unit's edges.
   const std::uint64_t* totals;
   TableView table;
 
-  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
-                                   Shared& /*shared*/) const {
-    // Entries are numbered as they lie in memory.
-    const std::size_t i = block * kNumThreads + thread;
-    if (i >= table.size()) return;
+  PHEW_HOST_DEVICE void operator()(std::size_t i) const {
     const std::size_t row_size = table.is_by_unit ? table.num_entries : table.num_units;
     const auto row = static_cast<std::uint32_t>(i / row_size);
     const auto column = static_cast<std::uint32_t>(i % row_size);
@@ -220,21 +213,15 @@ struct ArrivalSpace {
   }
 };
 
-// Puts walkers on the units that they start on.
+// Puts each walker on the unit that it starts on.
 struct PlaceWalkers {
-  using Shared = NothingShared;
-  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
-
   Walkers walkers;
   const Start* starts;
   std::size_t num_starts;
   // By index.
   const ForkView* forks;
 
-  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
-                                   Shared& /*shared*/) const {
-    const std::size_t walker = block * kNumThreads + thread;
-    if (walker >= walkers.num) return;
+  PHEW_HOST_DEVICE void operator()(std::size_t walker) const {
     const Start start = starts[(walkers.first_walk / 2 + walker) % num_starts];
     ArrivalSpace{start.space, forks[start.space]}.arrive(
         walkers, static_cast<std::uint32_t>(walker), start.unit);
@@ -275,12 +262,9 @@ struct Recorder {
   }
 };
 
-// Lets walkers hop over a weighted link.
+// Lets each walker that takes this weighted link hop over it.
 template <typename MassOf>
 struct HopEdges {
-  using Shared = NothingShared;
-  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
-
   Walkers walkers;
   std::uint32_t link;
   EdgeView edges;
@@ -291,10 +275,8 @@ struct HopEdges {
   Recorder recorder;
   ArrivalSpace far_space;
 
-  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
-                                   Shared& /*shared*/) const {
-    const std::size_t index = block * kNumThreads + thread;
-    if (index >= walkers.num || walkers.links[index] != link) return;
+  PHEW_HOST_DEVICE void operator()(std::size_t index) const {
+    if (walkers.links[index] != link) return;
     const auto walker = static_cast<std::uint32_t>(index);
     const std::uint32_t near = walkers.units[walker];
     const EdgeCursor edge(edges, near, find_edge(near, walkers.walk(walker)));
@@ -323,20 +305,15 @@ struct HopEdges {
   }
 };
 
-// Lets walkers hop over a wiring link.
+// Lets each walker that takes this wiring link hop over it.
 struct HopWiring {
-  using Shared = NothingShared;
-  PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 1; }
-
   Walkers walkers;
   std::uint32_t link;
   WiringView wiring;
   ArrivalSpace far_space;
 
-  PHEW_HOST_DEVICE void operator()(unsigned /*phase*/, unsigned thread, std::size_t block,
-                                   Shared& /*shared*/) const {
-    const std::size_t index = block * kNumThreads + thread;
-    if (index >= walkers.num || walkers.links[index] != link) return;
+  PHEW_HOST_DEVICE void operator()(std::size_t index) const {
+    if (walkers.links[index] != link) return;
     const auto walker = static_cast<std::uint32_t>(index);
     const std::int32_t group = wiring.near_groups[walkers.units[walker]];
     const std::uint32_t begin = wiring.begin[group];
