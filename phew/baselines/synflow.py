@@ -125,11 +125,11 @@ def _iterate(
             }
             # What is pruned stays pruned, also where all scores are zero.
             scores = {name: score.where(kept[name], -1.0) for name, score in scores.items()}
-            # Rounded up, as published; in the end exact.
             num_kept = problem.num_kept(problem.density)
             if iteration < num_iterations:
+                # Those above the percentile that the authors of PHEW take; in the end exact.
                 density = problem.density ** (iteration / num_iterations)
-                num_kept = max(num_kept, math.ceil(density * problem.num_kept(1.0)))
+                num_kept = max(num_kept, math.ceil(density * (problem.num_kept(1.0) - 1)))
             kept = best(scores, num_kept)
     return kept
 
