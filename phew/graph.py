@@ -53,6 +53,8 @@ class WeightedLink:
         offset: First element of the view in the contiguous parameter.
         strides: Steps of the view's four dimensions, in elements of the contiguous parameter.
         shortcut: Whether walks avoid this link while a unit has another.
+        num_uses: By how many values each weight is multiplied in the run that was captured: for a
+            convolution, the places of the feature map that it puts out, times the batch size.
     """
 
     source: int
@@ -65,6 +67,7 @@ class WeightedLink:
     strides: tuple[int, int, int, int]
     offset: int = 0
     shortcut: bool = False
+    num_uses: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -73,7 +76,10 @@ class WeightedLink:
 
     def view(self, parameter: torch.Tensor) -> torch.Tensor:
         """View a tensor of the parameter's shape as the link's edges, shape `self.shape`."""
-        return parameter.contiguous().as_strided(self.shape, self.strides, self.offset)
+        contiguous = parameter.contiguous()
+        # A tensor may be a part of another, and `as_strided` counts from the beginning of that.
+        offset = contiguous.storage_offset() + self.offset
+        return contiguous.as_strided(self.shape, self.strides, offset)
 
     def reach(self, units: Units, *, backward: bool = False) -> Units:
         """Return the units on the far side that have an edge from one of `units`."""

@@ -307,6 +307,33 @@ def test_kernels_are_kept_whole() -> None:
         assert (kernels.any(dim=2) == kernels.all(dim=2)).all()
 
 
+def test_units_are_active_where_a_kept_weight_leads_to_them() -> None:
+    torch.manual_seed(0)
+    masks = phew.sample_masks(lenet5(), torch.zeros(1, 1, 28, 28), density=0.004)
+    num_inactive = 0
+    for name, mask in masks.items():
+        active = mask.flatten(1).any(dim=1)
+        assert masks.active_units[name] == (int(active.sum()), len(active)), name
+        assert masks.unit_masks[name.replace("weight", "bias")].equal(active)
+        num_inactive += int((~active).sum())
+    assert num_inactive > 50
+
+
+def test_parameters_may_be_parts_of_another_tensor() -> None:
+    torch.manual_seed(0)
+    model = lenet5()
+    expected = Reference(phew.capture(model, torch.zeros(1, 1, 28, 28))).sample_masks(0.05)
+    flat = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
+    parts = flat.split([parameter.numel() for parameter in model.parameters()])
+    for parameter, part in zip(model.parameters(), parts, strict=True):
+        parameter.data = part.view(parameter.shape)
+    graph = phew.capture(model, torch.zeros(1, 1, 28, 28))
+    masks = phew.sample_masks(graph, density=0.05)
+    for name, mask in Reference(graph).sample_masks(0.05).masks.items():
+        assert np.array_equal(mask, expected.masks[name])
+        assert np.array_equal(masks[name].numpy(), mask)
+
+
 def test_excluded_weights_are_walked_and_kept() -> None:
     masks = phew.sample_masks(network(), INPUTS, density=0.2, exclude=["3.*"])
     assert list(masks) == ["0.weight", "6.weight"]

@@ -307,11 +307,13 @@ class GraphBuilder:
         strides: tuple[int, int, int, int],
         offset: int,
         *,
+        num_uses: float,
         num_copies: int = 1,
     ) -> int:
         """Add a weighted link from a space to a new one and return the new one."""
         target = self.add_space(name, shape[0] * shape[1] // num_copies, num_copies)
-        self.add_link(WeightedLink(source, target, parameter, *shape, strides, offset))
+        link = WeightedLink(source, target, parameter, *shape, strides, offset, num_uses=num_uses)
+        self.add_link(link)
         return target
 
     def add_entry(self, name: str, num_units: int) -> int:

@@ -24,6 +24,7 @@ def link(
     shape: tuple[int, int, int, int],
     strides: tuple[int, int, int, int],
     *,
+    num_uses: float | None = None,
     num_copies: int = 1,
 ) -> int:
     """Link the units along some axes of an activation to a new space, and return that.
@@ -35,13 +36,24 @@ def link(
         axes: The dimensions of its units.
         shape: The edges (see `WeightedLink.shape`).
         strides: Their strides in the parameter.
+        num_uses: See `WeightedLink`; by default each element of the activation meets one of the
+            weights that lead to a target.
         num_copies: Number of copies of the source's and the target's units, by group.
     """
+    if num_uses is None:
+        num_uses = labels.numel() / max(shape[0] * shape[2], 1)
     name = view.name.rpartition(".")[0] or view.name
     source = tracer.space_of(labels, axes, name, num_copies=num_copies)
     offset = int(view.index.storage_offset())
     return tracer.builder.add_weights(
-        source, name, view.name, shape, strides, offset, num_copies=num_copies
+        source,
+        name,
+        view.name,
+        shape,
+        strides,
+        offset,
+        num_uses=num_uses,
+        num_copies=num_copies,
     )
 
 
@@ -91,7 +103,9 @@ def _convolve(
         return
     shape = (groups, sizes[target], sizes[source], kernel[0])
     steps = (sizes[0] * strides[0], strides[target], strides[source], kernel[1])
-    space = link(tracer, view, labels, [1], shape, steps)
+    # A transposed convolution multiplies what it reads, place by place, others what they put out.
+    num_uses = None if transposed else call.result.numel() / max(call.result.shape[1], 1)
+    space = link(tracer, view, labels, [1], shape, steps, num_uses=num_uses)
     tracer.own_unit_parameter(bias, space)
     units = tracer.builder.units(space)
     tracer.label(call, call.result, unit_labels(units, call.result.shape, [1]))
@@ -159,6 +173,7 @@ def embedding(tracer: Tracer, call: Call) -> None:
             (1, num_features, num_words, 1),
             (0, feature_step, step, 1),
             int(view.index.storage_offset()),
+            num_uses=0,
         )
         units = tracer.builder.units(space)
         tracer.label(call, output, unit_labels(units, output.shape, [last]))
