@@ -1,6 +1,6 @@
 """Sparse networks before training and without data, by PHEW (Paths with Higher-Edge Weights)."""
 
-from phew import baselines
+from phew import analysis, baselines
 from phew._core import __version__
 from phew.api import prune, sample_masks
 from phew.capture import capture
@@ -12,6 +12,7 @@ __all__ = [
     "Masks",
     "WalkGraph",
     "__version__",
+    "analysis",
     "baselines",
     "built_with_cuda",
     "capture",

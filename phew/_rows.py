@@ -1,4 +1,4 @@
-"""Rows of a report: those of repeated blocks folded into one, in aligned columns.
+"""Rows of reports in aligned columns, and rows of repeated blocks folded into one.
 
 The rows of `blocks.0.fc.weight` to `blocks.11.fc.weight` become one, `blocks.{0-11}.fc.weight`,
 if they are equal but for the numbers in their names.
@@ -124,4 +124,24 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         )
         lines.append(f"{start}  {parts[0] if parts else ''}".rstrip())
         lines += [" " * margin + part for part in parts[1:]]
+    return lines
+
+
+def numbers_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
+) -> list[str]:
+    """Align a column of words and columns of numbers, the header and a total set off by rules."""
+    cells = [header, *rows, *([] if total is None else [total])]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            [words.ljust(widths[0])]
+            + [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
+        ).rstrip()
+        for words, *numbers in cells
+    ]
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    lines.insert(1, rule)
+    if total is not None:
+        lines.insert(-1, rule)
     return lines

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from phew._rows import numbers_table
+
 
 @dataclasses.dataclass(frozen=True)
 class SummaryRow:
@@ -68,13 +70,4 @@ class Summary:
         table = [header, *(row.cells() for row in self.rows), self.total.cells()]
         if self.total.num_units is None:
             table = [cells[:-1] for cells in table]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(
-                [cells[0].ljust(widths[0])]
-                + [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-            ).rstrip()
-            for cells in table
-        ]
-        rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        return "\n".join(numbers_table(table[0], table[1:-1], table[-1]))

@@ -133,7 +133,7 @@ def sample_masks(
     requested = [float(value) for value in requested]
     options = Options(seed, fork, granularity, power)
     num_threads = _as_num_threads(num_threads)
-    graph = _as_graph(model, example_inputs, include, exclude)
+    graph = as_graph(model, example_inputs, include, exclude)
     walk_device = _as_device(device, graph)
     with _cpu_by_default(), progress_bar("walking", shown=progress) as report:
         sampler = Sampler(graph, options, num_threads=num_threads, device=walk_device)
@@ -273,12 +273,13 @@ def _as_device(device: torch.device | str | None, graph: WalkGraph) -> torch.dev
     )
 
 
-def _as_graph(
+def as_graph(
     model: nn.Module | WalkGraph,
     example_inputs: Any,
-    include: Sequence[Selector] | None,
-    exclude: Sequence[Selector],
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
 ) -> WalkGraph:
+    """Capture a model, unless it is a graph already; warn of what capture does not know."""
     if not isinstance(model, WalkGraph):
         graph = capture(model, example_inputs, include=include, exclude=exclude)
         if graph.approximations:

@@ -1,0 +1,14 @@
+"""What masks leave of a network: weights, width, paths, the path kernel and operations."""
+
+from phew.analysis.connectivity import effective_masks
+from phew.analysis.paths import num_paths, path_kernel_trace
+from phew.analysis.summary import Analysis, LayerAnalysis, analyze
+
+__all__ = [
+    "Analysis",
+    "LayerAnalysis",
+    "analyze",
+    "effective_masks",
+    "num_paths",
+    "path_kernel_trace",
+]

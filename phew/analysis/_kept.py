@@ -1,0 +1,36 @@
+"""Masks as the analysis takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import torch
+
+from phew.graph import WalkGraph, WeightedLink
+
+KeptWeights: TypeAlias = Mapping[str, torch.Tensor]
+"""Boolean tensors by parameter name, e.g. `phew.Masks`; weights without a mask are kept."""
+
+
+def check_masks(graph: WalkGraph, masks: KeptWeights) -> None:
+    """Raise TypeError or ValueError unless masks fit the weights of a graph."""
+    for name, mask in masks.items():
+        if name not in graph.parameters:
+            raise ValueError(f"masks must be of weights of the model, got one of {name!r}.")
+        if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
+            kind = getattr(mask, "dtype", type(mask).__name__)
+            raise TypeError(f"masks[{name!r}] must be a bool tensor, got {kind}.")
+        shape = tuple(graph.parameters[name].shape)
+        if tuple(mask.shape) != shape:
+            raise ValueError(
+                f"masks[{name!r}] must have the shape of its parameter, {shape}, "
+                f"got {tuple(mask.shape)}. Analyse the model that the masks were made from."
+            )
+
+
+def kept_edges(link: WeightedLink, masks: KeptWeights) -> torch.Tensor:
+    """Return which edges of a link are kept, shape `link.shape`, on the CPU."""
+    if link.parameter in masks:
+        return link.view(masks[link.parameter].cpu())
+    return torch.ones(link.shape, dtype=torch.bool)

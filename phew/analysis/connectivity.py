@@ -1,0 +1,67 @@
+"""What of a masked network lies on a path from its input to its output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from phew.analysis._kept import KeptWeights, check_masks, kept_edges
+from phew.analysis.paths import Scaled, counted_paths
+from phew.api import as_graph
+from phew.graph import WalkGraph, WeightedLink
+
+
+def effective_masks(
+    model: nn.Module | WalkGraph, example_inputs: Any = None, *, masks: KeptWeights
+) -> dict[str, torch.Tensor]:
+    """Flag the kept weights that lie on a path from the input to the output over kept weights.
+
+    The others can be pruned without a change of the network's function, but for biases.
+
+    Args:
+        model: The model, or the graph that `phew.capture` made of it.
+        example_inputs: What the model accepts (see `phew.capture`).
+        masks: Boolean tensors by parameter name; weights without a mask are kept.
+
+    Returns:
+        Per mask a boolean tensor of its shape, on the CPU.
+
+    Raises:
+        ValueError: If masks do not fit the model.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+        >>> first, second = torch.eye(2).bool(), torch.tensor([[True, False]])
+        >>> masks = {"0.weight": first, "1.weight": second}
+        >>> effective_masks(model, torch.zeros(1, 2), masks=masks)["0.weight"].int().tolist()
+        [[1, 0], [0, 0]]
+
+    Source: Vysogorets and Kempe, "Connectivity Matters: Neural Network Pruning Through the Lens of
+        Effective Sparsity", JMLR 2023.
+    """
+    graph = as_graph(model, example_inputs)
+    check_masks(graph, masks)
+    return effective_weights(
+        graph, masks, counted_paths(graph, masks), counted_paths(graph, masks, backward=True)
+    )
+
+
+def effective_weights(
+    graph: WalkGraph, masks: KeptWeights, from_entries: list[Scaled], to_exits: list[Scaled]
+) -> dict[str, torch.Tensor]:
+    """Flag the kept weights on a path, given the numbers of paths of each unit."""
+    effective = {
+        name: torch.zeros(mask.shape, dtype=torch.bool, device="cpu")
+        for name, mask in masks.items()
+    }
+    for link in graph.links:
+        if isinstance(link, WeightedLink) and link.parameter in masks:
+            sources = from_entries[link.source].values.view(link.num_groups, 1, -1, 1) > 0
+            targets = to_exits[link.target].values.view(link.num_groups, -1, 1, 1) > 0
+            kept = kept_edges(link, masks) & sources & targets
+            # A parameter may be the weights of several links.
+            link.view(effective[link.parameter]).logical_or_(kept)
+    return effective

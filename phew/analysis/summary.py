@@ -1,0 +1,232 @@
+"""What masks leave of a network, as numbers in a table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from phew._rows import numbers_table
+from phew.analysis._kept import KeptWeights, check_masks
+from phew.analysis.connectivity import effective_weights
+from phew.analysis.paths import counted_paths, squared_paths, total_at_exits
+from phew.api import as_graph
+from phew.graph import WalkGraph, WeightedLink
+
+
+@dataclass(frozen=True)
+class LayerAnalysis:
+    """What masks leave of the weights of one parameter, or in all.
+
+    Attributes:
+        parameter: Name of the parameter, "total" for all.
+        num_weights: Weights under a mask.
+        num_kept: Kept weights.
+        num_effective: Kept weights on a path from the input to the output over kept weights.
+        num_units: Units that the weights lead to.
+        num_active_units: Those with a kept incoming weight: the width that is left.
+        num_effective_units: Those on a path over kept weights.
+        num_flops: Floating-point operations of the weights in the run that was captured, a
+            multiplication and an addition each time that one is used.
+        num_kept_flops: Those of kept weights.
+    """
+
+    parameter: str
+    num_weights: int
+    num_kept: int
+    num_effective: int
+    num_units: int
+    num_active_units: int
+    num_effective_units: int
+    num_flops: float
+    num_kept_flops: float
+
+    @property
+    def density(self) -> float:
+        """Kept weights / weights; 1 where there are none."""
+        return _share(self.num_kept, self.num_weights)
+
+    @property
+    def effective_density(self) -> float:
+        """Kept weights on a path / weights."""
+        return _share(self.num_effective, self.num_weights)
+
+    @property
+    def active_width(self) -> float:
+        """Units with a kept incoming weight / units."""
+        return _share(self.num_active_units, self.num_units)
+
+    @property
+    def effective_width(self) -> float:
+        """Units on a path / units."""
+        return _share(self.num_effective_units, self.num_units)
+
+    @property
+    def kept_flops(self) -> float:
+        """Floating-point operations of kept weights / of all."""
+        return _share(self.num_kept_flops, self.num_flops)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers as what JSON can hold."""
+        return asdict(self) | {
+            "density": self.density,
+            "effective_density": self.effective_density,
+            "active_width": self.active_width,
+            "effective_width": self.effective_width,
+            "kept_flops": self.kept_flops,
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What masks leave of a network. `print` shows it as a table.
+
+    Attributes:
+        layers: Per parameter under a mask, what is left of it.
+        path_kernel_trace: The trace of the path kernel / that of the dense network.
+        log10_num_paths: The logarithm of the number of paths from the input to the output over
+            kept weights; None where there is none.
+        dead_layers: Parameters of which no kept weight lies on a path though some could. Where all
+            weights of one are pruned, this is layer collapse.
+    """
+
+    layers: tuple[LayerAnalysis, ...]
+    path_kernel_trace: float
+    log10_num_paths: float | None
+    dead_layers: tuple[str, ...]
+
+    @cached_property
+    def total(self) -> LayerAnalysis:
+        """The sum over layers."""
+        names = [name for name in LayerAnalysis.__dataclass_fields__ if name != "parameter"]
+        sums = {name: sum(getattr(layer, name) for layer in self.layers) for name in names}
+        return LayerAnalysis("total", **sums)
+
+    @cached_property
+    def hidden_width(self) -> float:
+        """Active units / units, of all layers but the last."""
+        hidden = self.layers[:-1]
+        return _share(
+            sum(layer.num_active_units for layer in hidden),
+            sum(layer.num_units for layer in hidden),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers as what JSON can hold."""
+        return {
+            "layers": [layer.as_dict() for layer in self.layers],
+            "total": self.total.as_dict(),
+            "hidden_width": self.hidden_width,
+            "path_kernel_trace": self.path_kernel_trace,
+            "log10_num_paths": self.log10_num_paths,
+            "dead_layers": list(self.dead_layers),
+        }
+
+    def __str__(self) -> str:
+        """The table: a line per parameter, the total, and what is of the whole network."""
+        header = ("parameter", "density", "effective", "active units", "effective", "FLOPs kept")
+        rows = [
+            (
+                layer.parameter,
+                f"{layer.density:.2%}",
+                f"{layer.effective_density:.2%}",
+                f"{layer.num_active_units:,} / {layer.num_units:,}",
+                f"{layer.num_effective_units:,}",
+                f"{layer.kept_flops:.2%}",
+            )
+            for layer in (*self.layers, self.total)
+        ]
+        paths = "none" if self.log10_num_paths is None else f"10^{self.log10_num_paths:.1f}"
+        return "\n".join(
+            [
+                *numbers_table(header, rows[:-1], rows[-1]),
+                f"path kernel trace: {self.path_kernel_trace:.3g} of the dense network's",
+                f"paths from input to output: {paths}",
+                f"dead layers: {', '.join(self.dead_layers) or 'none'}",
+            ]
+        )
+
+
+def analyze(
+    model: nn.Module | WalkGraph, example_inputs: Any = None, *, masks: KeptWeights
+) -> Analysis:
+    """Count what masks leave of a network: weights, width, paths and operations.
+
+    Args:
+        model: The model with its initial weights, or the graph that `phew.capture` made of it.
+        example_inputs: What the model accepts (see `phew.capture`).
+        masks: Boolean tensors by parameter name; weights without a mask are kept.
+
+    Returns:
+        The numbers; `print` shows them as a table.
+
+    Raises:
+        TypeError: If a mask is not a bool tensor.
+        ValueError: If masks do not fit the model.
+
+    Example:
+        >>> import torch, phew
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Linear(6, 4))
+        >>> masks = phew.sample_masks(model, torch.zeros(1, 8), density=0.25)
+        >>> analysis = analyze(model, torch.zeros(1, 8), masks=masks)
+        >>> analysis.total.effective_density == masks.density
+        True
+        >>> analysis.dead_layers
+        ()
+    """
+    graph = as_graph(model, example_inputs)
+    check_masks(graph, masks)
+    from_entries = counted_paths(graph, masks)
+    to_exits = counted_paths(graph, masks, backward=True)
+    effective = effective_weights(graph, masks, from_entries, to_exits)
+    links: dict[str, list[WeightedLink]] = defaultdict(list)
+    for link in graph.links:
+        if isinstance(link, WeightedLink) and link.parameter in masks:
+            links[link.parameter].append(link)
+    active = graph.active_units(masks)
+    on_path = [
+        ((a.values > 0) & (b.values > 0)).view(-1)
+        for a, b in zip(from_entries, to_exits, strict=True)
+    ]
+    layers = []
+    for name, mask in masks.items():
+        targets = {link.target for link in links[name]}
+        # Each element of a parameter is used as often as its links use it.
+        num_flops = 2 * sum(link.num_uses * link.view(mask).numel() for link in links[name])
+        kept_flops = 2 * sum(
+            link.num_uses * int(link.view(mask).count_nonzero()) for link in links[name]
+        )
+        layers.append(
+            LayerAnalysis(
+                name,
+                mask.numel(),
+                int(mask.count_nonzero()),
+                int(effective[name].count_nonzero()),
+                sum(graph.spaces[space].num_units for space in targets),
+                sum(int(active[space].sum()) for space in targets),
+                sum(int(on_path[space].count_nonzero()) for space in targets),
+                num_flops,
+                kept_flops,
+            )
+        )
+    return Analysis(
+        tuple(layers),
+        squared_paths(graph, masks).over(squared_paths(graph, {})),
+        total_at_exits(graph, from_entries).log10(),
+        tuple(
+            name
+            for name in masks
+            if not effective[name].any() and _may_be_reached(graph, links[name])
+        ),
+    )
+
+
+def _may_be_reached(graph: WalkGraph, links: list[WeightedLink]) -> bool:
+    return any(graph.live[link.source].any() and graph.live[link.target].any() for link in links)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 1.0
