@@ -1,6 +1,7 @@
 """Models of torchvision, timm, transformers and plain PyTorch, with random weights, by name."""
 
-from zoo import _operators as _operators  # before what imports torchvision
+import torchvision_operators as torchvision_operators  # before what imports torchvision
+
 from zoo import plain_models, timm_models, torchvision_models, transformers_models
 from zoo.entry import Entry
 

@@ -1,0 +1,1 @@
+"""The claims of the PHEW paper, tested."""

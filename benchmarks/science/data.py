@@ -1,0 +1,201 @@
+"""Data sets: two that are made without a download, and those of the paper, read from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mnist1d.data import get_dataset_args, make_dataset
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from suite import UnavailableError
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Examples, inputs float32 or uint8 (scaled as they are used), labels int64.
+
+    Attributes:
+        mean: What is subtracted from an input, by channel.
+        std: What it is then divided by.
+        is_augmented: Whether images of a training batch are shifted and flipped at random.
+    """
+
+    train_inputs: Tensor
+    train_labels: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+    mean: Tensor | None = None
+    std: Tensor | None = None
+    is_augmented: bool = False
+
+    @property
+    def example(self) -> Tensor:
+        """One input as a network takes it."""
+        return self.normalised(self.train_inputs[:1])
+
+    @property
+    def num_classes(self) -> int:
+        """The number of labels."""
+        return int(self.train_labels.max()) + 1
+
+    def normalised(self, inputs: Tensor) -> Tensor:
+        """Inputs as a network takes them."""
+        if self.mean is None or self.std is None:
+            return inputs
+        shape = (-1, *[1] * (inputs.dim() - 2))
+        return (inputs.float() / 255 - self.mean.view(shape)) / self.std.view(shape)
+
+    def training_batch(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The inputs and labels of some training examples."""
+        inputs = self.normalised(self.train_inputs[batch])
+        if self.is_augmented:
+            inputs = shifted_and_flipped(inputs, generator)
+        return inputs, self.train_labels[batch]
+
+    def to(self, device: torch.device) -> DataSet:
+        """The same on a device."""
+        tensors = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
+
+
+def shifted_and_flipped(images: Tensor, generator: torch.Generator, *, margin: int = 4) -> Tensor:
+    """Shift each image by up to `margin` pixels, zeros coming in, and flip half of them."""
+    num_images, _, height, width = images.shape
+    padded = F.pad(images, [margin] * 4)
+    shifts = torch.randint(2 * margin + 1, (2, num_images, 1), generator=generator)
+    rows = shifts[0] + torch.arange(height)
+    columns = shifts[1] + torch.arange(width)
+    is_flipped = torch.rand(num_images, 1, generator=generator) < 0.5
+    columns = torch.where(is_flipped, columns.flip(1), columns)
+    index = torch.arange(num_images)[:, None, None], rows[:, :, None], columns[:, None, :]
+    channels_last = padded.permute(0, 2, 3, 1)
+    return channels_last[tuple(part.to(images.device) for part in index)].permute(0, 3, 1, 2)
+
+
+def mnist1d(_: Path) -> DataSet:
+    """4,000 + 1,000 signals of 40 samples (Greydanus and Kobak, 2020, arXiv 2011.14439)."""
+    arrays = make_dataset(get_dataset_args())
+    return DataSet(
+        torch.from_numpy(arrays["x"]).float().unsqueeze(1),
+        torch.from_numpy(arrays["y"]),
+        torch.from_numpy(arrays["x_test"]).float().unsqueeze(1),
+        torch.from_numpy(arrays["y_test"]),
+    )
+
+
+def digits(_: Path) -> DataSet:
+    """1,437 + 360 images of 8 x 8 pixels, of scikit-learn."""
+    images, labels = load_digits(return_X_y=True)
+    split = train_test_split(images / 8 - 1, labels, test_size=0.2, random_state=0, stratify=labels)
+    train_images, test_images, train_labels, test_labels = split
+    return DataSet(
+        torch.from_numpy(train_images).float().view(-1, 1, 8, 8),
+        torch.from_numpy(train_labels),
+        torch.from_numpy(test_images).float().view(-1, 1, 8, 8),
+        torch.from_numpy(test_labels),
+    )
+
+
+def mnist(folder: Path) -> DataSet:
+    """60,000 + 10,000 images of 28 x 28 pixels."""
+    train, test = (_torchvision().MNIST(folder, train=train) for train in (True, False))
+    return _images(
+        train.data.unsqueeze(3), train.targets, test.data.unsqueeze(3), test.targets, augment=False
+    )
+
+
+def cifar10(folder: Path) -> DataSet:
+    """50,000 + 10,000 images of 32 x 32 pixels in 10 classes."""
+    train, test = (_torchvision().CIFAR10(folder, train=train) for train in (True, False))
+    return _images(train.data, train.targets, test.data, test.targets, augment=True)
+
+
+def cifar100(folder: Path) -> DataSet:
+    """50,000 + 10,000 images of 32 x 32 pixels in 100 classes."""
+    train, test = (_torchvision().CIFAR100(folder, train=train) for train in (True, False))
+    return _images(train.data, train.targets, test.data, test.targets, augment=True)
+
+
+def tiny_imagenet(folder: Path) -> DataSet:
+    """100,000 + 10,000 images of 64 x 64 pixels in 200 classes, in the folders they come in."""
+    root = folder / "tiny-imagenet-200"
+    classes = (root / "wnids.txt").read_text().split()
+    label_of = {name: label for label, name in enumerate(classes)}
+    train = [
+        (path, label)
+        for name, label in label_of.items()
+        for path in sorted((root / "train" / name / "images").iterdir())
+    ]
+    annotations = (root / "val" / "val_annotations.txt").read_text().splitlines()
+    test = [
+        (root / "val" / "images" / name, label_of[class_name])
+        for name, class_name, *_ in (line.split("\t") for line in annotations)
+    ]
+    return _images(*_read_images(train), *_read_images(test), augment=True)
+
+
+def _torchvision() -> Any:
+    """Import torchvision's data sets, which only those who train on them need."""
+    import torchvision_operators as torchvision_operators  # before what imports torchvision
+    from torchvision import datasets
+
+    return datasets
+
+
+def _read_images(examples: Sequence[tuple[Path, int]]) -> tuple[Any, list[int]]:
+    from PIL import Image
+
+    paths, labels = zip(*examples, strict=True)
+    return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths]), list(labels)
+
+
+def _images(
+    train: Any, train_labels: Any, test: Any, test_labels: Any, *, augment: bool
+) -> DataSet:
+    """Make a data set of images (number, height, width, channels), uint8."""
+    train_images, test_images = torch.as_tensor(train), torch.as_tensor(test)
+    by_channel = train_images.reshape(-1, train_images.shape[-1]).double() / 255
+    return DataSet(
+        train_images.permute(0, 3, 1, 2),
+        torch.as_tensor(train_labels),
+        test_images.permute(0, 3, 1, 2),
+        torch.as_tensor(test_labels),
+        by_channel.mean(dim=0).float(),
+        by_channel.std(dim=0).float(),
+        augment,
+    )
+
+
+LOADERS: dict[str, Callable[[Path], DataSet]] = {
+    loader.__name__: loader for loader in (mnist1d, digits, mnist, cifar10, cifar100, tiny_imagenet)
+}
+
+
+@cache
+def load(name: str, folder: Path) -> DataSet:
+    """Make or read a data set, on a GPU where there is one.
+
+    Args:
+        name: One of `LOADERS`.
+        folder: Where downloaded data sets are, as torchvision lays them out.
+
+    Raises:
+        UnavailableError: If it is not there.
+    """
+    try:
+        data = LOADERS[name](folder)
+    except (OSError, RuntimeError) as error:
+        raise UnavailableError(f"{name} is not in {str(folder)!r}: {error}") from error
+    return data.to(torch.device("cuda")) if torch.cuda.is_available() else data

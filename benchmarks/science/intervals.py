@@ -1,0 +1,40 @@
+"""Means with 95 % intervals of Student's t."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A mean, and how far from it the ends of its interval are; infinitely far for one value."""
+
+    mean: float
+    margin: float
+
+    @property
+    def is_above_zero(self) -> bool:
+        return self.mean > self.margin
+
+    @property
+    def is_below_zero(self) -> bool:
+        return self.mean < -self.margin
+
+    def percent(self) -> str:
+        """As percentages, e.g. "93.1 ± 0.4"."""
+        if math.isinf(self.margin):
+            return f"{100 * self.mean:.1f}"
+        return f"{100 * self.mean:.1f} ± {100 * self.margin:.1f}"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean of a sample and the interval of it."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(mean, math.inf)
+    quantile = stats.t.ppf(0.975, len(values) - 1)
+    return Interval(mean, float(quantile) * statistics.stdev(values) / math.sqrt(len(values)))

@@ -1,0 +1,187 @@
+"""What is measured: a job for each row of results, known by its fields."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import graphs
+import torch
+from machine import peak_memory
+from methods import time_training_step
+from processes import in_fresh_process
+
+import phew
+from phew.analysis import analyze
+from phew.models import NETWORKS
+from science.data import load
+from science.networks import build
+from science.pruning import choose_masks, pruning_batch
+from science.training import Protocol, train
+from science.walk_products import expected_product
+
+DENSE = "dense"
+TRAINING_STEP = "training step"
+BATCH_SIZE = 32
+"""Inputs of a training step, and of SNIP and GraSP where their cost is measured."""
+
+SHORT = 5.0
+"""Seconds; what takes less is measured three times."""
+
+ONE_WALK = 0.0
+"""As a density, that of the weights of a single walk."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Train a network that a method pruned.
+
+    Attributes:
+        seed: Of the initial weights, of the method, of the examples that it prunes with, and of the
+            order of training: networks of one seed differ in their masks alone.
+    """
+
+    data: str
+    network: str
+    method: str
+    density: float
+    seed: int
+    num_epochs: int
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        data = load(self.data, folder)
+        network = build(self.network, data, self.seed)
+        masks = None
+        if self.method != DENSE:
+            masks = choose_masks(
+                self.method,
+                network,
+                data.example,
+                self.density,
+                seed=self.seed,
+                batch=pruning_batch(data, self.seed),
+            )
+        outcome = train(network, masks, data, Protocol(self.num_epochs), self.seed)
+        return {
+            "accuracy": round(outcome.accuracy, 5),
+            "losses": [float(f"{loss:.3g}") for loss in outcome.losses],
+        }
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Prune a network of `phew.models`, and see what is left of it; no data.
+
+    Attributes:
+        seed: Of the initial weights, and of the method.
+    """
+
+    network: str
+    method: str
+    density: float
+    seed: int
+
+    def run(self, _: Path) -> dict[str, Any]:
+        network = NETWORKS[self.network]
+        torch.manual_seed(self.seed)
+        model, example = network.build(), torch.zeros(1, *network.input_shape)
+        graph = phew.capture(model, example)
+        density = self.density or 1 / graph.num_prunable_weights
+        masks = choose_masks(self.method, model, example, density, seed=self.seed)
+        analysis = analyze(graph, masks=masks)
+        return {
+            "num_kept": masks.num_kept,
+            "width": analysis.hidden_width,
+            "effective_width": analysis.total.effective_width,
+            "effective_density": analysis.total.effective_density / masks.density,
+            "trace": analysis.path_kernel_trace,
+            "log10_num_paths": analysis.log10_num_paths,
+            "dead_layers": len(analysis.dead_layers),
+            "kept_flops": analysis.total.kept_flops,
+        }
+
+
+@dataclass(frozen=True)
+class WalkProduct:
+    """Compare the expected product of a walk's squared weights with that of a uniform walk.
+
+    Attributes:
+        network: A chain among `phew.models`.
+    """
+
+    network: str
+    seed: int
+
+    def run(self, _: Path) -> dict[str, Any]:
+        network = NETWORKS[self.network]
+        torch.manual_seed(self.seed)
+        graph = phew.capture(network.build(), torch.zeros(1, *network.input_shape))
+        ratio = expected_product(graph, power=1) / expected_product(graph, power=0)
+        num_layers = len(graph.prunable)
+        return {"num_layers": num_layers, "ratio": ratio, "per_layer": ratio ** (1 / num_layers)}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time a method on a network of `phew.models`, in a process of its own, with all threads.
+
+    Attributes:
+        method: One that needs data has a batch of random inputs and labels.
+    """
+
+    network: str
+    method: str
+    density: float
+
+    def run(self, _: Path) -> dict[str, Any]:
+        if self.method == TRAINING_STEP:
+            seconds = in_fresh_process(time_training_step, self.network, BATCH_SIZE)
+            return {"seconds": seconds, "peak_memory": None}
+        seconds, memory = in_fresh_process(_measure_cost, self)
+        return {"seconds": seconds, "peak_memory": memory}
+
+
+def _measure_cost(job: Cost) -> tuple[float, int]:
+    """Return the median seconds of a method, and the bytes that it needs beyond the network."""
+    generator = torch.Generator().manual_seed(0)
+    # Leaves out what only a first call does.
+    choose_masks("PHEW", *graphs.build_network("lenet5"), 0.5)
+    network, example = graphs.build_network(job.network)
+    inputs = torch.randn(BATCH_SIZE, *example.shape[1:], generator=generator)
+    labels = torch.randint(10, (BATCH_SIZE,), generator=generator)
+    before = peak_memory()
+
+    def prune() -> float:
+        started = time.perf_counter()
+        choose_masks(job.method, network, example, job.density, batch=(inputs, labels))
+        return time.perf_counter() - started
+
+    seconds = [prune()]
+    memory = peak_memory() - before
+    if seconds[0] < SHORT:
+        seconds += [prune(), prune()]
+    return statistics.median(seconds), memory
+
+
+Job: TypeAlias = Training | Structure | WalkProduct | Cost
+KINDS: dict[str, type[Job]] = {
+    "training": Training,
+    "structure": Structure,
+    "walk product": WalkProduct,
+    "cost": Cost,
+}
+_KIND_OF = {kind: name for name, kind in KINDS.items()}
+
+
+def row_of(job: Job) -> dict[str, Any]:
+    """Return what a job's row begins with."""
+    return {"kind": _KIND_OF[type(job)], **asdict(job)}
+
+
+def job_of(row: dict[str, Any]) -> Job:
+    """Return the job of a row."""
+    kind = KINDS[row["kind"]]
+    return kind(**{field.name: row[field.name] for field in fields(kind)})

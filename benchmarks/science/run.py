@@ -1,0 +1,118 @@
+"""The command line: run what is missing of a scale, then judge the claims."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from suite import UnavailableError
+
+from phew.progress import progress_bar
+from science import scales
+from science.claims import judge
+from science.jobs import Job
+from science.results import Results
+
+RESULTS = Path(__file__).parents[1] / "results" / "science.jsonl"
+
+
+def main() -> None:
+    """Do as the command line says."""
+    arguments = _parse()
+    scale = {"quick": scales.QUICK, "tiny": scales.TINY}.get(arguments.scale, scales.FULL)
+    if arguments.data is not None:
+        scale = scales.paper_scale(arguments.data)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = arguments.results or (
+            RESULTS if arguments.scale == "full" else Path(scratch, "science.jsonl")
+        )
+        try:
+            results = Results(path)
+            _run(results, scale, arguments.folder, arguments.workers)
+        except (UnavailableError, OSError) as error:
+            sys.exit(f"science: {error}")
+        claims = judge(results.rows)
+        for claim in claims:
+            print(f"\n{claim}")
+        if arguments.write_results:
+            from science.document import write  # which needs matplotlib
+
+            write(results.rows, claims)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.science",
+        description="Test the claims of the PHEW paper; say for each whether it holds.",
+    )
+    size = parser.add_mutually_exclusive_group()
+    for name, text in (
+        ("quick", "what takes ten minutes on two cores"),
+        ("tiny", "half a minute, to see that it runs"),
+    ):
+        size.add_argument(
+            f"--{name}", dest="scale", action="store_const", const=name, default="full", help=text
+        )
+    size.add_argument(
+        "--data",
+        choices=scales.PAPER_NETWORKS,
+        help="train on this data set instead, read from --folder, as the paper does",
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("data"), help="where data sets are on disk"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help=f"lines of JSON, of which none is done again; by default {RESULTS.name} beside the "
+        "results of benchmarks, or none if --quick or --tiny",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="processes, of one thread each"
+    )
+    parser.add_argument(
+        "--write-results", action="store_true", help="put tables and figures in docs/science.md"
+    )
+    return parser.parse_args()
+
+
+def _run(results: Results, scale: scales.Scale, folder: Path, num_workers: int) -> None:
+    jobs = results.missing(scale.parallel_jobs())
+    with progress_bar("measuring", shown=sys.stderr.isatty()) as report:
+        for number, (job, result) in enumerate(_in_parallel(jobs, folder, num_workers), start=1):
+            results.add(job, result)
+            report(number / len(jobs))
+    for job in results.missing(scale.jobs_alone()):
+        results.add(job, job.run(folder))
+
+
+def _in_parallel(
+    jobs: Sequence[Job], folder: Path, num_workers: int
+) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Yield the results of jobs as they come; an error ends all."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo"])
+    with ProcessPoolExecutor(num_workers, context, torch.set_num_threads, (1,)) as executor:
+        running: dict[Future[dict[str, Any]], Job] = {}
+        waiting = iter(jobs)
+        try:
+            while True:
+                for job in waiting:
+                    running[executor.submit(job.run, folder)] = job
+                    if len(running) > num_workers:
+                        break
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            executor.shutdown(cancel_futures=True)

@@ -1,0 +1,93 @@
+"""Training of one network under masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+import phew
+from science.data import DataSet
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """SGD with Nesterov momentum; the learning rate falls to a tenth at two milestones.
+
+    Attributes:
+        milestones: Shares of the epochs after which it falls.
+    """
+
+    num_epochs: int
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    milestones: tuple[float, float] = (0.5, 0.75)
+
+
+PAPER = Protocol(num_epochs=160)
+"""Patil and Dovrolis, PHEW, 2021: a tenth after 80 and 120 of 160 epochs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training came to.
+
+    Attributes:
+        accuracy: Of the test set, after the last epoch.
+        losses: The mean training loss of each epoch.
+    """
+
+    accuracy: float
+    losses: list[float]
+
+
+def train(
+    network: nn.Module, masks: phew.Masks | None, data: DataSet, protocol: Protocol, seed: int
+) -> Outcome:
+    """Train a network, whose pruned weights must be zero in the end."""
+    if masks is not None:
+        masks.apply(network)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=protocol.learning_rate,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        nesterov=True,
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [round(share * protocol.num_epochs) for share in protocol.milestones]
+    )
+    network.train()
+    losses = []
+    for _ in range(protocol.num_epochs):
+        order = torch.randperm(len(data.train_labels), generator=generator)
+        total = torch.zeros(())
+        for batch in order.split(protocol.batch_size):
+            inputs, labels = data.training_batch(batch, generator)
+            loss = nn.functional.cross_entropy(network(inputs), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(batch)
+        losses.append(float(total) / len(order))
+        schedule.step()
+    for name, mask in (masks or {}).items():
+        assert not network.get_parameter(name)[~mask].any(), f"{name} has pruned weights not zero"
+    return Outcome(accuracy(network, data), losses)
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, data: DataSet, *, batch_size: int = 1000) -> float:
+    """The share of test examples that a network classifies rightly."""
+    network.eval()
+    num_right = 0
+    for inputs, labels in zip(
+        data.test_inputs.split(batch_size), data.test_labels.split(batch_size), strict=True
+    ):
+        predictions = network(data.normalised(inputs)).argmax(dim=1)
+        num_right += int((predictions == labels).count_nonzero())
+    return num_right / len(data.test_labels)
