@@ -7,6 +7,7 @@ from phew.capture import capture
 from phew.engine import built_with_cuda
 from phew.graph import WalkGraph
 from phew.masks import Masks
+from phew.streaming import prune_checkpoint
 
 __all__ = [
     "Masks",
@@ -17,5 +18,6 @@ __all__ = [
     "built_with_cuda",
     "capture",
     "prune",
+    "prune_checkpoint",
     "sample_masks",
 ]

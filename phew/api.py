@@ -132,7 +132,7 @@ def sample_masks(
         check_density(value)
     requested = [float(value) for value in requested]
     options = Options(seed, fork, granularity, power)
-    num_threads = _as_num_threads(num_threads)
+    num_threads = as_num_threads(num_threads)
     graph = as_graph(model, example_inputs, include, exclude)
     walk_device = _as_device(device, graph)
     with _cpu_by_default(), progress_bar("walking", shown=progress) as report:
@@ -141,7 +141,7 @@ def sample_masks(
         ascending = sorted(set(targets))
         samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
     masks = [
-        assemble_masks(graph, samples[target].visited, _info(options, value, samples[target]))
+        assemble_masks(graph, samples[target].visited, masks_info(options, value, samples[target]))
         for value, target in zip(requested, targets, strict=True)
     ]
     return masks if densities is not None else masks[0]
@@ -227,7 +227,8 @@ def check_density(density: object) -> None:
         raise ValueError(f"density must be in (0, 1], got {density}.")
 
 
-def _as_num_threads(num_threads: object) -> int:
+def as_num_threads(num_threads: object) -> int:
+    """Return a number of threads, by default that of torch."""
     if num_threads is None:
         return torch.get_num_threads()
     number = as_integer("num_threads", num_threads)
@@ -297,7 +298,8 @@ def as_graph(
     return model
 
 
-def _info(options: Options, density: float, sample: Sample) -> dict[str, Scalar]:
+def masks_info(options: Options, density: float, sample: Sample) -> dict[str, Scalar]:
+    """Return how masks were made."""
     return {
         "method": "PHEW",
         "density": density,

@@ -10,6 +10,7 @@ import torch
 
 from phew.graph import WalkGraph, WeightedLink
 from phew.masks import Masks, Scalar
+from phew.packed import PackedMasks
 
 
 def assemble_masks(
@@ -19,7 +20,7 @@ def assemble_masks(
 
     Args:
         graph: The walk graph.
-        kept: Per prunable parameter, a boolean tensor of its shape.
+        kept: Per prunable parameter, a boolean tensor of its shape; packed masks stay packed.
         info: How the masks were made.
 
     Returns:
@@ -46,8 +47,10 @@ def assemble_masks(
     # Copied to a device all at once.
     flat = torch.from_numpy(np.concatenate([np.empty(0, np.bool_), *units.values()])).to(device)
     parts = flat.split([len(flags) for flags in units.values()])
+    if not isinstance(kept, PackedMasks):
+        kept = {name: mask.to(graph.parameters[name].device) for name, mask in kept.items()}
     return Masks(
-        {name: mask.to(graph.parameters[name].device) for name, mask in kept.items()},
+        kept,
         unit_masks=dict(zip(units, parts, strict=True)),
         active_units=active_units,
         info=info,

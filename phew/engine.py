@@ -32,6 +32,18 @@ ROOM_FOR_VISITS = 2**20
 """Visits that are listed on a CUDA device at first."""
 
 
+class NotFiniteError(ValueError):
+    """Raised where a parameter holds infinite or NaN weights.
+
+    Attributes:
+        parameter: Its name.
+    """
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
 class LinkLoader:
     """Gives the engine the weights of one link at a time, and where to record its visits.
 
@@ -49,27 +61,32 @@ class LinkLoader:
         self._graph = graph
         self._visits = visits
         self._device = device
-        self._weights = torch.empty(0)
-        self._kept: dict[int, tuple[_core.LinkBuffers, torch.Tensor]] = {}
+        self._weights: dict[int, torch.Tensor] = {}
+        self._copy = torch.empty(0)
 
     def __call__(self, index: int) -> _core.LinkBuffers:
         """Return the buffers of a weighted link, valid until the next call."""
-        if index in self._kept:
-            return self._kept[index][0]
         link = self._graph.links[index]
         assert isinstance(link, WeightedLink)
-        self._weights = self._graph.data_of(link.parameter, self._device)
+        weights = self._load(index, link.parameter)
         visits = self._visits.get(link.parameter)
-        buffers = _core.LinkBuffers(
-            self._weights.data_ptr(),
-            DTYPES[self._weights.dtype],
+        return _core.LinkBuffers(
+            weights.data_ptr(),
+            DTYPES[weights.dtype],
             0 if visits is None else visits.data_ptr(),
             self._graph.first_numbers.get(link.parameter, 0),
         )
-        # With what keeps the memory. Not so a copy: only one link's weights at a time are copied.
-        if self._weights.data_ptr() == self._graph.parameters[link.parameter].data_ptr():
-            self._kept[index] = buffers, self._weights
-        return buffers
+
+    def _load(self, index: int, parameter: str) -> torch.Tensor:
+        if index in self._weights:
+            return self._weights[index]
+        weights = self._graph.data_of(parameter, self._device)
+        # What is the parameter's own memory is kept at hand. Of copies there is one at a time.
+        if weights.data_ptr() == self._graph.parameters[parameter].data_ptr():
+            self._weights[index] = weights
+        else:
+            self._copy = weights
+        return weights
 
 
 class Engine:
@@ -262,9 +279,10 @@ def make_engine(
 def _check_finite(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> None:
     for link, measure in zip(graph.links, measures, strict=True):
         if isinstance(link, WeightedLink) and not measure.is_finite:
-            raise ValueError(
+            raise NotFiniteError(
+                link.parameter,
                 f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
-                "Initialise it; walks pass through it even where it is excluded."
+                "Initialise it; walks pass through it even where it is excluded.",
             )
 
 

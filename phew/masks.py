@@ -16,6 +16,7 @@ from torch import nn
 
 from phew import _hold
 from phew._summary import Summary, SummaryRow
+from phew.packed import PackedMasks
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -28,6 +29,9 @@ _SAME_MODEL = (
 
 class Masks(Mapping[str, torch.Tensor]):
     """Map the name of each prunable parameter to a bool tensor of its shape, true = kept.
+
+    Masks that were loaded, or sampled from a checkpoint, are packed, one bit a weight: each is
+    unpacked whenever it is asked for.
 
     Example:
         >>> import torch, phew
@@ -59,11 +63,12 @@ class Masks(Mapping[str, torch.Tensor]):
             TypeError: If a mask is not a bool tensor, or a value of `info` not a scalar.
             ValueError: If a name is in both `masks` and `unit_masks`.
         """
-        self._masks = dict(masks)
+        self._masks = masks if isinstance(masks, PackedMasks) else dict(masks)
         self._unit_masks = dict(unit_masks or {})
         self._active_units = dict(active_units or {})
         self._info = dict(info or {})
-        _check_bool("masks", self._masks)
+        if not isinstance(self._masks, PackedMasks):
+            _check_bool("masks", self._masks)
         _check_bool("unit_masks", self._unit_masks)
         for name in self._unit_masks:
             if name in self._masks:
@@ -97,15 +102,8 @@ class Masks(Mapping[str, torch.Tensor]):
         return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Of a mask that is part of a larger tensor, all of that would be pickled.
-        masks, unit_masks = (
-            {
-                name: mask if mask.untyped_storage().nbytes() <= mask.numel() else mask.clone()
-                for name, mask in masks.items()
-            }
-            for masks in (self._masks, self._unit_masks)
-        )
-        return {**self.__dict__, "_masks": masks, "_unit_masks": unit_masks}
+        masks = self._masks if isinstance(self._masks, PackedMasks) else _apart(self._masks)
+        return {**self.__dict__, "_masks": masks, "_unit_masks": _apart(self._unit_masks)}
 
     def __repr__(self) -> str:
         """What is kept and how the masks were made, in one line."""
@@ -130,6 +128,11 @@ class Masks(Mapping[str, torch.Tensor]):
         return dict(self._info)
 
     @property
+    def packed(self) -> PackedMasks:
+        """The masks of weights in one bit a weight, on the CPU."""
+        return PackedMasks.of(self._masks)
+
+    @property
     def num_walks(self) -> int | None:
         """Walks that were needed; None where the masks were not walked."""
         num_walks = self._info.get("num_walks")
@@ -138,12 +141,12 @@ class Masks(Mapping[str, torch.Tensor]):
     @property
     def num_weights(self) -> int:
         """Prunable weights."""
-        return sum(mask.numel() for mask in self._masks.values())
+        return sum(shape.numel() for shape in self._shapes.values())
 
     @property
     def num_kept(self) -> int:
         """Kept weights."""
-        return sum(int(mask.count_nonzero()) for mask in self._masks.values())
+        return sum(map(self._num_kept, self._masks))
 
     @property
     def density(self) -> float:
@@ -207,17 +210,21 @@ class Masks(Mapping[str, torch.Tensor]):
         rows = [
             SummaryRow(
                 name,
-                tuple(mask.shape),
-                int(mask.count_nonzero()),
-                mask.numel(),
+                tuple(shape),
+                self._num_kept(name),
+                shape.numel(),
                 *self._active_units.get(name, (None, None)),
             )
-            for name, mask in self._masks.items()
+            for name, shape in self._shapes.items()
         ]
         return Summary(tuple(rows))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the masks to a safetensors file, whole or not at all.
+
+        It holds one tensor a mask, uint8, of its elements packed into bits: of eight elements the
+        first is the lowest bit. The metadata's entry "phew" is JSON: the shapes of the masks by
+        name, those of the unit masks, and what else there is.
 
         Args:
             path: The file; replaced if it exists.
@@ -236,23 +243,29 @@ class Masks(Mapping[str, torch.Tensor]):
         path = Path(path)
         header = {
             "format": _FORMAT,
-            "masks": list(self._masks),
-            "unit_masks": list(self._unit_masks),
+            "masks": self._shapes,
+            "unit_masks": {name: mask.shape for name, mask in self._unit_masks.items()},
             "active_units": self._active_units,
             "info": self._info,
         }
-        arrays = {name: mask.cpu().contiguous().numpy() for name, mask in self._all().items()}
-        content = safetensors.numpy.save(arrays, metadata={"phew": json.dumps(header)})
+        packed = self.packed.packed | PackedMasks.of(self._unit_masks).packed
+        arrays = {name: bits.numpy() for name, bits in packed.items()}
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         try:
             try:
-                partial.write_bytes(content)
+                partial.touch(exist_ok=False)
+                mode = partial.stat().st_mode
+                safetensors.numpy.save_file(arrays, partial, {"phew": json.dumps(header)})
+                # Safetensors lets nobody else read it.
+                partial.chmod(mode)
                 partial.replace(path)
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as error:
             # Of the same class by its number, but naming the path that was asked for.
             raise OSError(error.errno, error.strerror, str(path)) from error
+        except safetensors.SafetensorError as error:
+            raise OSError(f"{str(path)!r} could not be written: {error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Masks:
@@ -294,18 +307,41 @@ class Masks(Mapping[str, torch.Tensor]):
     def _from_header(cls, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Masks:
         if header["format"] != _FORMAT:
             raise ValueError(f"format must be {_FORMAT}, got {header['format']!r}")
+        masks, unit_masks = (
+            PackedMasks(shapes, {name: tensors[name] for name in shapes})
+            for shapes in (header["masks"], header["unit_masks"])
+        )
         return cls(
-            {name: tensors[name] for name in header["masks"]},
-            unit_masks={name: tensors[name] for name in header["unit_masks"]},
+            masks,
+            unit_masks=unit_masks,
             active_units={name: (on, of) for name, (on, of) in header["active_units"].items()},
             info=header["info"],
         )
 
+    @property
+    def _shapes(self) -> dict[str, torch.Size]:
+        if isinstance(self._masks, PackedMasks):
+            return self._masks.shapes
+        return {name: mask.shape for name, mask in self._masks.items()}
+
+    def _num_kept(self, name: str) -> int:
+        if isinstance(self._masks, PackedMasks):
+            return self._masks.num_kept(name)
+        return int(self._masks[name].count_nonzero())
+
     def _all(self) -> dict[str, torch.Tensor]:
-        return self._masks | self._unit_masks
+        return {**self._masks, **self._unit_masks}
 
 
-def _equal(masks: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+def _apart(masks: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Clone masks that are parts of larger tensors, all of which would be pickled."""
+    return {
+        name: mask if mask.untyped_storage().nbytes() <= mask.numel() else mask.clone()
+        for name, mask in masks.items()
+    }
+
+
+def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
     return masks.keys() == others.keys() and all(
         mask.equal(others[name].to(mask.device)) for name, mask in masks.items()
     )
@@ -321,7 +357,7 @@ def _check_bool(argument: str, masks: dict[str, torch.Tensor]) -> None:
             )
 
 
-def _check_fit(masks: dict[str, torch.Tensor], parameters: dict[str, nn.Parameter]) -> None:
+def _check_fit(masks: Mapping[str, torch.Tensor], parameters: dict[str, nn.Parameter]) -> None:
     first_name: dict[nn.Parameter, str] = {}
     for name, mask in masks.items():
         parameter = parameters.get(name)

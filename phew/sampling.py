@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-import numpy as np
 import torch
 
 from phew.engine import Visits, make_engine
 from phew.forecast import Forecast
 from phew.graph import WalkGraph
 from phew.options import Options
+from phew.visited import Visited
 
 FEWEST_PER_BATCH = {"cpu": 2**21, "cuda": 2**23}
 """Walks of one direction that move together, by type of device. Results do not depend on it."""
@@ -27,7 +27,8 @@ LANDING_SIZE = 2**16
 MOST_WALKS = 2**34
 """Hours of walking, on any network."""
 
-_COUNTED_AT_ONCE = 2**22
+PASSES_BEFORE = 4
+"""Times that weights are read before the first walk: to measure them, and for the flows."""
 
 _CPU = torch.device("cpu")
 
@@ -42,7 +43,7 @@ class Sample:
     """
 
     num_walks: int
-    visited: dict[str, torch.Tensor]
+    visited: Mapping[str, torch.Tensor]
 
 
 class Sampler:
@@ -58,6 +59,9 @@ class Sampler:
         device: Where walks run: the CPU or a CUDA device.
         batch_size: Number of walks of one direction that move together; by default one that suits
             the device.
+        packed: Whether to keep a bit for each weight instead of a byte, on the CPU.
+        after_batch: Told, after walks none of which is one too many, their number and what they
+            visited.
 
     Raises:
         ValueError: If a parameter has no data or holds NaN or infinity, or no walk can be made.
@@ -71,6 +75,8 @@ class Sampler:
         num_threads: int,
         device: torch.device = _CPU,
         batch_size: int | None = None,
+        packed: bool = False,
+        after_batch: Callable[[int, Visited], None] = lambda num_walks, visited: None,
     ) -> None:
         _check_walkable(graph)
         self._graph = graph
@@ -79,9 +85,15 @@ class Sampler:
         )
         self._engine = make_engine(graph, options, device=device, num_threads=num_threads)
         self._forecast = Forecast(self._engine)
-        self._visited = _Visited.nothing(graph, device)
+        self._packed = packed
+        self._after_batch = after_batch
+        self._num_passes = PASSES_BEFORE
+        self._visited = self._nothing()
         self._num_walks = 0
         self._num_visited = 0
+
+    def _nothing(self) -> Visited:
+        return Visited.nothing(self._graph, self._engine.device, packed=self._packed)
 
     def target(self, density: float) -> int:
         """Return the number of weights that a density keeps, if walks can reach it.
@@ -148,6 +160,25 @@ class Sampler:
                 self._visited = visited.copy()
             yield Sample(self._num_walks, visited.masks)
 
+    @property
+    def num_passes(self) -> int:
+        """How often all weights have been read, each time one link after the other."""
+        return self._num_passes
+
+    def expected_passes(self, target: int) -> int:
+        """Return how often all weights will have been read when so many are visited."""
+        tolerance = _uncertainty(target)
+        num_walks = self._forecast.walks_for((1 + tolerance) * target) - self._num_walks
+        return self._num_passes + 2 * math.ceil(num_walks / (2 * self._batch_size))
+
+    def go_on_from(self, num_walks: int, visited: Visited) -> None:
+        """Take the visits of walks 0 .. num_walks - 1 as made.
+
+        They must be too few for what is then walked to.
+        """
+        self._num_walks, self._visited = num_walks, visited
+        self._num_visited = visited.count()
+
     def _reach(self, target: int, report: Callable[[int], None]) -> None:
         """Walk until so many weights are visited; stop at the walk that meets the target."""
         caution = 1
@@ -164,7 +195,7 @@ class Sampler:
                 self._land(target - num_marked, num_marked, visits, end)
             else:
                 # Too far: take the marks back and list more.
-                self._visited = before or _Visited.nothing(self._graph, self._engine.device)
+                self._visited = before or self._nothing()
                 caution *= 4
 
     def _plan(self, target: int, caution: float, attempt: int) -> tuple[int, int]:
@@ -202,74 +233,22 @@ class Sampler:
         """Walk on to `end`; return the listed visits."""
         listed = []
         for first in range(self._num_walks, end, 2 * self._batch_size):
-            visits = self._engine.walk(
-                first,
-                min(2 * self._batch_size, end - first),
-                self._visited.masks,
-                batch_size=self._batch_size,
-                first_listed=first_listed,
-            )
+            with self._visited.recording() as masks:
+                visits = self._engine.walk(
+                    first,
+                    min(2 * self._batch_size, end - first),
+                    masks,
+                    batch_size=self._batch_size,
+                    first_listed=first_listed,
+                )
+            self._num_passes += 2
             listed.append(visits)
-            report(first)
+            end_of_batch = min(first + 2 * self._batch_size, end)
+            if end_of_batch <= first_listed:
+                self._after_batch(end_of_batch, self._visited)
+            report(end_of_batch)
         weights, walks = zip(*listed, strict=True)
         return torch.cat(weights), torch.cat(walks)
-
-
-class _Visited:
-    """The weights that walks have visited.
-
-    Attributes:
-        masks: Per prunable parameter, a boolean tensor of its shape.
-    """
-
-    def __init__(self, graph: WalkGraph, flat: torch.Tensor) -> None:
-        self._graph = graph
-        # By number of weight; the masks are parts of it.
-        self._flat = flat
-        shapes = [graph.parameters[name].shape for name in graph.prunable]
-        parts = flat.split([math.prod(shape) for shape in shapes])
-        self.masks = {
-            name: part.view(shape)
-            for name, part, shape in zip(graph.prunable, parts, shapes, strict=True)
-        }
-
-    @classmethod
-    def nothing(cls, graph: WalkGraph, device: torch.device) -> _Visited:
-        """Return what no walk has visited, on a device."""
-        num_weights = graph.num_prunable_weights
-        if device.type == "cpu":
-            # Of NumPy, which zeroes memory when it is first touched.
-            return cls(graph, torch.from_numpy(np.zeros(num_weights, dtype=np.bool_)))
-        return cls(graph, torch.zeros(num_weights, dtype=torch.bool, device=device))
-
-    def copy(self) -> _Visited:
-        """Return the same, with masks of its own."""
-        return _Visited(self._graph, self._flat.clone())
-
-    def count(self) -> int:
-        """Return the number of visited weights."""
-        if self._flat.is_cuda:
-            # Part by part, as torch takes eight bytes a weight meanwhile.
-            counts = [part.count_nonzero() for part in self._flat.split(_COUNTED_AT_ONCE)]
-            return int(torch.stack(counts).sum())
-        # In one thread: torch's own would be in the way of the engine's.
-        return int(np.count_nonzero(self._flat.numpy()))
-
-    def first_visits(self, visits: Visits) -> Visits:
-        """Return each weight among visits that is not marked, and the first walk that visits it."""
-        weights, walks = visits
-        is_new = ~self._flat[weights]
-        walks, order = walks[is_new].sort()
-        # Stable: the first of several visits to a weight stays the first.
-        weights, by_weight = weights[is_new][order].sort(stable=True)
-        walks = walks[by_weight]
-        is_first = torch.ones_like(weights, dtype=torch.bool)
-        torch.ne(weights[1:], weights[:-1], out=is_first[1:])
-        return weights[is_first], walks[is_first]
-
-    def mark(self, weights: torch.Tensor) -> None:
-        """Mark weights as visited."""
-        self._flat[weights] = True
 
 
 def _uncertainty(num_weights: int) -> float:

@@ -1,0 +1,187 @@
+"""Prune a checkpoint that need not fit into memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from phew.api import as_graph, as_num_threads, check_density, masks_info
+from phew.assembly import assemble_masks
+from phew.capture.selection import Selector
+from phew.checkpoint import Checkpoint
+from phew.engine import NotFiniteError
+from phew.graph import WalkGraph
+from phew.masks import Masks
+from phew.options import Fork, Granularity, Options, Power
+from phew.progress import progress_bar
+from phew.sampling import Sampler
+from phew.visited import Visited
+
+MASKS = "masks.safetensors"
+UNFINISHED = "unfinished.safetensors"
+"""Masks of the walks that have been made, until there are enough of them."""
+
+
+def prune_checkpoint(
+    model: nn.Module,
+    checkpoint: str | PathLike[str],
+    example_inputs: Any = None,
+    *,
+    density: float,
+    out: str | PathLike[str],
+    weights: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    fork: Fork = "uniform",
+    granularity: Granularity = "weight",
+    power: Power = 1,
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> Masks:
+    """Prune a checkpoint by PHEW without loading it: its weights are read where they are on disk.
+
+    The masks are those of `sample_masks` for the model with these weights, bit for bit. In memory
+    are one bit for each prunable weight, and what one layer needs. Files in `out` get their names
+    when they are whole, so that a run that is killed leaves none that is damaged.
+
+    Args:
+        model: The model, whose own weights are not read: it may be on the meta device.
+        checkpoint: A safetensors file, or a folder with one or several as Hugging Face names them.
+            Its tensors have the names of the model's parameters.
+        example_inputs: What the model accepts (see `capture`, which says where it may be left out).
+        density: Kept / prunable weights, in (0, 1].
+        out: A folder for `masks.safetensors` (see `Masks.save`), made if it does not exist; empty
+            but for what an earlier run left, if that is resumed.
+        weights: Whether to write the checkpoint with pruned weights zeroed there too.
+        resume: Whether to go on with what an earlier run of the same arguments left in `out`.
+        seed: As in `sample_masks`, like all that follow.
+        fork: How a walk chooses among the links of a unit.
+        granularity: Whether weights or whole kernels are kept.
+        power: The bias of a walk is this power of the magnitude.
+        include: What alone is to be pruned.
+        exclude: What of it is not to be pruned.
+        num_threads: Number of threads.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        The masks, packed. Their `info` tells how often the walks went through the checkpoint,
+        `num_passes`, and how often they were expected to, `expected_passes`.
+
+    Raises:
+        OSError: If a file cannot be read or written; FileExistsError if `out` is not empty.
+        TypeError: If an argument is of the wrong type.
+        ValueError: As from `sample_masks`, and if the checkpoint is damaged or is not that of the
+            model; the message names the file and the tensor.
+
+    Example:
+        >>> import tempfile, pathlib, torch, safetensors.torch, phew
+        >>> model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 10))
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> safetensors.torch.save_model(model, folder / "model.safetensors")
+        >>> masks = prune_checkpoint(
+        ...     model, folder, torch.zeros(1, 64), density=0.25, out=folder / "pruned"
+        ... )
+        >>> masks == phew.sample_masks(model, torch.zeros(1, 64), density=0.25)
+        True
+    """
+    check_density(density)
+    options = Options(seed, fork, granularity, power)
+    num_threads = as_num_threads(num_threads)
+    source, out = Checkpoint(Path(checkpoint)), Path(out)
+    _check_out(out, source, resume=resume)
+    graph = _with_weights_of(source, as_graph(model, example_inputs, include, exclude))
+    run = _identity(source, graph, options, density)
+    out.mkdir(exist_ok=True)
+    masks = _finished(out, run)
+    if masks is None:
+        with progress_bar("walking", shown=progress) as report:
+            masks = _sample(source, graph, options, density, num_threads, out, run, report)
+        masks.save(out / MASKS)
+        (out / UNFINISHED).unlink(missing_ok=True)
+    if weights:
+        source.write_pruned(masks, out)
+    return masks
+
+
+def _check_out(out: Path, source: Checkpoint, *, resume: bool) -> None:
+    if out.resolve() == source.folder.resolve():
+        raise ValueError(f"out must be another folder than the checkpoint's, got {str(out)!r}.")
+    if not resume and out.exists() and any(out.iterdir()):
+        raise FileExistsError(
+            f"out must be an empty folder, got {str(out)!r}. Go on with what is there with resume, "
+            "or give another."
+        )
+
+
+def _with_weights_of(source: Checkpoint, graph: WalkGraph) -> WalkGraph:
+    return dataclasses.replace(
+        graph,
+        parameters={
+            name: source.tensor(name, parameter.shape)
+            for name, parameter in graph.parameters.items()
+        },
+    )
+
+
+def _identity(source: Checkpoint, graph: WalkGraph, options: Options, density: float) -> str:
+    """Return a digest of all that masks depend on; of weights, the names and times of files."""
+    parts = (source.identity, graph.prunable, dataclasses.astuple(options), float(density))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _finished(out: Path, run: str) -> Masks | None:
+    """Return the masks that an earlier run finished."""
+    if not (out / MASKS).exists():
+        return None
+    return _of_this_run(Masks.load(out / MASKS), out / MASKS, run)
+
+
+def _of_this_run(masks: Masks, path: Path, run: str) -> Masks:
+    if masks.info.get("run") != run:
+        raise ValueError(
+            f"out must hold what a run of the same arguments left, got another's {str(path)!r}. "
+            "Give another folder."
+        )
+    return masks
+
+
+def _sample(
+    source: Checkpoint,
+    graph: WalkGraph,
+    options: Options,
+    density: float,
+    num_threads: int,
+    out: Path,
+    run: str,
+    report: Callable[[float], None],
+) -> Masks:
+    def save(num_walks: int, visited: Visited) -> None:
+        Masks(visited.masks, info={"run": run, "num_walks": num_walks}).save(out / UNFINISHED)
+
+    try:
+        sampler = Sampler(graph, options, num_threads=num_threads, packed=True, after_batch=save)
+    except NotFiniteError as error:
+        raise ValueError(f"{str(source.file_of(error.parameter))!r}: {error}") from error
+    target = sampler.target(density)
+    if (out / UNFINISHED).exists():
+        unfinished = _of_this_run(Masks.load(out / UNFINISHED), out / UNFINISHED, run)
+        # Unless they already are too many.
+        if unfinished.num_kept < target:
+            visited = Visited.packed(graph, unfinished.packed.copy())
+            sampler.go_on_from(int(unfinished.info["num_walks"]), visited)
+    expected_passes = sampler.expected_passes(target)
+    (sample,) = sampler.run([target], report)
+    info = masks_info(options, density, sample) | {
+        "run": run,
+        "num_passes": sampler.num_passes,
+        "expected_passes": expected_passes,
+    }
+    return assemble_masks(graph, sample.visited, info)
