@@ -1,0 +1,18 @@
+"""What commands say on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turn what is wrong with the input, rather than the program, into one line and exit code 2."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        typer.echo(f"phew: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
