@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from phew import _hold
+from phew._files import write_whole
 from phew._summary import Summary, SummaryRow
 
 Scalar: TypeAlias = str | int | float | bool
@@ -233,7 +233,6 @@ class Masks(Mapping[str, torch.Tensor]):
             >>> phew.Masks.load(path) == masks
             True
         """
-        path = Path(path)
         header = {
             "format": _FORMAT,
             "masks": list(self._masks),
@@ -243,16 +242,7 @@ class Masks(Mapping[str, torch.Tensor]):
         }
         arrays = {name: mask.cpu().contiguous().numpy() for name, mask in self._all().items()}
         content = safetensors.numpy.save(arrays, metadata={"phew": json.dumps(header)})
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-        try:
-            try:
-                partial.write_bytes(content)
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
-        except OSError as error:
-            # Of the same class by its number, but naming the path that was asked for.
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        write_whole(Path(path), content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Masks:

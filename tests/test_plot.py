@@ -22,6 +22,7 @@ from torch import nn
 import phew
 from phew import baselines, plot
 from phew.analysis import Comparison, compare
+from phew.cli.compare import labelled_methods
 from phew.models import lenet5, resnet_cifar
 
 METHODS = {
@@ -120,6 +121,23 @@ def test_a_method_looks_the_same_in_all_figures(comparison: Comparison) -> None:
     assert [len(each) for each in looks.values()] == [1, 1, 1]
     widths = {method: line.get_linewidth() for method, line in lines_of(figures[0].axes[0]).items()}
     assert max(widths, key=lambda method: widths[method]) == "PHEW"
+
+
+def test_methods_look_different() -> None:
+    known = [label for label, _ in labelled_methods(0).values()]
+    methods = [*known, "SNIP", "GraSP", *(f"mine, {number}" for number in range(10))]
+    (panel,) = plot.accuracy({method: {0.1: [0.5]} for method in methods}).axes
+    assert len({look_of(line) for line in panel.lines}) == len(methods)
+
+
+def test_what_the_command_line_calls_methods_is_known(comparison: Comparison) -> None:
+    # The look of an unknown method depends on those beside it.
+    for label, _ in labelled_methods(0).values():
+        looks = []
+        for methods in ([label], ["mine", label]):
+            (panel,) = plot.accuracy({method: {0.1: [0.5]} for method in methods}).axes
+            looks.append(look_of(lines_of(panel)[label]))
+        assert looks[0] == looks[1], label
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 31, 60])

@@ -1,4 +1,4 @@
-"""The command line: `phew prune`, `phew inspect`, `phew models` and `phew info`."""
+"""The command line: `phew prune`, `inspect`, `compare`, `models` and `info`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from phew import __version__
-from phew.cli import info, inspect, prune
+from phew.cli import compare, info, inspect, prune
 
 app = typer.Typer(
     add_completion=False,
@@ -54,8 +54,12 @@ def phew(
     ```
     phew inspect mynets:make_net --input-shape 3,64,64
     ```
+    Compare what PHEW and other methods leave of a network:
+    ```
+    phew compare resnet20 --methods phew,magnitude,erk
+    ```
     """
 
 
-for _command in (prune.prune, inspect.inspect, info.models, info.info):
+for _command in (prune.prune, inspect.inspect, compare.compare, info.models, info.info):
     app.command()(_command)

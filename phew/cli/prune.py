@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from phew import capture, sample_masks
-from phew.cli.messages import errors_in_one_line
+from phew.cli.messages import errors_in_one_line, tell_approximations
 from phew.cli.networks import (
     AsJson,
     Exclude,
@@ -80,9 +80,7 @@ def prune(
         network, example_inputs = load_network(model, input_shape, init_seed)
         started = time.perf_counter()
         graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
-        for operation in graph.approximations:
-            message = f"taken as a complete wiring: {operation}: {operation.reason}"
-            typer.echo(f"phew: {message}", err=True)
+        tell_approximations(graph)
         masks = sample_masks(
             graph,
             density=density,
