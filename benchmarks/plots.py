@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from phew import plot
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -21,6 +22,5 @@ def new_figure(
 
 
 def save(figure: Figure, name: str) -> None:
-    """Write a figure to `docs`, the same bytes for the same figure."""
-    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(DOCS / f"{name}.svg", metadata={"Date": None})
+    """Write a figure to `docs`."""
+    (DOCS / f"{name}.svg").write_bytes(plot.svg(figure))

@@ -123,14 +123,11 @@ def sample_masks(
     Source: Patil & Dovrolis, PHEW, ICML 2021, section 4.
     """
     if density is not None and densities is None:
-        requested = [density]
+        requested = as_densities([density])
     elif densities is not None and density is None:
-        requested = _as_list(densities)
+        requested = as_densities(densities)
     else:
         raise TypeError("density or densities must be given, and not both.")
-    for value in requested:
-        check_density(value)
-    requested = [float(value) for value in requested]
     options = Options(seed, fork, granularity, power)
     num_threads = as_num_threads(num_threads)
     graph = as_graph(model, example_inputs, include, exclude)
@@ -212,11 +209,15 @@ def prune(
     return masks
 
 
-def _as_list(densities: Sequence[float]) -> list[float]:
+def as_densities(densities: Sequence[float]) -> list[float]:
+    """Return densities as floats; raise TypeError or ValueError unless each is one in (0, 1]."""
     try:
-        return list(densities)
+        values = list(densities)
     except TypeError:
         raise TypeError(f"densities must be a sequence of densities, got {densities!r}.") from None
+    for value in values:
+        check_density(value)
+    return [float(value) for value in values]
 
 
 def check_density(density: object) -> None:

@@ -11,7 +11,6 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from phew._files import written_whole
 
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -157,17 +158,6 @@ class Checkpoint:
                 weights = np.memmap(copy, f"V{size}", "r+", entry.offset, entry.shape)
                 weights[~masks[name].cpu().numpy()] = np.zeros((), f"V{size}")
                 weights.flush()
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give the name of a file to write, which gets its right name when that is done."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _entries(file: Path) -> Iterator[tuple[str, Entry]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from phew import _hold
+from phew._files import written_whole
 from phew._summary import Summary, SummaryRow
 from phew.packed import PackedMasks
 
@@ -240,7 +241,6 @@ class Masks(Mapping[str, torch.Tensor]):
             >>> phew.Masks.load(path) == masks
             True
         """
-        path = Path(path)
         header = {
             "format": _FORMAT,
             "masks": self._shapes,
@@ -250,22 +250,14 @@ class Masks(Mapping[str, torch.Tensor]):
         }
         packed = self.packed.packed | PackedMasks.of(self._unit_masks).packed
         arrays = {name: bits.numpy() for name, bits in packed.items()}
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-        try:
+        with written_whole(Path(path)) as partial:
+            mode = partial.stat().st_mode
             try:
-                partial.touch(exist_ok=False)
-                mode = partial.stat().st_mode
                 safetensors.numpy.save_file(arrays, partial, {"phew": json.dumps(header)})
-                # Safetensors lets nobody else read it.
-                partial.chmod(mode)
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
-        except OSError as error:
-            # Of the same class by its number, but naming the path that was asked for.
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        except safetensors.SafetensorError as error:
-            raise OSError(f"{str(path)!r} could not be written: {error}") from error
+            except safetensors.SafetensorError as error:
+                raise OSError(errno.EIO, str(error)) from error
+            # Safetensors lets nobody else read it.
+            partial.chmod(mode)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Masks:

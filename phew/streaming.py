@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from phew._files import remove_partial
 from phew.api import as_graph, as_num_threads, check_density, masks_info
 from phew.assembly import assemble_masks
 from phew.capture.selection import Selector
@@ -100,6 +101,7 @@ def prune_checkpoint(
     graph = _with_weights_of(source, as_graph(model, example_inputs, include, exclude))
     run = _identity(source, graph, options, density)
     out.mkdir(exist_ok=True)
+    remove_partial(out)
     masks = _finished(out, run)
     if masks is None:
         with progress_bar("walking", shown=progress) as report:

@@ -173,8 +173,8 @@ def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch)
         seen.update(options)
         return phew.Masks({"weight": torch.ones(2, 2, dtype=torch.bool)}, info={"num_walks": 1})
 
-    monkeypatch.setattr("phew.cli.capture", capture)
-    monkeypatch.setattr("phew.cli.sample_masks", sample_masks)
+    monkeypatch.setattr("phew.cli.prune.capture", capture)
+    monkeypatch.setattr("phew.cli.prune.sample_masks", sample_masks)
     result = run(
         *("prune", "resnet20", "--density", "0.3", "--seed", "7", "--input-shape", "3,40,48"),
         *("--fork", "mass", "--granularity", "kernel", "--power", "-1", "--threads", "3"),
@@ -224,7 +224,7 @@ def test_approximations_are_warned_of_with_their_reason(
         graph = phew.capture(*arguments, **options)
         return dataclasses.replace(graph, approximations=(unknown,))
 
-    monkeypatch.setattr("phew.cli.capture", capture)
+    monkeypatch.setattr("phew.cli.prune.capture", capture)
     result = run("prune", "lenet5", "--density", "0.1", "--json")
     assert json.loads(result.stdout)["approximations"] == [dataclasses.asdict(unknown)]
     assert result.stderr == (

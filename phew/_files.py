@@ -1,0 +1,44 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give an empty file to be written, which takes the place of another when that is done.
+
+    Raises:
+        OSError: If the file cannot be written; it names the path.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        try:
+            partial.touch()
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        # Of the same class by its number, but naming the path that was asked for.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; one that exists is replaced.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what processes that were killed left of files that were not whole."""
+    for partial in folder.glob(".*.partial"):
+        partial.unlink()

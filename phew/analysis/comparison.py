@@ -1,0 +1,171 @@
+"""What several methods leave of a network at several densities, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from phew._rows import numbers_table
+from phew.analysis._kept import KeptWeights
+from phew.analysis.summary import Analysis, analyze
+from phew.api import as_densities, as_graph
+from phew.capture.selection import Selector
+from phew.progress import progress_bar
+
+
+class Method(Protocol):
+    """Makes masks of a model, as `phew.sample_masks` and the functions of `phew.baselines` do."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        example_inputs: Any,
+        /,
+        *,
+        density: float,
+        include: Sequence[Selector] | None,
+        exclude: Sequence[Selector],
+    ) -> KeptWeights:
+        """Return boolean tensors by parameter name."""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """What one method leaves at one density.
+
+    Attributes:
+        method: Label of the method.
+        density: The density that was asked for.
+        seconds: What the method took, its own capture of the model included.
+        analysis: What its masks leave of the network.
+    """
+
+    method: str
+    density: float
+    seconds: float
+    analysis: Analysis
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers as what JSON can hold."""
+        return {
+            "method": self.method,
+            "density": self.density,
+            "seconds": self.seconds,
+            "analysis": self.analysis.as_dict(),
+        }
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as the table shows it."""
+        total, log10_num_paths = self.analysis.total, self.analysis.log10_num_paths
+        return (
+            self.method,
+            f"{100 * self.density:g}%",
+            f"{total.effective_density:.2%}",
+            f"{self.analysis.hidden_width:.2%}",
+            f"{total.effective_width:.2%}",
+            f"{self.analysis.path_kernel_trace:.3g}",
+            "none" if log10_num_paths is None else f"{log10_num_paths:.1f}",
+            f"{total.kept_flops:.2%}",
+            f"{len(self.analysis.dead_layers)}",
+            f"{self.seconds:.2f}",
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What methods leave of a network. `print` shows it as a table, `phew.plot` as figures.
+
+    Attributes:
+        rows: A row for each method, of each density.
+    """
+
+    rows: tuple[ComparisonRow, ...]
+
+    @property
+    def methods(self) -> list[str]:
+        """The labels of the methods, in their order."""
+        return list(dict.fromkeys(row.method for row in self.rows))
+
+    @property
+    def densities(self) -> list[float]:
+        """The densities that were asked for, in their order."""
+        return list(dict.fromkeys(row.density for row in self.rows))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers, those of layers included, as what JSON can hold."""
+        return {"rows": [row.as_dict() for row in self.rows]}
+
+    def __str__(self) -> str:
+        """The table: a line for each row, of the whole network."""
+        header = (
+            *("method", "density", "effective", "hidden width", "effective width"),
+            *("path kernel", "log10 paths", "FLOPs kept", "dead layers", "seconds"),
+        )
+        return "\n".join(numbers_table(header, [row.cells() for row in self.rows]))
+
+
+def compare(
+    model: nn.Module,
+    example_inputs: Any = None,
+    *,
+    methods: Mapping[str, Method],
+    densities: Sequence[float],
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
+    progress: bool = False,
+) -> Comparison:
+    """Prune a network by several methods at several densities, and analyse what each leaves.
+
+    Args:
+        model: The model with its initial weights; it is not changed.
+        example_inputs: What the model accepts (see `phew.capture`).
+        methods: Functions by label: `phew.sample_masks`, those of `phew.baselines`, or others that
+            take the same arguments. Bind their options by `functools.partial`.
+        densities: Kept / prunable weights, each in (0, 1].
+        include: What alone is to be pruned (see `phew.sample_masks`).
+        exclude: What of it is not to be pruned.
+        progress: Whether to draw a progress bar on standard error.
+
+    Returns:
+        The numbers; `print` shows them as a table.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If there are no methods or densities, a density is not in (0, 1], or a method
+            refuses it, for example as out of reach.
+
+    Example:
+        >>> import torch, phew
+        >>> model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 4))
+        >>> methods = {"PHEW": phew.sample_masks, "magnitude": phew.baselines.magnitude}
+        >>> comparison = compare(model, torch.zeros(1, 64), methods=methods, densities=[0.2, 0.1])
+        >>> [(row.density, row.method) for row in comparison.rows]
+        [(0.2, 'PHEW'), (0.2, 'magnitude'), (0.1, 'PHEW'), (0.1, 'magnitude')]
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    if not methods:
+        raise ValueError(f"methods must hold at least one method, got {methods!r}.")
+    requested = as_densities(densities)
+    if not requested:
+        raise ValueError(f"densities must hold at least one density, got {densities!r}.")
+    graph = as_graph(model, example_inputs, include, exclude)
+    rows: list[ComparisonRow] = []
+    with progress_bar("comparing", shown=progress) as report:
+        for density in requested:
+            for label, method in methods.items():
+                started = time.perf_counter()
+                try:
+                    masks = method(
+                        model, example_inputs, density=density, include=include, exclude=exclude
+                    )
+                except ValueError as error:
+                    raise ValueError(f"methods[{label!r}]: {error}") from error
+                seconds = time.perf_counter() - started
+                rows.append(ComparisonRow(label, density, seconds, analyze(graph, masks=masks)))
+                report(len(rows) / (len(methods) * len(requested)))
+    return Comparison(tuple(rows))

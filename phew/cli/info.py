@@ -1,0 +1,59 @@
+"""`phew models` and `phew info`: what there is."""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from phew import __version__, _core, built_with_cuda
+from phew.cli.networks import AsJson
+from phew.models import NETWORKS
+
+
+def models() -> None:
+    """List the built-in networks."""
+    table = Table("name", "input shape", box=None)
+    table.add_column("prunable weights", justify="right")
+    for name, network in NETWORKS.items():
+        with torch.device("meta"):
+            parameters = network.build().parameters()
+        num_weights = sum(weight.numel() for weight in parameters if weight.dim() > 1)
+        table.add_row(name, ",".join(map(str, network.input_shape)), f"{num_weights:,}")
+    Console().print(table)
+
+
+def info(as_json: AsJson = False) -> None:
+    """Print versions, and what walks can run on: instruction sets, threads, CUDA devices."""
+    facts = {
+        "phew": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "instruction_set": _core.instruction_set(),
+        "instruction_sets": _core.instruction_sets(),
+        "built_with_cuda": built_with_cuda,
+        "cuda": torch.version.cuda,
+        "devices": [_describe_device(index) for index in range(torch.cuda.device_count())],
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, fact in facts.items():
+        value = ", ".join(fact) if isinstance(fact, list) else fact
+        table.add_row(name.replace("_", " "), "none" if value in (None, "") else str(value))
+    Console(soft_wrap=True).print(table)
+
+
+def _describe_device(index: int) -> str:
+    device = torch.cuda.get_device_properties(index)
+    gibibytes = device.total_memory / 2**30
+    return f"{device.name} ({gibibytes:.0f} GiB, compute capability {device.major}.{device.minor})"

@@ -1,0 +1,53 @@
+"""`phew inspect`: what of a network can be pruned."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from phew import capture
+from phew.cli.messages import errors_in_one_line
+from phew.cli.networks import (
+    AsJson,
+    Exclude,
+    Include,
+    InitSeed,
+    InputShape,
+    Model,
+    load_network,
+    shape_of,
+)
+from phew.report import Report
+
+
+def inspect(
+    model: Model,
+    init_seed: InitSeed = 0,
+    input_shape: InputShape = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what of a network can be pruned, and how walks pass through it.
+
+    Every weighted link, fork and shortcut; what is not pruned, and why; operations whose wiring is
+    not known; weights that no walk reaches. Rows of repeated blocks are one row.
+    ```
+    phew inspect resnet50
+    phew inspect torchvision.models:swin_t --exclude 'head.*'
+    phew inspect mynets:make_net --input-shape 3,64,64 --json
+    ```
+    """
+    with errors_in_one_line():
+        network, example_inputs = load_network(model, input_shape, init_seed)
+        graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
+    if as_json:
+        header = {
+            "model": model,
+            "input_shape": shape_of(example_inputs),
+            "init_seed": init_seed,
+        }
+        typer.echo(json.dumps(header | Report(graph).as_dict()))
+    else:
+        typer.echo(graph.report())

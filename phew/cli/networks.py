@@ -1,0 +1,130 @@
+"""MODEL: the options that say which network a command is about, and how it is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import torch
+import typer
+from torch import nn
+
+from phew.capture.example_inputs import described_inputs
+from phew.models import NETWORKS
+
+Model: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        show_default=False,
+        help="A name that phew models lists, or package.module:callable, which is called "
+        "without arguments and returns a torch.nn.Module.",
+    ),
+]
+InitSeed: TypeAlias = Annotated[int, typer.Option(help="Seed of torch for the initial weights.")]
+InputShape: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C,H,W",
+        help="Shape of one input, without the batch; built-in networks have their own, and so have "
+        "most models of timm, torchvision and transformers.",
+    ),
+]
+Include: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Prune these parameters only, lookup embeddings among them; may be repeated.",
+    ),
+]
+Exclude: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN", help="Keep these parameters whole, e.g. 'head.*'; may be repeated."
+    ),
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+]
+
+
+def load_network(target: str, input_shape: str | None, init_seed: int) -> tuple[nn.Module, Any]:
+    """Build the network that MODEL names, and inputs for it."""
+    shape = _parse_shape(input_shape) if input_shape is not None else None
+    if target in NETWORKS:
+        build = NETWORKS[target].build
+        shape = shape or NETWORKS[target].input_shape
+    elif ":" in target:
+        build = _import(target)
+    else:
+        close = difflib.get_close_matches(target, NETWORKS, n=1)
+        suggestion = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"MODEL must be package.module:callable or a built-in name, got {target!r}."
+            f"{suggestion} Built in are {', '.join(NETWORKS)}."
+        )
+    torch.manual_seed(init_seed)
+    network = _build(target, build)
+    if shape is not None:
+        return network, torch.randn(1, *shape)
+    try:
+        return network, described_inputs(network)
+    except ValueError:
+        raise ValueError(
+            f"--input-shape must be given for {target!r}, such as 3,224,224: "
+            f"{type(network).__name__} does not describe its input."
+        ) from None
+
+
+def shape_of(example_inputs: Any) -> list[int] | None:
+    """Return the shape of one input without the batch, None where there are several inputs."""
+    return list(example_inputs.shape[1:]) if isinstance(example_inputs, torch.Tensor) else None
+
+
+def _import(target: str) -> Callable[[], nn.Module]:
+    module_name, _, attribute = target.partition(":")
+    if not all(map(str.isidentifier, [*module_name.split("."), attribute])):
+        raise ValueError(f"MODEL must be package.module:callable, got {target!r}.")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(f"MODEL must name a module to import, got {target!r}: {error}.") from error
+    if not hasattr(module, attribute):
+        raise ValueError(f"MODEL must name a callable, got {target!r}: no {attribute!r} there.")
+    build: Callable[[], nn.Module] = getattr(module, attribute)
+    return build
+
+
+def _build(target: str, build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        signature(build).bind()
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"MODEL must be callable without arguments, got {target!r}: {error}."
+        ) from error
+    try:
+        network = build()
+    except Exception as error:
+        kind = type(error).__name__
+        raise ValueError(
+            f"MODEL must return a torch.nn.Module, got {kind} from {target!r}: {error}."
+        ) from error
+    if not isinstance(network, nn.Module):
+        kind = type(network).__name__
+        raise TypeError(f"MODEL must return a torch.nn.Module, got {kind} from {target!r}.")
+    return network
+
+
+def _parse_shape(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise ValueError(
+            f"--input-shape must be positive integers with commas such as 3,224,224, got {text!r}."
+        )
+    return tuple(map(int, sizes))

@@ -1,0 +1,121 @@
+"""`phew prune`: the masks of a network."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phew import capture, sample_masks
+from phew.cli.messages import errors_in_one_line, tell_approximations
+from phew.cli.networks import (
+    AsJson,
+    Exclude,
+    Include,
+    InitSeed,
+    InputShape,
+    Model,
+    load_network,
+    shape_of,
+)
+from phew.options import Fork, Granularity, Power
+
+
+def prune(
+    model: Model,
+    density: Annotated[
+        float, typer.Option(show_default=False, help="Kept / prunable weights, in (0, 1].")
+    ],
+    seed: Annotated[int, typer.Option(help="Seed of the walks.")] = 0,
+    init_seed: InitSeed = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the masks here, as safetensors.")
+    ] = None,
+    input_shape: InputShape = None,
+    fork: Annotated[
+        Fork,
+        typer.Option(help="Choose between links uniformly or by the unit's mass in each."),
+    ] = "uniform",
+    granularity: Annotated[
+        Granularity,
+        typer.Option(help="Keep the visited weights or the whole kernel of each."),
+    ] = "weight",
+    power: Annotated[
+        Power,
+        typer.Option(help="Power of the magnitude that walks follow; 1 is PHEW, 0 uniform."),
+    ] = 1,
+    include: Include = None,
+    exclude: Exclude = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of threads; by default those of torch.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where to walk: cpu, or a CUDA device such as cuda:0.")
+    ] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Sample the masks of a network and print what they keep.
+
+    The masks depend on the initial weights, the density, the seed and the options alone.
+    ```
+    phew prune vgg19_bn --density 0.1
+    phew prune resnet50 --density 0.05 --exclude 'classifier.*'
+    phew prune mynets:make_net --input-shape 3,64,64 --density 0.05 --json
+    ```
+    In Python, use them on the same initial weights, here those of `--init-seed 0`:
+    ```
+    torch.manual_seed(0)
+    model = make_net()
+    phew.Masks.load("masks.safetensors").apply(model)
+    ```
+    """
+    with errors_in_one_line():
+        if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+            raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
+        network, example_inputs = load_network(model, input_shape, init_seed)
+        started = time.perf_counter()
+        graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
+        tell_approximations(graph)
+        masks = sample_masks(
+            graph,
+            density=density,
+            seed=seed,
+            fork=fork,
+            granularity=granularity,
+            power=power,
+            num_threads=threads,
+            device=device,
+            progress=sys.stderr.isatty(),
+        )
+        seconds = time.perf_counter() - started
+        if out is not None:
+            masks.save(out)
+
+    if as_json:
+        result = {
+            "model": model,
+            "input_shape": shape_of(example_inputs),
+            "init_seed": init_seed,
+            "density": masks.density,
+            "num_kept": masks.num_kept,
+            "num_weights": masks.num_weights,
+            "num_walks": masks.num_walks,
+            "approximations": [asdict(operation) for operation in graph.approximations],
+            "seconds": seconds,
+            "out": None if out is None else str(out),
+            "info": dict(masks.info),
+            "summary": masks.summary().as_dict(),
+        }
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(str(masks.summary()))
+        typer.echo(
+            f"density {masks.density:.6g}: kept {masks.num_kept:,} of {masks.num_weights:,} "
+            f"weights by {masks.num_walks:,} walks in {seconds:.2f} s; "
+            + ("not saved (--out FILE saves the masks)" if out is None else f"saved to {out}")
+        )
