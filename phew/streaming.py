@@ -30,7 +30,7 @@ UNFINISHED = "unfinished.safetensors"
 
 
 def prune_checkpoint(
-    model: nn.Module,
+    model: nn.Module | WalkGraph,
     checkpoint: str | PathLike[str],
     example_inputs: Any = None,
     *,
@@ -54,7 +54,8 @@ def prune_checkpoint(
     when they are whole, so that a run that is killed leaves none that is damaged.
 
     Args:
-        model: The model, whose own weights are not read: it may be on the meta device.
+        model: The model, or the graph that `capture` made of it; its own weights are not read, so
+            it may be on the meta device.
         checkpoint: A safetensors file, or a folder with one or several as Hugging Face names them.
             Its tensors have the names of the model's parameters.
         example_inputs: What the model accepts (see `capture`, which says where it may be left out).

@@ -62,12 +62,12 @@ class DataSet:
 
     def to(self, device: torch.device) -> DataSet:
         """The same on a device."""
-        tensors = {
+        changes: dict[str, Any] = {
             name: value.to(device)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
         }
-        return replace(self, **tensors)
+        return replace(self, **changes)
 
 
 def shifted_and_flipped(images: Tensor, generator: torch.Generator, *, margin: int = 4) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from machine import environment
 from plots import DOCS, save
@@ -18,7 +18,7 @@ from science.pruning import METHODS
 DOCUMENT = DOCS / "science.md"
 BEGIN, END = "<!-- begin of what --write-results writes -->", "<!-- end -->"
 
-STRUCTURE = {
+STRUCTURE: dict[str, tuple[str, Callable[[float], str]]] = {
     "active units": ("width", lambda value: f"{value:.1%}"),
     "weights on a path": ("effective_density", lambda value: f"{value:.1%}"),
     "path kernel trace": ("trace", lambda value: f"{value:.2g}"),

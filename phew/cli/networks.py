@@ -6,6 +6,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -53,8 +54,17 @@ AsJson: TypeAlias = Annotated[
 ]
 
 
-def load_network(target: str, input_shape: str | None, init_seed: int) -> tuple[nn.Module, Any]:
-    """Build the network that MODEL names, and inputs for it."""
+def load_network(
+    target: str, input_shape: str | None, init_seed: int, *, on_meta: bool = False
+) -> tuple[nn.Module, Any]:
+    """Build the network that MODEL names, and inputs for it.
+
+    Args:
+        target: MODEL.
+        input_shape: The option.
+        init_seed: The option.
+        on_meta: Whether to build it on the meta device, without weights.
+    """
     shape = _parse_shape(input_shape) if input_shape is not None else None
     if target in NETWORKS:
         build = NETWORKS[target].build
@@ -69,7 +79,8 @@ def load_network(target: str, input_shape: str | None, init_seed: int) -> tuple[
             f"{suggestion} Built in are {', '.join(NETWORKS)}."
         )
     torch.manual_seed(init_seed)
-    network = _build(target, build)
+    with torch.device("meta") if on_meta else nullcontext():
+        network = _build(target, build)
     if shape is not None:
         return network, torch.randn(1, *shape)
     try:

@@ -7,11 +7,11 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from phew import capture, sample_masks
+from phew import capture, prune_checkpoint, sample_masks
 from phew.cli.messages import errors_in_one_line, tell_approximations
 from phew.cli.networks import (
     AsJson,
@@ -34,8 +34,27 @@ def prune(
     seed: Annotated[int, typer.Option(help="Seed of the walks.")] = 0,
     init_seed: InitSeed = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save the masks here, as safetensors.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the masks here, as safetensors; with --checkpoint a folder for them.",
+        ),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Prune the weights of this checkpoint, a safetensors file or a folder of them, "
+            "where they are: they need not fit into memory.",
+        ),
+    ] = None,
+    weights: Annotated[
+        bool,
+        typer.Option("--weights", help="Write the checkpoint with pruned weights zeroed as well."),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what a run that ended early left in --out.")
+    ] = False,
     input_shape: InputShape = None,
     fork: Annotated[
         Fork,
@@ -73,28 +92,36 @@ def prune(
     model = make_net()
     phew.Masks.load("masks.safetensors").apply(model)
     ```
+    A checkpoint that does not fit into memory, to `pruned/`:
+    ```
+    phew prune mynets:make_net --checkpoint llama/ --density 0.1 --out pruned --weights
+    ```
     """
     with errors_in_one_line():
-        if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-            raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
-        network, example_inputs = load_network(model, input_shape, init_seed)
+        _check_files(out, checkpoint, weights=weights, resume=resume)
+        on_meta = checkpoint is not None
+        network, example_inputs = load_network(model, input_shape, init_seed, on_meta=on_meta)
         started = time.perf_counter()
         graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
         tell_approximations(graph)
-        masks = sample_masks(
-            graph,
-            density=density,
-            seed=seed,
-            fork=fork,
-            granularity=granularity,
-            power=power,
-            num_threads=threads,
-            device=device,
-            progress=sys.stderr.isatty(),
-        )
+        options: dict[str, Any] = {
+            "density": density,
+            "seed": seed,
+            "fork": fork,
+            "granularity": granularity,
+            "power": power,
+            "num_threads": threads,
+            "progress": sys.stderr.isatty(),
+        }
+        if checkpoint is not None and out is not None:
+            masks = prune_checkpoint(
+                graph, checkpoint, out=out, weights=weights, resume=resume, **options
+            )
+        else:
+            masks = sample_masks(graph, device=device, **options)
+            if out is not None:
+                masks.save(out)
         seconds = time.perf_counter() - started
-        if out is not None:
-            masks.save(out)
 
     if as_json:
         result = {
@@ -119,3 +146,14 @@ def prune(
             f"weights by {masks.num_walks:,} walks in {seconds:.2f} s; "
             + ("not saved (--out FILE saves the masks)" if out is None else f"saved to {out}")
         )
+
+
+def _check_files(out: Path | None, checkpoint: Path | None, *, weights: bool, resume: bool) -> None:
+    if checkpoint is None:
+        for option, is_given in (("--weights", weights), ("--resume", resume)):
+            if is_given:
+                raise ValueError(f"{option} must be given with --checkpoint DIR.")
+        if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+            raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
+    elif out is None:
+        raise ValueError("--out must be given with --checkpoint: a folder for the masks.")
