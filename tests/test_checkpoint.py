@@ -1,0 +1,407 @@
+"""Checkpoints that are pruned where they are on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import phew
+from phew import Masks
+from phew.checkpoint import Checkpoint
+from phew.models import lenet5, resnet, resnet_cifar
+from phew.options import Options
+from phew.packed import PackedMasks, pack
+from phew.sampling import Sampler
+from phew.streaming import MASKS, UNFINISHED
+
+SHARDS = 3
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return lenet5()
+
+
+IMAGE = torch.zeros(1, 1, 28, 28)
+
+
+def save(model: nn.Module, folder: Path, *, num_shards: int = 1) -> Path:
+    """Save a model as Hugging Face does, in one file or several."""
+    folder.mkdir(exist_ok=True)
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if num_shards == 1:
+        safetensors.torch.save_file(tensors, folder / "model.safetensors")
+        return folder
+    weight_map = {}
+    for number in range(num_shards):
+        names = list(tensors)[number::num_shards]
+        file = f"model-{number + 1:05}-of-{num_shards:05}.safetensors"
+        safetensors.torch.save_file({name: tensors[name] for name in names}, folder / file)
+        weight_map |= dict.fromkeys(names, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).to("meta")
+
+
+@pytest.mark.parametrize("num_shards", [1, SHARDS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"fork": "mass", "granularity": "kernel", "seed": 5}])
+def test_masks_are_those_of_the_model(
+    num_shards: int, dtype: torch.dtype, options: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = resnet_cifar(20).to(dtype)
+    example = torch.zeros(1, 3, 32, 32, dtype=dtype)
+    folder = save(model, tmp_path / "model", num_shards=num_shards)
+    expected = phew.sample_masks(model, example, density=0.1, **options)
+    masks = phew.prune_checkpoint(
+        on_meta(model), folder, example, density=0.1, out=tmp_path / "out", **options
+    )
+    loaded = Masks.load(tmp_path / "out" / MASKS)
+    for found in (masks, loaded):
+        assert found == expected
+        assert found.num_walks == expected.num_walks
+        assert found.active_units == expected.active_units
+        assert found.num_kept == expected.num_kept
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MASKS]
+    assert masks.info["num_passes"] == masks.info["expected_passes"] == 6
+
+
+def test_masks_of_a_language_model_are_those_of_the_model(tmp_path: Path) -> None:
+    import torchvision_operators as torchvision_operators
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=172,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=100,
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "model", max_shard_size="100KB")
+    assert len(list((tmp_path / "model").glob("*.safetensors"))) > 2
+    expected = phew.sample_masks(model, density=0.1)
+    with torch.device("meta"):
+        meta = LlamaForCausalLM(config)
+    out = tmp_path / "out"
+    assert phew.prune_checkpoint(meta, tmp_path / "model", density=0.1, out=out, weights=True) == (
+        expected
+    )
+    pruned = LlamaForCausalLM.from_pretrained(out, dtype=torch.bfloat16)
+    loaded = LlamaForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
+    Masks.load(out / MASKS).apply(loaded)
+    for (name, ours), theirs in zip(pruned.named_parameters(), loaded.parameters(), strict=True):
+        assert ours.equal(theirs), name
+
+
+@pytest.mark.parametrize("num_shards", [1, SHARDS])
+def test_pruned_weights_are_zero_and_all_else_is_as_it_was(num_shards: int, tmp_path: Path) -> None:
+    model = network()
+    folder = save(model, tmp_path / "model", num_shards=num_shards)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    out = tmp_path / "out"
+    masks = phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out, weights=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name for path in out.iterdir()} == {*before, MASKS}
+    for file in out.glob("model*.safetensors"):
+        for name, tensor in safetensors.torch.load_file(file).items():
+            expected = model.state_dict()[name]
+            if name in masks:
+                expected = expected.masked_fill(~masks[name], 0)
+            assert tensor.equal(expected), name
+
+
+@pytest.mark.parametrize("batch_size", [1, 37, 1000])
+def test_packed_visits_are_those_in_bytes(batch_size: int) -> None:
+    graph = phew.capture(network(), IMAGE)
+    samples = []
+    for packed in (False, True):
+        sampler = Sampler(graph, Options(), num_threads=2, packed=packed, batch_size=batch_size)
+        targets = [sampler.target(density) for density in (0.003, 0.02, 0.05)]
+        samples.append(list(sampler.run(targets)))
+    for in_bytes, in_bits in zip(*samples, strict=True):
+        assert in_bytes.num_walks == in_bits.num_walks
+        for name in graph.prunable:
+            assert in_bytes.visited[name].equal(in_bits.visited[name]), name
+
+
+def test_walks_go_on_from_any_batch() -> None:
+    graph = phew.capture(network(), IMAGE)
+    saved = []
+    sampler = Sampler(
+        graph,
+        Options(),
+        num_threads=1,
+        packed=True,
+        batch_size=100,
+        after_batch=lambda num_walks, visited: saved.append((num_walks, visited.copy())),
+    )
+    target = sampler.target(0.1)
+    (expected,) = sampler.run([target])
+    assert len(saved) > 5
+    for num_walks, visited in saved:
+        assert num_walks < expected.num_walks
+        sampler = Sampler(graph, Options(), num_threads=1, packed=True)
+        sampler.go_on_from(num_walks, visited)
+        (sample,) = sampler.run([target])
+        assert sample.num_walks == expected.num_walks
+        for name in graph.prunable:
+            assert sample.visited[name].equal(expected.visited[name]), name
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (8,), (3, 5), (2, 3, 7, 1)])
+def test_masks_are_packed_into_bits(shape: tuple[int, ...]) -> None:
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    packed = PackedMasks.of({"a": mask})
+    assert packed["a"].equal(mask)
+    assert packed.num_kept("a") == mask.count_nonzero()
+    bits = pack(mask)
+    assert len(bits) == -(-mask.numel() // 8)
+    for number, flag in enumerate(mask.flatten().tolist()):
+        assert bool(bits[number // 8] >> number % 8 & 1) == flag
+
+
+def test_a_mask_file_takes_a_bit_a_weight(tmp_path: Path) -> None:
+    masks = phew.sample_masks(network(), IMAGE, density=0.1)
+    masks.save(tmp_path / MASKS)
+    size = (tmp_path / MASKS).stat().st_size
+    assert masks.num_weights / 8 < size < masks.num_weights / 8 + 2500
+
+
+PRUNE = """
+import sys, torch
+from pathlib import Path
+import phew, phew.sampling
+from phew.models import resnet
+phew.sampling.FEWEST_PER_BATCH["cpu"] = 2_000
+phew.sampling.WEIGHTS_PER_WALK = 2**40
+folder = Path(sys.argv[1])
+with torch.device("meta"):
+    model = resnet(18, image_size=32)
+print("begun", flush=True)
+phew.prune_checkpoint(
+    model, folder / "model", torch.zeros(1, 3, 32, 32), density=0.05, out=folder / "out",
+    weights=True, resume=True, num_threads=1,
+)
+"""
+
+
+def run(folder: Path, kill_after: float | None = None) -> tuple[int, float]:
+    """Run it, to its end or not; return its exit code and the seconds since it began."""
+    command = [sys.executable, "-c", PRUNE, str(folder)]
+    # Elsewhere than in a clone, where phew has no extension.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        begun = time.perf_counter()
+        if kill_after is not None:
+            time.sleep(kill_after)
+            process.send_signal(signal.SIGKILL)
+        return process.wait(), time.perf_counter() - begun
+
+
+def check_whole(out: Path, expected: Path) -> set[str]:
+    """Check that each file that has its name has its content; return the names."""
+    files = list(out.iterdir()) if out.exists() else []
+    for file in files:
+        if file.name == UNFINISHED:
+            assert Masks.load(file).num_walks % 4_000 == 0
+        elif file.name == MASKS:
+            found, whole = Masks.load(file), Masks.load(expected / MASKS)
+            assert found == whole
+            assert found.num_walks == whole.num_walks
+        elif not file.name.endswith(".partial"):
+            assert file.read_bytes() == (expected / file.name).read_bytes(), file.name
+    return {file.name for file in files}
+
+
+def test_a_run_that_is_killed_leaves_whole_files_and_is_resumed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(resnet(18, image_size=32), tmp_path / "model", num_shards=SHARDS)
+    out, expected = tmp_path / "out", tmp_path / "expected"
+    # Once to the end, to see how long it takes and what it writes.
+    exit_code, seconds = run(tmp_path)
+    assert exit_code == 0
+    out.rename(expected)
+    moments = random.Random(0)
+    seen = set()
+    for _ in range(NUM_KILLS):
+        run(tmp_path, kill_after=moments.uniform(0, 1.1 * seconds))
+        seen |= check_whole(out, expected)
+        exit_code, _ = run(tmp_path)
+        assert exit_code == 0
+        assert check_whole(out, expected) == {file.name for file in expected.iterdir()}
+        shutil.rmtree(out)
+    assert {MASKS, UNFINISHED} <= seen
+
+
+NUM_KILLS = int(os.environ.get("PHEW_NUM_KILLS", "5"))
+"""Moments at which a run is killed."""
+
+
+def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    model, folder, out = network(), save(network(), tmp_path / "model"), tmp_path / "out"
+    phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out)
+    with pytest.raises(FileExistsError, match="out must be an empty folder"):
+        phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out)
+    with pytest.raises(ValueError, match="a run of the same arguments left, got another's"):
+        phew.prune_checkpoint(model, folder, IMAGE, density=0.2, out=out, resume=True)
+    os.utime(folder / "model.safetensors", (0, 0))
+    with pytest.raises(ValueError, match="a run of the same arguments left, got another's"):
+        phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out, resume=True)
+    with pytest.raises(ValueError, match="out must be another folder than the checkpoint's"):
+        phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=folder)
+
+
+FILE = "model-00002-of-00003.safetensors"
+TENSOR = "fc1.bias"
+"""The last tensor of that file."""
+
+
+def cut_off(folder: Path) -> None:
+    with (folder / FILE).open("r+b") as file:
+        file.truncate((folder / FILE).stat().st_size - 100)
+
+
+def remove(folder: Path) -> None:
+    (folder / FILE).unlink()
+
+
+def cut_header_off(folder: Path) -> None:
+    with (folder / FILE).open("r+b") as file:
+        file.truncate(50)
+
+
+def spoil_header(folder: Path) -> None:
+    (folder / FILE).write_bytes(struct.pack("<Q", 2) + b"[]")
+
+
+def rewrite(folder: Path, name: str, change: Any) -> None:
+    (file,) = [
+        file for file in folder.glob("*.safetensors") if name in safetensors.torch.load_file(file)
+    ]
+    tensors = safetensors.torch.load_file(file)
+    safetensors.torch.save_file(change(tensors, name), file)
+
+
+def with_nan(folder: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+        tensors[name][3, 4] = float("nan")
+        return tensors
+
+    rewrite(folder, "fc2.weight", change)
+
+
+def with_other_shape(folder: Path) -> None:
+    rewrite(folder, "fc2.weight", lambda tensors, name: {**tensors, name: torch.zeros(84, 3)})
+
+
+def with_other_dtype(folder: Path) -> None:
+    rewrite(
+        folder, "fc2.weight", lambda tensors, name: {**tensors, name: tensors[name].to(torch.int8)}
+    )
+
+
+def without_tensor(folder: Path) -> None:
+    rewrite(
+        folder,
+        "fc2.weight",
+        lambda tensors, name: {key: tensor for key, tensor in tensors.items() if key != name},
+    )
+
+
+def without_index_entry(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    del content["weight_map"]["fc2.weight"]
+    index.write_text(json.dumps(content))
+    without_tensor(folder)
+
+
+def spoil_index(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weights": {}}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (remove, OSError, [FILE]),
+        (cut_off, ValueError, [FILE, "is cut off", "ends at byte"]),
+        (cut_header_off, ValueError, [FILE, "its header"]),
+        (spoil_header, ValueError, [FILE, "its header is not an object"]),
+        (with_nan, ValueError, ["-of-00003.safetensors", "'fc2.weight'", "NaN"]),
+        (
+            with_other_shape,
+            ValueError,
+            ["00003.safetensors", "'fc2.weight'", "(84, 120)", "(84, 3)"],
+        ),
+        (with_other_dtype, ValueError, ["00003.safetensors", "'fc2.weight'", "F64, F32", "I8"]),
+        (without_tensor, ValueError, ["00003.safetensors", "'fc2.weight'", "index.json says"]),
+        (without_index_entry, ValueError, ["model'", "'fc2.weight'"]),
+        (spoil_index, ValueError, ["index.json", "weight_map"]),
+    ],
+)
+def test_damage_is_named(
+    damage: Any, error: type[Exception], words: list[str], tmp_path: Path
+) -> None:
+    folder = save(network(), tmp_path / "model", num_shards=SHARDS)
+    damage(folder)
+    with pytest.raises(error) as caught:
+        phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=tmp_path / "out")
+    for word in words:
+        assert word in str(caught.value)
+    assert not (tmp_path / "out" / MASKS).exists()
+
+
+def test_a_file_is_a_checkpoint_too(tmp_path: Path) -> None:
+    safetensors.torch.save_file(network().state_dict(), tmp_path / "weights.safetensors")
+    checkpoint = Checkpoint(tmp_path / "weights.safetensors")
+    weight = checkpoint.tensor("fc1.weight", (120, 400))
+    assert weight.equal(network().fc1.weight)
+    # What is written into it does not reach the file.
+    weight.zero_()
+    again = Checkpoint(tmp_path / "weights.safetensors").tensor("fc1.weight", (120, 400))
+    assert again.equal(network().fc1.weight)
+
+
+def test_no_checkpoint_is_an_error_that_names_the_path(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        phew.prune_checkpoint(
+            network(), tmp_path / "nothing", IMAGE, density=0.1, out=tmp_path / "out"
+        )
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        phew.prune_checkpoint(network(), tmp_path, IMAGE, density=0.1, out=tmp_path / "out")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
+def test_weights_are_not_copied(tmp_path: Path) -> None:
+    file = save(network(), tmp_path / "model") / "model.safetensors"
+    tensor = Checkpoint(file).tensor("fc1.weight", (120, 400))
+    mapped = [
+        [int(address, 16) for address in line.split()[0].split("-")]
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith(str(file))
+    ]
+    assert any(first <= tensor.data_ptr() < last for first, last in mapped)
