@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("bound", "hops", "tables", "end_to_end", "scaling", "peers", "gpu", "coverage")
+BENCHMARKS = (
+    *("bound", "hops", "tables", "end_to_end", "scaling", "large"),
+    *("peers", "gpu", "coverage"),
+)
 
 
 def main() -> None:

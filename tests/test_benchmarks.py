@@ -13,10 +13,12 @@ from typing import Any
 import coverage
 import covered
 import end_to_end
+import large
 import numpy as np
 import peers
 import pytest
 import scaling
+import torch
 from covered import Row, cover
 from layered import LayeredGraph
 from peer_engines import PEERS
@@ -24,6 +26,8 @@ from processes import Failure, within_limits
 
 import phew
 from phew import _core
+from phew.engine import Engine
+from phew.options import Options
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -105,6 +109,28 @@ def test_time_and_memory_are_measured_as_networks_grow(lines: list[dict[str, Any
     assert threads[0].num_threads == threads[0].speed_up == 1
     assert len({row.digest for row in threads}) == 1
     assert "| seconds against walks, vgg19_bn " in scaling.tables([*measured, *threads])
+
+
+def test_checkpoints_are_pruned_where_they_are_on_disk(lines: list[dict[str, Any]]) -> None:
+    rows = [large.Row(**row) for row in rows_of("large", copy.deepcopy(lines))]
+    assert [row.num_weights for row in rows] == [116_736, 434_176]
+    for row in rows:
+        assert row.num_hops == 9 * row.num_walks
+        assert row.num_passes == row.expected_passes == 6
+        assert abs(row.density - 0.1) < 1e-3
+        assert row.peak_memory >= row.memory_before > 0
+    assert "| 434,176 |" in large.tables(rows)
+
+
+def test_hops_of_a_walk_through_a_language_model_are_as_said() -> None:
+    shape = large.QUICK[0]
+    model = shape.model().to_empty(device="cpu")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    graph = phew.capture(model)
+    counts = {name: torch.zeros(graph.parameters[name].shape).int() for name in graph.prunable}
+    Engine(graph, Options(), num_threads=1).walk(0, 100, counts, batch_size=50, recording="count")
+    assert sum(int(count.sum()) for count in counts.values()) == 100 * shape.num_hops
 
 
 def test_an_exponent_is_fitted_with_its_interval() -> None:
