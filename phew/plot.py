@@ -32,6 +32,7 @@ _MARKERS = ("s", "^", "D", "v", "P", "X", "*")
 _LINES = ("-", "--", ":", "-.")
 
 _MOST_TICKS = 24
+_MOST_DENSITIES = 8
 _LONGEST_NAME = 16
 
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
@@ -209,7 +210,8 @@ def _make_logarithmic(panel: Axes) -> None:
 
 def _set_densities(panel: Axes, densities: Sequence[float]) -> None:
     panel.set(xlabel="density", xscale="log")
-    panel.set_xticks(densities, [f"{100 * density:g}%" for density in densities])
+    shown = densities[:: math.ceil(len(densities) / _MOST_DENSITIES)]
+    panel.set_xticks(shown, [f"{100 * density:.2g}%" for density in shown])
     panel.minorticks_off()
 
 

@@ -68,7 +68,7 @@ def _accuracies(rows: Iterable[Row]) -> list[str]:
         for row in group:
             values[row["method"]][row["density"]].append(row["accuracy"])
         title = f"{data}, {network}"
-        name = f"accuracy_{data}_{network}"
+        name = f"science_{data}_{network}"
         save(plot.accuracy(values, title=title), name)
         num_seeds = len({row["seed"] for row in group})
         parts += [
