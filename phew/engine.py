@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain, takewhile
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 
 from phew import _core
+from phew.distributed import ALONE, Ranks
 from phew.graph import Link, WalkGraph, WeightedLink
 from phew.options import Options
+from phew.sharding import is_sharded
 
 DType: TypeAlias = Literal["float64", "float32", "float16", "bfloat16"]
 
@@ -41,14 +44,24 @@ class LinkLoader:
             mark and to find what is new, int32 to count. Only of prunable parameters; visits to
             others are not recorded.
         device: The engine's device.
+        ranks: The processes that load sharded weights together.
+        gathers: The indices of all links that these gather, in order, where a process may not come
+            to each of them.
     """
 
     def __init__(
-        self, graph: WalkGraph, visits: Mapping[str, torch.Tensor], device: torch.device
+        self,
+        graph: WalkGraph,
+        visits: Mapping[str, torch.Tensor],
+        device: torch.device,
+        ranks: Ranks,
+        gathers: Iterable[int] = (),
     ) -> None:
         self._graph = graph
         self._visits = visits
         self._device = device
+        self._ranks = ranks
+        self._gathers = iter(gathers)
         self._weights = torch.empty(0)
         self._kept: dict[int, tuple[_core.LinkBuffers, torch.Tensor]] = {}
 
@@ -58,7 +71,10 @@ class LinkLoader:
             return self._kept[index][0]
         link = self._graph.links[index]
         assert isinstance(link, WeightedLink)
-        self._weights = self._graph.data_of(link.parameter, self._device)
+        parameter = self._graph.parameters[link.parameter]
+        if is_sharded(parameter):
+            self.finish(index)
+        self._weights = self._data_of(index)
         visits = self._visits.get(link.parameter)
         buffers = _core.LinkBuffers(
             self._weights.data_ptr(),
@@ -67,9 +83,19 @@ class LinkLoader:
             self._graph.first_numbers.get(link.parameter, 0),
         )
         # With what keeps the memory. Not so a copy: only one link's weights at a time are copied.
-        if self._weights.data_ptr() == self._graph.parameters[link.parameter].data_ptr():
+        if not is_sharded(parameter) and self._weights.data_ptr() == parameter.data_ptr():
             self._kept[index] = buffers, self._weights
         return buffers
+
+    def finish(self, before: int | None = None) -> None:
+        """Gather with the other ranks what this one does not come to, before a link or at all."""
+        for index in takewhile(lambda index: index != before, self._gathers):
+            self._data_of(index)
+
+    def _data_of(self, index: int) -> torch.Tensor:
+        link = self._graph.links[index]
+        assert isinstance(link, WeightedLink)
+        return self._ranks.data_of(self._graph, link.parameter, self._device)
 
 
 class Engine:
@@ -81,6 +107,7 @@ class Engine:
         graph: The walk graph.
         options: What the walks depend on.
         num_threads: Number of threads.
+        ranks: The processes that do the same, where weights are sharded.
 
     Raises:
         ValueError: If a parameter holds infinite or NaN weights.
@@ -88,11 +115,14 @@ class Engine:
 
     device = torch.device("cpu")
 
-    def __init__(self, graph: WalkGraph, options: Options, *, num_threads: int) -> None:
+    def __init__(
+        self, graph: WalkGraph, options: Options, *, num_threads: int, ranks: Ranks = ALONE
+    ) -> None:
         self.graph = graph
         self.options = options
+        self.ranks = ranks
         self._num_threads = num_threads
-        self._load = LinkLoader(graph, {}, self.device)
+        self._load = LinkLoader(graph, {}, self.device, ranks)
         self._core = _core.WalkEngine(_core_graph(graph), _core.Options(**asdict(options)))
         self.measures = self._core.measure(self._load, num_threads=num_threads)
         _check_finite(graph, self.measures)
@@ -135,7 +165,8 @@ class Engine:
 
         Args:
             first_walk: Number of the first walk.
-            num_walks: How many walks.
+            num_walks: How many walks; of sharded weights at most one batch of each direction, and
+                ranks make their calls together.
             visits: Where to record (see `LinkLoader`).
             batch_size: Number of walks of one direction that move together.
             recording: Whether to mark what is visited, or to count.
@@ -146,15 +177,17 @@ class Engine:
             The visits that are listed: possibly several of one weight, also of one that this call
             marks, in any order.
         """
+        load = LinkLoader(self.graph, visits, self.device, self.ranks, _gathers(self.graph))
         listed = self._core.walk(
             first_walk,
             num_walks,
             first_walk + num_walks if first_listed is None else first_listed,
-            LinkLoader(self.graph, visits, self.device),
+            load,
             recording=recording,
             num_threads=self._num_threads,
             batch_size=batch_size,
         )
+        load.finish()
         return _as_int64(listed.weights), _as_int64(listed.walks)
 
 
@@ -167,16 +200,20 @@ class CudaEngine:
         graph: The walk graph. Weights on other devices are copied one link at a time.
         options: What the walks depend on.
         device: The device.
+        ranks: As of `Engine`.
 
     Raises:
         ValueError: If a parameter holds infinite or NaN weights.
     """
 
-    def __init__(self, graph: WalkGraph, options: Options, *, device: torch.device) -> None:
+    def __init__(
+        self, graph: WalkGraph, options: Options, *, device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
         self.graph = graph
         self.options = options
         self.device = device
-        self._load = LinkLoader(graph, {}, device)
+        self.ranks = ranks
+        self._load = LinkLoader(graph, {}, device, ranks)
         self._stream = torch.cuda.current_stream(device)
         with torch.cuda.stream(self._stream):
             self._core = _core.CudaWalkEngine(
@@ -214,12 +251,14 @@ class CudaEngine:
     ) -> Visits:
         """Make walks, as `Engine.walk`; waits for them only where visits are listed."""
         end = first_walk + num_walks
+        # Of ranks that list together, also where one has no walks to make.
+        lists = first_listed is not None and first_listed <= end
         if first_listed is None:
             first_listed = end
-        load = LinkLoader(self.graph, visits, self.device)
-        room = ROOM_FOR_VISITS if first_listed < end else 0
+        room = ROOM_FOR_VISITS if lists else 0
         with torch.cuda.stream(self._stream):
             while True:
+                load = LinkLoader(self.graph, visits, self.device, self.ranks, _gathers(self.graph))
                 weights, walks = torch.empty(2, room, dtype=torch.int64, device=self.device)
                 num_listed = torch.zeros(1, dtype=torch.int64, device=self.device)
                 self._core.walk(
@@ -234,20 +273,27 @@ class CudaEngine:
                     capacity=room,
                     num_visits=num_listed.data_ptr(),
                 )
-                if first_listed >= end:
+                load.finish()
+                if not lists:
                     return weights, walks
                 num_visits = int(num_listed)
-                if num_visits <= room:
+                most_visits = self.ranks.most(num_visits)
+                if most_visits <= room:
                     return weights[:num_visits], walks[:num_visits]
                 # There was too little room. What is marked by now stays marked.
-                first_walk, room = max(first_walk, first_listed), num_visits
+                first_walk, room = max(first_walk, first_listed), most_visits
 
 
 AnyEngine: TypeAlias = Engine | CudaEngine
 
 
 def make_engine(
-    graph: WalkGraph, options: Options, *, device: torch.device, num_threads: int
+    graph: WalkGraph,
+    options: Options,
+    *,
+    device: torch.device,
+    num_threads: int,
+    ranks: Ranks = ALONE,
 ) -> AnyEngine:
     """Make the engine for a device, the CPU or a CUDA device.
 
@@ -255,8 +301,21 @@ def make_engine(
         ValueError: If a parameter holds infinite or NaN weights.
     """
     if device.type == "cuda":
-        return CudaEngine(graph, options, device=device)
-    return Engine(graph, options, num_threads=num_threads)
+        return CudaEngine(graph, options, device=device, ranks=ranks)
+    return Engine(graph, options, num_threads=num_threads, ranks=ranks)
+
+
+def _gathers(graph: WalkGraph) -> list[int]:
+    """Return the links of sharded weights, in the order in which one batch a direction loads them.
+
+    A batch skips links that none of its walkers takes.
+    """
+    return [
+        index
+        for index in chain(*graph.links_from, *reversed(graph.links_into))
+        if isinstance(link := graph.links[index], WeightedLink)
+        and is_sharded(graph.parameters[link.parameter])
+    ]
 
 
 def _check_finite(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> None:

@@ -128,7 +128,8 @@ class Forecast:
         options, measure = self._engine.options, self._engine.measures[index]
         has_mass = torch.ones(1, 1, 1, 1, dtype=torch.bool)
         if options.power > 0 and measure.num_zero:
-            has_mass = (self._graph.weights_of(link, self._engine.device) != 0).cpu()
+            data = self._engine.ranks.data_of(self._graph, link.parameter, self._engine.device)
+            has_mass = (link.view(data) != 0).cpu()
         by_source, by_target = (link.num_groups, 1, -1, 1), (link.num_groups, -1, 1, 1)
         visitable = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
         for flows, totals, (near_shape, far_shape), far in (

@@ -16,6 +16,7 @@ from torch import nn
 
 from phew import _hold
 from phew._summary import Summary, SummaryRow
+from phew.sharding import count_nonzero, own_part, placed_like, reshard, whole
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -28,6 +29,10 @@ _SAME_MODEL = (
 
 class Masks(Mapping[str, torch.Tensor]):
     """Map the name of each prunable parameter to a bool tensor of its shape, true = kept.
+
+    The masks of a model that is sharded by FSDP2 or tensor parallelism may be DTensors, of which
+    each rank holds its part. Counts are then of all parts, and `save` and `==` are for all ranks to
+    call, as they gather masks.
 
     Example:
         >>> import torch, phew
@@ -44,6 +49,7 @@ class Masks(Mapping[str, torch.Tensor]):
         *,
         unit_masks: Mapping[str, torch.Tensor] | None = None,
         active_units: Mapping[str, tuple[int, int]] | None = None,
+        num_kept: Mapping[str, int] | None = None,
         info: Mapping[str, Scalar] | None = None,
     ) -> None:
         """Take the masks as they are, without copying them.
@@ -53,6 +59,8 @@ class Masks(Mapping[str, torch.Tensor]):
             unit_masks: Name of a bias or normalisation parameter to bool tensor of its shape,
                 false where the unit is dead in the mask.
             active_units: Name of a weight parameter to (units with a kept incoming weight, units).
+            num_kept: Name of a parameter whose mask is sharded to the number of its kept weights;
+                without it, all ranks must count together.
             info: How the masks were made: method, density, seed, num_walks, ...
 
         Raises:
@@ -62,6 +70,7 @@ class Masks(Mapping[str, torch.Tensor]):
         self._masks = dict(masks)
         self._unit_masks = dict(unit_masks or {})
         self._active_units = dict(active_units or {})
+        self._num_kept = dict(num_kept or {})
         self._info = dict(info or {})
         _check_bool("masks", self._masks)
         _check_bool("unit_masks", self._unit_masks)
@@ -100,7 +109,7 @@ class Masks(Mapping[str, torch.Tensor]):
         # Of a mask that is part of a larger tensor, all of that would be pickled.
         masks, unit_masks = (
             {
-                name: mask if mask.untyped_storage().nbytes() <= mask.numel() else mask.clone()
+                name: mask.clone() if _is_part_of_larger(mask) else mask
                 for name, mask in masks.items()
             }
             for masks in (self._masks, self._unit_masks)
@@ -143,7 +152,12 @@ class Masks(Mapping[str, torch.Tensor]):
     @property
     def num_kept(self) -> int:
         """Kept weights."""
-        return sum(int(mask.count_nonzero()) for mask in self._masks.values())
+        return sum(map(self._num_kept_of, self._masks))
+
+    def _num_kept_of(self, name: str) -> int:
+        if name in self._num_kept:
+            return self._num_kept[name]
+        return count_nonzero(self._masks[name])
 
     @property
     def density(self) -> float:
@@ -154,10 +168,11 @@ class Masks(Mapping[str, torch.Tensor]):
         """Zero the pruned weights of `model`, in place, and hold them at zero.
 
         They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
-        `copy.deepcopy`, pickling, `torch.compile` and DistributedDataParallel, and have no
+        `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel and FSDP2, and have no
         gradient. The keys of `state_dict()` stay as they are. Masks applied before are let go of:
         the weights that they pruned are zero, but may be trained. A parameter that is put in the
-        place of another is not held: apply after the weights are in their final form.
+        place of another is not held: apply after the weights are in their final form. Of a sharded
+        parameter each rank takes its part of the mask.
 
         Args:
             model: The model that the masks were made from.
@@ -173,9 +188,12 @@ class Masks(Mapping[str, torch.Tensor]):
             >>> model(torch.ones(3)).equal(model.bias)
             True
         """
+        reshard(model)
         masks = self._all() if unit_masks else self._masks
-        _check_fit(masks, dict(model.named_parameters(remove_duplicate=False)))
-        _hold.hold(model, masks)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        _check_fit(masks, parameters)
+        placed = {name: placed_like(mask, parameters[name]) for name, mask in masks.items()}
+        _hold.hold(model, {name: own_part(mask) for name, mask in placed.items()})
 
     @staticmethod
     def release(model: nn.Module) -> None:
@@ -208,7 +226,7 @@ class Masks(Mapping[str, torch.Tensor]):
             SummaryRow(
                 name,
                 tuple(mask.shape),
-                int(mask.count_nonzero()),
+                self._num_kept_of(name),
                 mask.numel(),
                 *self._active_units.get(name, (None, None)),
             )
@@ -241,7 +259,9 @@ class Masks(Mapping[str, torch.Tensor]):
             "active_units": self._active_units,
             "info": self._info,
         }
-        arrays = {name: mask.cpu().contiguous().numpy() for name, mask in self._all().items()}
+        arrays = {
+            name: whole(mask).cpu().contiguous().numpy() for name, mask in self._all().items()
+        }
         content = safetensors.numpy.save(arrays, metadata={"phew": json.dumps(header)})
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         try:
@@ -307,8 +327,12 @@ class Masks(Mapping[str, torch.Tensor]):
 
 def _equal(masks: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
     return masks.keys() == others.keys() and all(
-        mask.equal(others[name].to(mask.device)) for name, mask in masks.items()
+        whole(mask).equal(whole(others[name]).to(mask.device)) for name, mask in masks.items()
     )
+
+
+def _is_part_of_larger(mask: torch.Tensor) -> bool:
+    return own_part(mask).untyped_storage().nbytes() > own_part(mask).numel()
 
 
 def _check_bool(argument: str, masks: dict[str, torch.Tensor]) -> None:
@@ -359,7 +383,7 @@ def _check_fit(masks: dict[str, torch.Tensor], parameters: dict[str, nn.Paramete
                 "Make it a parameter of its own with .clone()."
             )
         first = first_name.setdefault(parameter, name)
-        if not mask.equal(masks[first].to(mask.device)):
+        if not _equal({name: mask}, {name: masks[first]}):
             raise ValueError(
                 f"masks must agree on tied parameters, got different ones for {first!r} and "
                 f"{name!r}. Leave one out."

@@ -10,6 +10,8 @@ from itertools import count
 import numpy as np
 import torch
 
+from phew.digests import digests_of_weights
+from phew.distributed import ALONE, Ranks
 from phew.engine import Visits, make_engine
 from phew.forecast import Forecast
 from phew.graph import WalkGraph
@@ -58,9 +60,11 @@ class Sampler:
         device: Where walks run: the CPU or a CUDA device.
         batch_size: Number of walks of one direction that move together; by default one that suits
             the device.
+        ranks: The processes that walk together, each the same in all arguments but `num_threads`.
 
     Raises:
-        ValueError: If a parameter has no data or holds NaN or infinity, or no walk can be made.
+        ValueError: If a parameter has no data or holds NaN or infinity, no walk can be made, or
+            the weights of the ranks differ.
     """
 
     def __init__(
@@ -71,13 +75,18 @@ class Sampler:
         num_threads: int,
         device: torch.device = _CPU,
         batch_size: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         _check_walkable(graph)
         self._graph = graph
+        self._ranks = ranks
         self._batch_size = batch_size or max(
             FEWEST_PER_BATCH[device.type], graph.num_prunable_weights // WEIGHTS_PER_WALK
         )
-        self._engine = make_engine(graph, options, device=device, num_threads=num_threads)
+        self._engine = make_engine(
+            graph, options, device=device, num_threads=num_threads, ranks=ranks
+        )
+        ranks.agree(lambda: digests_of_weights(graph, self._engine.measures))
         self._forecast = Forecast(self._engine)
         self._visited = _Visited.nothing(graph, device)
         self._num_walks = 0
@@ -199,12 +208,27 @@ class Sampler:
         self._num_walks = end
 
     def _walk(self, first_listed: int, end: int, report: Callable[[int], None]) -> Visits:
-        """Walk on to `end`; return the listed visits."""
+        """Walk on to `end`, all ranks together; return the listed visits."""
+        if self._ranks.number == 1:
+            return self._walk_part(self._num_walks, end, first_listed, report)
+        # What one rank lists, no rank may have marked.
+        if first_listed > self._num_walks:
+            self._walk_part(self._num_walks, first_listed, None, report)
+            self._ranks.merge(self._visited.masks)
+        visits = self._walk_part(first_listed, end, first_listed, report)
+        return self._ranks.gather(self._visited.first_visits(visits))
+
+    def _walk_part(
+        self, first_walk: int, end: int, first_listed: int | None, report: Callable[[int], None]
+    ) -> Visits:
+        """Make this rank's part of walks first_walk .. end - 1, in as many batches as others."""
         listed = []
-        for first in range(self._num_walks, end, 2 * self._batch_size):
+        num_at_once = 2 * self._batch_size * self._ranks.number
+        for first in range(first_walk, end, num_at_once):
+            part = self._ranks.part_of(first, min(first + num_at_once, end))
             visits = self._engine.walk(
-                first,
-                min(2 * self._batch_size, end - first),
+                part.start,
+                len(part),
                 self._visited.masks,
                 batch_size=self._batch_size,
                 first_listed=first_listed,

@@ -1,0 +1,206 @@
+"""Walks shared out among the ranks of a process group."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed as dist
+
+from phew.graph import WalkGraph
+from phew.sharding import holders, is_sharded
+
+
+class RankError(RuntimeError):
+    """Another rank has failed, and all ranks know."""
+
+
+class Ranks:
+    """The processes that make a call together, each a part of its walks.
+
+    Before anything that needs all ranks, they tell each other that they have got there; a rank that
+    fails says so instead. So an error of one ends the call of all, and none waits for it.
+
+    Args:
+        group: The process group; None for this process alone.
+
+    Attributes:
+        rank: The number of this process in the group.
+        number: How many there are.
+
+    Raises:
+        TypeError: If `group` is not a process group.
+        ValueError: If this process is not in it.
+    """
+
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+        self.rank, self.number = 0, 1
+        if group is not None:
+            if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
+                raise TypeError(
+                    "group must be a torch.distributed.ProcessGroup, e.g. "
+                    f"torch.distributed.group.WORLD, got {type(group).__name__}."
+                )
+            self.rank, self.number = dist.get_rank(group), dist.get_world_size(group)
+            if self.rank < 0:
+                raise ValueError("group must have this process among its ranks, got another.")
+        self._group = group
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Fail on all ranks if what follows fails on one.
+
+        Raises:
+            RankError: If it failed on another rank, or that has stopped.
+        """
+        try:
+            yield
+        except RankError:
+            raise
+        except BaseException as error:
+            with contextlib.suppress(RankError):
+                self._tell(failure=f"{type(error).__name__}: {error}")
+            raise
+        self._tell()
+
+    def check(self, graph: WalkGraph, device: torch.device) -> None:
+        """Refuse a group that cannot walk on a graph.
+
+        Raises:
+            ValueError: If ranks outside the group hold parts of the weights, or ranks of the group
+                cannot exchange tensors on the device.
+        """
+        members = [] if self._group is None else dist.get_process_group_ranks(self._group)
+        for name, parameter in graph.parameters.items():
+            if not set(holders(parameter)) <= set(members):
+                raise ValueError(
+                    f"group must have all ranks that hold a part of {name!r}, "
+                    f"{holders(parameter)}, got {members or None}. "
+                    "Pass group=torch.distributed.group.WORLD."
+                )
+        if self._group is None:
+            return
+        backends = dist.get_backend_config(self._group)
+        if device.type not in [backend.partition(":")[0] for backend in backends.split(",")]:
+            raise ValueError(
+                f"group must have a backend for {device.type}, where walks run, got {backends!r}. "
+                "Pass another device, or a group of torch.distributed.new_group with such a one."
+            )
+
+    def agree(self, facts: Callable[[], Mapping[str, object]]) -> None:
+        """Refuse what is not the same on all ranks.
+
+        Args:
+            facts: Returns what to compare, by what an error calls it.
+
+        Raises:
+            ValueError: If a value differs, on all ranks.
+        """
+        if self.number == 1:
+            return
+        told = self._tell(facts())
+        for name, value in told[0].items():
+            for rank, others in enumerate(told):
+                if others.get(name) != value:
+                    raise ValueError(
+                        f"{name} must be the same on all ranks, got {value} on rank 0 and "
+                        f"{others.get(name)} on rank {rank}. Give all ranks the same arguments and "
+                        "the same model with the same weights: load or broadcast them first."
+                    )
+
+    def part_of(self, first: int, end: int) -> range:
+        """Return the walks that are this rank's of walks first .. end - 1."""
+        parts = [first + (end - first) * rank // self.number for rank in (self.rank, self.rank + 1)]
+        return range(*parts)
+
+    def merge(self, marks: Mapping[str, torch.Tensor]) -> None:
+        """Mark what any rank has marked.
+
+        One all-reduce a tensor, on the CPU of a bit an element: ceil(n / 8) bytes.
+
+        Args:
+            marks: Contiguous boolean tensors, changed in place.
+        """
+        if self.number == 1:
+            return
+        for flags in marks.values():
+            if flags.is_cuda:
+                # NCCL has no bitwise operations.
+                with self._meeting():
+                    dist.all_reduce(flags.view(torch.uint8), dist.ReduceOp.MAX, self._group)
+                continue
+            packed = torch.from_numpy(np.packbits(flags.numpy()))
+            with self._meeting():
+                dist.all_reduce(packed, dist.ReduceOp.BOR, self._group)
+            unpacked = np.unpackbits(packed.numpy(), count=flags.numel())
+            flags.numpy().reshape(-1)[:] = unpacked
+
+    def gather(
+        self, visits: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the visits of all ranks.
+
+        Args:
+            visits: Those of this rank: weights and walks, int64.
+        """
+        if self.number == 1:
+            return visits
+        sizes = self._tell(len(visits[0]))
+        # Ranks exchange tensors of one size.
+        own = torch.stack(visits).new_zeros(2, max(sizes))
+        own[:, : sizes[self.rank]] = torch.stack(visits)
+        gathered = [torch.empty_like(own) for _ in sizes]
+        with self._meeting():
+            dist.all_gather(gathered, own, self._group)
+        parts = [part[:, :size] for part, size in zip(gathered, sizes, strict=True)]
+        weights, walks = torch.cat(parts, dim=1)
+        return weights, walks
+
+    def most(self, number: int) -> int:
+        """Return the largest of the ranks' numbers."""
+        return int(max(self._tell(number)))
+
+    def data_of(self, graph: WalkGraph, parameter: str, device: torch.device) -> torch.Tensor:
+        """Return a parameter's data, all ranks together if it is sharded."""
+        if not is_sharded(graph.parameters[parameter]):
+            return graph.data_of(parameter, device)
+        with self._meeting():
+            return graph.data_of(parameter, device)
+
+    @contextmanager
+    def _meeting(self) -> Iterator[None]:
+        """Do something with all ranks, once they have got there."""
+        self._tell()
+        with _answered():
+            yield
+
+    def _tell(self, value: Any = None, *, failure: str | None = None) -> list[Any]:
+        """Return what all ranks tell, by rank, unless another tells of its failure."""
+        if self.number == 1:
+            return [value]
+        told: list[Any] = [None] * self.number
+        with _answered():
+            dist.all_gather_object(told, (value, failure), self._group)
+        for rank, (_, its_failure) in enumerate(told):
+            if its_failure is not None and rank != self.rank:
+                raise RankError(f"rank {rank} of the group failed, and with it all: {its_failure}")
+        return [value for value, _ in told]
+
+
+ALONE = Ranks()
+"""This process, without others."""
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankError(
+            "group must have all its ranks until the call ends, got no answer from one: see the "
+            "error above, and what that rank printed last. Start all ranks again."
+        ) from error
