@@ -120,24 +120,26 @@ class Ranks:
     def merge(self, marks: Mapping[str, torch.Tensor]) -> None:
         """Mark what any rank has marked.
 
-        One all-reduce a tensor, on the CPU of a bit an element: ceil(n / 8) bytes.
+        On the CPU one all-reduce, of a bit an element: ceil(n / 8) bytes for a tensor of n.
 
         Args:
             marks: Contiguous boolean tensors, changed in place.
         """
         if self.number == 1:
             return
-        for flags in marks.values():
-            if flags.is_cuda:
-                # NCCL has no bitwise operations.
-                with self._meeting():
-                    dist.all_reduce(flags.view(torch.uint8), dist.ReduceOp.MAX, self._group)
-                continue
-            packed = torch.from_numpy(np.packbits(flags.numpy()))
+        if all(flags.is_cuda for flags in marks.values()):
+            # NCCL has no bitwise operations.
             with self._meeting():
-                dist.all_reduce(packed, dist.ReduceOp.BOR, self._group)
-            unpacked = np.unpackbits(packed.numpy(), count=flags.numel())
-            flags.numpy().reshape(-1)[:] = unpacked
+                for flags in marks.values():
+                    dist.all_reduce(flags.view(torch.uint8), dist.ReduceOp.MAX, self._group)
+            return
+        packed = [np.packbits(flags.numpy()) for flags in marks.values()]
+        merged = np.concatenate(packed)
+        with self._meeting():
+            dist.all_reduce(torch.from_numpy(merged), dist.ReduceOp.BOR, self._group)
+        parts = np.split(merged, np.cumsum([len(bits) for bits in packed])[:-1])
+        for flags, part in zip(marks.values(), parts, strict=True):
+            flags.numpy().reshape(-1)[:] = np.unpackbits(part, count=flags.numel())
 
     def gather(
         self, visits: tuple[torch.Tensor, torch.Tensor]
@@ -147,8 +149,6 @@ class Ranks:
         Args:
             visits: Those of this rank: weights and walks, int64.
         """
-        if self.number == 1:
-            return visits
         sizes = self._tell(len(visits[0]))
         # Ranks exchange tensors of one size.
         own = torch.stack(visits).new_zeros(2, max(sizes))

@@ -251,8 +251,7 @@ class CudaEngine:
     ) -> Visits:
         """Make walks, as `Engine.walk`; waits for them only where visits are listed."""
         end = first_walk + num_walks
-        # Of ranks that list together, also where one has no walks to make.
-        lists = first_listed is not None and first_listed <= end
+        lists = first_listed is not None
         if first_listed is None:
             first_listed = end
         room = ROOM_FOR_VISITS if lists else 0
@@ -281,7 +280,7 @@ class CudaEngine:
                 if most_visits <= room:
                     return weights[:num_visits], walks[:num_visits]
                 # There was too little room. What is marked by now stays marked.
-                first_walk, room = max(first_walk, first_listed), most_visits
+                first_walk, room = min(max(first_walk, first_listed), end), most_visits
 
 
 AnyEngine: TypeAlias = Engine | CudaEngine

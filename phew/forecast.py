@@ -34,6 +34,11 @@ class Forecast:
         self._link_flows = [flow.links for flow in self._flows]
         self._rates, self._numbers = self._weights_by_rate()
 
+    @property
+    def visits_per_walk(self) -> float:
+        """The number of visits that a walk is expected to make."""
+        return float(self._numbers @ self._rates)
+
     def expected(self, num_walks: float) -> float:
         """Return the number of weights that so many walks are expected to visit."""
         # Over n walks a weight is missed with probability e^(-rate n).

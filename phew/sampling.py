@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 import torch
@@ -209,34 +209,37 @@ class Sampler:
 
     def _walk(self, first_listed: int, end: int, report: Callable[[int], None]) -> Visits:
         """Walk on to `end`, all ranks together; return the listed visits."""
+        # Ranks list what they have not marked themselves. Where that may be much, they share their
+        # marks before, and go through the weights once more.
+        num_listed = self._forecast.visits_per_walk * (end - first_listed)
+        is_long = self._ranks.number > 1 and num_listed > self._graph.num_prunable_weights
+        ends = [first_listed, end] if is_long else [end]
+        visits: list[Visits] = []
+        for first_walk, stop in pairwise([self._num_walks, *ends]):
+            visits += self._walk_part(first_walk, stop, first_listed, report)
+            if first_walk < first_listed:
+                self._ranks.merge(self._visited.masks)
+        weights, walks = map(torch.cat, zip(*visits, strict=True))
         if self._ranks.number == 1:
-            return self._walk_part(self._num_walks, end, first_listed, report)
-        # What one rank lists, no rank may have marked.
-        if first_listed > self._num_walks:
-            self._walk_part(self._num_walks, first_listed, None, report)
-            self._ranks.merge(self._visited.masks)
-        visits = self._walk_part(first_listed, end, first_listed, report)
-        return self._ranks.gather(self._visited.first_visits(visits))
+            return weights, walks
+        return self._ranks.gather(self._visited.first_visits((weights, walks)))
 
     def _walk_part(
-        self, first_walk: int, end: int, first_listed: int | None, report: Callable[[int], None]
-    ) -> Visits:
+        self, first_walk: int, end: int, first_listed: int, report: Callable[[int], None]
+    ) -> Iterator[Visits]:
         """Make this rank's part of walks first_walk .. end - 1, in as many batches as others."""
-        listed = []
         num_at_once = 2 * self._batch_size * self._ranks.number
         for first in range(first_walk, end, num_at_once):
-            part = self._ranks.part_of(first, min(first + num_at_once, end))
-            visits = self._engine.walk(
+            stop = min(first + num_at_once, end)
+            part = self._ranks.part_of(first, stop)
+            yield self._engine.walk(
                 part.start,
                 len(part),
                 self._visited.masks,
                 batch_size=self._batch_size,
-                first_listed=first_listed,
+                first_listed=first_listed if first_listed < stop else None,
             )
-            listed.append(visits)
             report(first)
-        weights, walks = zip(*listed, strict=True)
-        return torch.cat(weights), torch.cat(walks)
 
 
 class _Visited:
