@@ -48,6 +48,9 @@ class Ranks:
             self.rank, self.number = dist.get_rank(group), dist.get_world_size(group)
             if self.rank < 0:
                 raise ValueError("group must have this process among its ranks, got another.")
+            # Without a backend for the CPU, NCCL's, tensors are exchanged on the current device.
+            has_cpu = "cpu" in dist.get_backend_config(group)
+            self._device = torch.device("cpu" if has_cpu else "cuda")
         self._group = group
 
     @contextmanager
@@ -63,9 +66,9 @@ class Ranks:
             raise
         except BaseException as error:
             with contextlib.suppress(RankError):
-                self._tell(failure=f"{type(error).__name__}: {error}")
+                self._ready(f"{type(error).__name__}: {error}")
             raise
-        self._tell()
+        self._ready()
 
     def check(self, graph: WalkGraph, device: torch.device) -> None:
         """Refuse a group that cannot walk on a graph.
@@ -174,21 +177,35 @@ class Ranks:
     @contextmanager
     def _meeting(self) -> Iterator[None]:
         """Do something with all ranks, once they have got there."""
-        self._tell()
+        self._ready()
         with _answered():
             yield
 
-    def _tell(self, value: Any = None, *, failure: str | None = None) -> list[Any]:
-        """Return what all ranks tell, by rank, unless another tells of its failure."""
+    def _ready(self, failure: str | None = None) -> None:
+        """Wait until all ranks are ready, unless another tells of its failure."""
         if self.number == 1:
-            return [value]
-        told: list[Any] = [None] * self.number
+            return
+        failed = torch.tensor(failure is not None, dtype=torch.uint8, device=self._device)
         with _answered():
-            dist.all_gather_object(told, (value, failure), self._group)
-        for rank, (_, its_failure) in enumerate(told):
+            dist.all_reduce(failed, dist.ReduceOp.MAX, self._group)
+        if not failed:
+            return
+        for rank, its_failure in enumerate(self._exchange(failure)):
             if its_failure is not None and rank != self.rank:
                 raise RankError(f"rank {rank} of the group failed, and with it all: {its_failure}")
-        return [value for value, _ in told]
+
+    def _tell(self, value: Any) -> list[Any]:
+        """Return what all ranks tell, by rank."""
+        if self.number == 1:
+            return [value]
+        self._ready()
+        return self._exchange(value)
+
+    def _exchange(self, value: Any) -> list[Any]:
+        values = [None] * self.number
+        with _answered():
+            dist.all_gather_object(values, value, self._group)
+        return values
 
 
 ALONE = Ranks()
