@@ -15,7 +15,11 @@ Failures: TypeAlias = list[dict[str, str]]
 
 LAST = "a rank stops"
 OF_TWO = [*(name for name in CHECKS if name != LAST), LAST]
-OF_FOUR = [*(f"{kind} {case}" for kind in ("whole", "sharded") for case in CASES), "training"]
+OF_FOUR = [
+    *(f"{kind} {case}" for kind in ("whole", "sharded") for case in CASES),
+    "training",
+    "tensor parallelism",
+]
 
 
 def failures_of(num_ranks: int, names: list[str], folder: Path) -> Failures:
