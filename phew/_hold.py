@@ -25,9 +25,14 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from phew.sharding import is_sharded, own_part
+
 
 def hold(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
-    """Zero what `masks` prune in `model` and hold it at zero, in place of any earlier hold."""
+    """Zero what `masks` prune in `model` and hold it at zero, in place of any earlier hold.
+
+    Of a sharded parameter the mask is that of the part that this rank holds.
+    """
     pruned = {model.get_parameter(name): mask.logical_not() for name, mask in masks.items()}
     release(model)
     for module in model.modules():
@@ -96,7 +101,11 @@ class _ParameterHold:
     @torch.no_grad()
     def zero(self, parameter: torch.Tensor) -> None:
         # A fill, for zero times an infinite weight is not zero.
-        parameter.masked_fill_(self._pruned_on(parameter.device), 0)
+        own_part(parameter).masked_fill_(self._pruned_on(parameter.device), 0)
+
+    def zero_grad(self, parameter: torch.Tensor) -> None:
+        assert parameter.grad is not None
+        self.zero(parameter.grad)
 
     def _pruned_on(self, device: torch.device) -> torch.Tensor:
         self.pruned = self.pruned.to(device)
@@ -110,11 +119,17 @@ def _hold_parameter(parameter: nn.Parameter, pruned: torch.Tensor) -> None:
     _register_step_hook()
     _release_parameter(parameter)
     # Of the parameter's device and memory order.
-    entry = _ParameterHold(torch.empty_like(parameter, dtype=torch.bool).copy_(pruned))
+    entry = _ParameterHold(torch.empty_like(own_part(parameter), dtype=torch.bool).copy_(pruned))
     # A frozen parameter takes a hook only while it requires grad; the hook outlasts freezing.
     requires_grad = parameter.requires_grad
     parameter.requires_grad_()
-    entry.handle = parameter.register_hook(entry)
+    if is_sharded(parameter):
+        # FSDP2 sets gradients itself, and calls no other hooks.
+        entry.handle = parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+            entry.zero_grad
+        )
+    else:
+        entry.handle = parameter.register_hook(entry)
     parameter.requires_grad_(requires_grad)
     _holds[parameter] = entry
     entry.zero(parameter)

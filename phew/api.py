@@ -5,15 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from numbers import Real
 from typing import Any, overload
 
 import torch
+from torch import distributed as dist
 from torch import nn
 
 from phew.assembly import assemble_masks
 from phew.capture import capture
 from phew.capture.selection import Selector
+from phew.digests import digest_of_graph
+from phew.distributed import Ranks
 from phew.engine import built_with_cuda
 from phew.graph import WalkGraph
 from phew.masks import Masks, Scalar
@@ -41,6 +45,7 @@ def sample_masks(
     num_threads: int | None = ...,
     device: torch.device | str | None = ...,
     progress: bool = ...,
+    group: dist.ProcessGroup | None = ...,
 ) -> Masks: ...
 
 
@@ -59,6 +64,7 @@ def sample_masks(
     num_threads: int | None = ...,
     device: torch.device | str | None = ...,
     progress: bool = ...,
+    group: dist.ProcessGroup | None = ...,
 ) -> list[Masks]: ...
 
 
@@ -77,6 +83,7 @@ def sample_masks(
     num_threads: int | None = None,
     device: torch.device | str | None = None,
     progress: bool = False,
+    group: dist.ProcessGroup | None = None,
 ) -> Masks | list[Masks]:
     """Sample PHEW masks: the weights that biased random walks through the network visit.
 
@@ -103,6 +110,10 @@ def sample_masks(
         device: Where to walk, the CPU or a CUDA device: by default where the weights are, or the
             CPU where phew was built without CUDA. The masks are the same.
         progress: Whether to draw a progress bar on standard error.
+        group: The process group, e.g. `torch.distributed.group.WORLD`, whose ranks all make this
+            call and share the walks; the masks are the same. Of parameters that FSDP2 or tensor
+            parallelism has sharded, each link's weights are gathered while it is walked, and each
+            rank gets the mask of its part, a DTensor. An error of one rank ends the call of all.
 
     Returns:
         The masks, on their parameters' devices; a list in the order of `densities` if these are
@@ -111,7 +122,8 @@ def sample_masks(
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If an argument is out of range, the weights are not finite, the density is out
-            of reach, or `device` cannot be used.
+            of reach, `device` or `group` cannot be used, or ranks differ in what they pass.
+        RuntimeError: If another rank of `group` fails.
 
     Example:
         >>> import torch, phew
@@ -122,25 +134,40 @@ def sample_masks(
 
     Source: Patil & Dovrolis, PHEW, ICML 2021, section 4.
     """
-    if density is not None and densities is None:
-        requested = as_densities([density])
-    elif densities is not None and density is None:
-        requested = as_densities(densities)
-    else:
-        raise TypeError("density or densities must be given, and not both.")
-    options = Options(seed, fork, granularity, power)
-    num_threads = as_num_threads(num_threads)
-    graph = as_graph(model, example_inputs, include, exclude)
-    walk_device = _as_device(device, graph)
-    with _cpu_by_default(), progress_bar("walking", shown=progress) as report:
-        sampler = Sampler(graph, options, num_threads=num_threads, device=walk_device)
-        targets = [sampler.target(value) for value in requested]
-        ascending = sorted(set(targets))
-        samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
-    masks = [
-        assemble_masks(graph, samples[target].visited, masks_info(options, value, samples[target]))
-        for value, target in zip(requested, targets, strict=True)
-    ]
+    ranks = Ranks(group)
+    with ranks.together():
+        if density is not None and densities is None:
+            requested = as_densities([density])
+        elif densities is not None and density is None:
+            requested = as_densities(densities)
+        else:
+            raise TypeError("density or densities must be given, and not both.")
+        options = Options(seed, fork, granularity, power)
+        num_threads = as_num_threads(num_threads)
+        graph = as_graph(model, example_inputs, include, exclude)
+        walk_device = _as_device(device, graph)
+        ranks.check(graph, walk_device)
+        ranks.agree(
+            lambda: {
+                "density" if densities is None else "densities": density or requested,
+                **asdict(options),
+                "the type of device": walk_device.type,
+                "the graph of model": digest_of_graph(graph),
+            }
+        )
+        with _cpu_by_default(), progress_bar("walking", shown=progress) as report:
+            sampler = Sampler(
+                graph, options, num_threads=num_threads, device=walk_device, ranks=ranks
+            )
+            targets = [sampler.target(value) for value in requested]
+            ascending = sorted(set(targets))
+            samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
+        masks = [
+            assemble_masks(
+                graph, samples[target].visited, masks_info(options, value, samples[target])
+            )
+            for value, target in zip(requested, targets, strict=True)
+        ]
     return masks if densities is not None else masks[0]
 
 
@@ -158,6 +185,7 @@ def prune(
     num_threads: int | None = None,
     device: torch.device | str | None = None,
     progress: bool = False,
+    group: dist.ProcessGroup | None = None,
 ) -> Masks:
     """Prune a model in place by PHEW: sample masks and apply them (see `Masks.apply`).
 
@@ -174,6 +202,7 @@ def prune(
         num_threads: Number of threads on the CPU.
         device: Where to walk.
         progress: Whether to draw a progress bar.
+        group: The process group whose ranks share the walks.
 
     Returns:
         The masks that were applied.
@@ -204,6 +233,7 @@ def prune(
         num_threads=num_threads,
         device=device,
         progress=progress,
+        group=group,
     )
     masks.apply(model)
     return masks

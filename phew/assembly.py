@@ -11,6 +11,7 @@ import torch
 from phew.graph import WalkGraph, WeightedLink
 from phew.masks import Masks, Scalar
 from phew.packed import PackedMasks
+from phew.sharding import is_sharded, placed_like
 
 
 def assemble_masks(
@@ -24,7 +25,8 @@ def assemble_masks(
         info: How the masks were made.
 
     Returns:
-        The masks, with those of units and the numbers of active units.
+        The masks, with those of units and the numbers of active units. Of sharded parameters each
+        rank gets the part that it holds.
     """
     active = graph.active_units(kept)
     targets: dict[str, set[int]] = defaultdict(set)
@@ -47,11 +49,17 @@ def assemble_masks(
     # Copied to a device all at once.
     flat = torch.from_numpy(np.concatenate([np.empty(0, np.bool_), *units.values()])).to(device)
     parts = flat.split([len(flags) for flags in units.values()])
+    placed = kept
     if not isinstance(kept, PackedMasks):
-        kept = {name: mask.to(graph.parameters[name].device) for name, mask in kept.items()}
+        placed = {name: placed_like(mask, graph.parameters[name]) for name, mask in kept.items()}
     return Masks(
-        kept,
+        placed,
         unit_masks=dict(zip(units, parts, strict=True)),
         active_units=active_units,
+        num_kept={
+            name: int(mask.count_nonzero())
+            for name, mask in kept.items()
+            if is_sharded(graph.parameters[name])
+        },
         info=info,
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain, takewhile
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 
 from phew import _core
+from phew.distributed import ALONE, Ranks
 from phew.graph import Link, WalkGraph, WeightedLink
 from phew.options import Options
+from phew.sharding import is_sharded
 
 DType: TypeAlias = Literal["float64", "float32", "float16", "bfloat16"]
 
@@ -53,14 +56,24 @@ class LinkLoader:
             mark and to find what is new, int32 to count. Only of prunable parameters; visits to
             others are not recorded.
         device: The engine's device.
+        ranks: The processes that load sharded weights together.
+        gathers: The indices of all links that these gather, in order, where a process may not come
+            to each of them.
     """
 
     def __init__(
-        self, graph: WalkGraph, visits: Mapping[str, torch.Tensor], device: torch.device
+        self,
+        graph: WalkGraph,
+        visits: Mapping[str, torch.Tensor],
+        device: torch.device,
+        ranks: Ranks,
+        gathers: Iterable[int] = (),
     ) -> None:
         self._graph = graph
         self._visits = visits
         self._device = device
+        self._ranks = ranks
+        self._gathers = iter(gathers)
         self._weights: dict[int, torch.Tensor] = {}
         self._copy = torch.empty(0)
 
@@ -77,16 +90,26 @@ class LinkLoader:
             self._graph.first_numbers.get(link.parameter, 0),
         )
 
-    def _load(self, index: int, parameter: str) -> torch.Tensor:
+    def _load(self, index: int, name: str) -> torch.Tensor:
         if index in self._weights:
             return self._weights[index]
-        weights = self._graph.data_of(parameter, self._device)
+        parameter = self._graph.parameters[name]
+        if is_sharded(parameter):
+            self.finish(before=index)
+        weights = self._ranks.data_of(self._graph, name, self._device)
         # What is the parameter's own memory is kept at hand. Of copies there is one at a time.
-        if weights.data_ptr() == self._graph.parameters[parameter].data_ptr():
+        if not is_sharded(parameter) and weights.data_ptr() == parameter.data_ptr():
             self._weights[index] = weights
         else:
             self._copy = weights
         return weights
+
+    def finish(self, before: int | None = None) -> None:
+        """Gather with the other ranks what this one does not come to, before a link or at all."""
+        for index in takewhile(lambda index: index != before, self._gathers):
+            link = self._graph.links[index]
+            assert isinstance(link, WeightedLink)
+            self._ranks.data_of(self._graph, link.parameter, self._device)
 
 
 class Engine:
@@ -98,6 +121,7 @@ class Engine:
         graph: The walk graph.
         options: What the walks depend on.
         num_threads: Number of threads.
+        ranks: The processes that do the same, where weights are sharded.
 
     Raises:
         ValueError: If a parameter holds infinite or NaN weights.
@@ -105,11 +129,14 @@ class Engine:
 
     device = torch.device("cpu")
 
-    def __init__(self, graph: WalkGraph, options: Options, *, num_threads: int) -> None:
+    def __init__(
+        self, graph: WalkGraph, options: Options, *, num_threads: int, ranks: Ranks = ALONE
+    ) -> None:
         self.graph = graph
         self.options = options
+        self.ranks = ranks
         self._num_threads = num_threads
-        self._load = LinkLoader(graph, {}, self.device)
+        self._load = LinkLoader(graph, {}, self.device, ranks)
         self._core = _core.WalkEngine(_core_graph(graph), _core.Options(**asdict(options)))
         self.measures = self._core.measure(self._load, num_threads=num_threads)
         _check_finite(graph, self.measures)
@@ -152,7 +179,8 @@ class Engine:
 
         Args:
             first_walk: Number of the first walk.
-            num_walks: How many walks.
+            num_walks: How many walks; of sharded weights at most one batch of each direction, and
+                ranks make their calls together.
             visits: Where to record (see `LinkLoader`).
             batch_size: Number of walks of one direction that move together.
             recording: Whether to mark what is visited, or to count.
@@ -163,15 +191,17 @@ class Engine:
             The visits that are listed: possibly several of one weight, also of one that this call
             marks, in any order.
         """
+        load = LinkLoader(self.graph, visits, self.device, self.ranks, _gathers(self.graph))
         listed = self._core.walk(
             first_walk,
             num_walks,
             first_walk + num_walks if first_listed is None else first_listed,
-            LinkLoader(self.graph, visits, self.device),
+            load,
             recording=recording,
             num_threads=self._num_threads,
             batch_size=batch_size,
         )
+        load.finish()
         return _as_int64(listed.weights), _as_int64(listed.walks)
 
 
@@ -184,16 +214,20 @@ class CudaEngine:
         graph: The walk graph. Weights on other devices are copied one link at a time.
         options: What the walks depend on.
         device: The device.
+        ranks: As of `Engine`.
 
     Raises:
         ValueError: If a parameter holds infinite or NaN weights.
     """
 
-    def __init__(self, graph: WalkGraph, options: Options, *, device: torch.device) -> None:
+    def __init__(
+        self, graph: WalkGraph, options: Options, *, device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
         self.graph = graph
         self.options = options
         self.device = device
-        self._load = LinkLoader(graph, {}, device)
+        self.ranks = ranks
+        self._load = LinkLoader(graph, {}, device, ranks)
         self._stream = torch.cuda.current_stream(device)
         with torch.cuda.stream(self._stream):
             self._core = _core.CudaWalkEngine(
@@ -231,12 +265,13 @@ class CudaEngine:
     ) -> Visits:
         """Make walks, as `Engine.walk`; waits for them only where visits are listed."""
         end = first_walk + num_walks
+        lists = first_listed is not None
         if first_listed is None:
             first_listed = end
-        load = LinkLoader(self.graph, visits, self.device)
-        room = ROOM_FOR_VISITS if first_listed < end else 0
+        room = ROOM_FOR_VISITS if lists else 0
         with torch.cuda.stream(self._stream):
             while True:
+                load = LinkLoader(self.graph, visits, self.device, self.ranks, _gathers(self.graph))
                 weights, walks = torch.empty(2, room, dtype=torch.int64, device=self.device)
                 num_listed = torch.zeros(1, dtype=torch.int64, device=self.device)
                 self._core.walk(
@@ -251,20 +286,27 @@ class CudaEngine:
                     capacity=room,
                     num_visits=num_listed.data_ptr(),
                 )
-                if first_listed >= end:
+                load.finish()
+                if not lists:
                     return weights, walks
                 num_visits = int(num_listed)
-                if num_visits <= room:
+                most_visits = self.ranks.most(num_visits)
+                if most_visits <= room:
                     return weights[:num_visits], walks[:num_visits]
                 # There was too little room. What is marked by now stays marked.
-                first_walk, room = max(first_walk, first_listed), num_visits
+                first_walk, room = min(max(first_walk, first_listed), end), most_visits
 
 
 AnyEngine: TypeAlias = Engine | CudaEngine
 
 
 def make_engine(
-    graph: WalkGraph, options: Options, *, device: torch.device, num_threads: int
+    graph: WalkGraph,
+    options: Options,
+    *,
+    device: torch.device,
+    num_threads: int,
+    ranks: Ranks = ALONE,
 ) -> AnyEngine:
     """Make the engine for a device, the CPU or a CUDA device.
 
@@ -272,8 +314,21 @@ def make_engine(
         ValueError: If a parameter holds infinite or NaN weights.
     """
     if device.type == "cuda":
-        return CudaEngine(graph, options, device=device)
-    return Engine(graph, options, num_threads=num_threads)
+        return CudaEngine(graph, options, device=device, ranks=ranks)
+    return Engine(graph, options, num_threads=num_threads, ranks=ranks)
+
+
+def _gathers(graph: WalkGraph) -> list[int]:
+    """Return the links of sharded weights, in the order in which one batch a direction loads them.
+
+    A batch skips links that none of its walkers takes.
+    """
+    return [
+        index
+        for index in chain(*graph.links_from, *reversed(graph.links_into))
+        if isinstance(link := graph.links[index], WeightedLink)
+        and is_sharded(graph.parameters[link.parameter])
+    ]
 
 
 def _check_finite(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> None:

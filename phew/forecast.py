@@ -34,6 +34,11 @@ class Forecast:
         self._link_flows = [flow.links for flow in self._flows]
         self._rates, self._numbers = self._weights_by_rate()
 
+    @property
+    def visits_per_walk(self) -> float:
+        """The number of visits that a walk is expected to make."""
+        return float(self._numbers @ self._rates)
+
     def expected(self, num_walks: float) -> float:
         """Return the number of weights that so many walks are expected to visit."""
         # Over n walks a weight is missed with probability e^(-rate n).
@@ -128,7 +133,8 @@ class Forecast:
         options, measure = self._engine.options, self._engine.measures[index]
         has_mass = torch.ones(1, 1, 1, 1, dtype=torch.bool)
         if options.power > 0 and measure.num_zero:
-            has_mass = (self._graph.weights_of(link, self._engine.device) != 0).cpu()
+            data = self._engine.ranks.data_of(self._graph, link.parameter, self._engine.device)
+            has_mass = (link.view(data) != 0).cpu()
         by_source, by_target = (link.num_groups, 1, -1, 1), (link.num_groups, -1, 1, 1)
         visitable = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
         for flows, totals, (near_shape, far_shape), far in (

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from phew.sharding import whole
+
 Units: TypeAlias = npt.NDArray[np.bool_]
 """A subset of a space: one flag a unit."""
 
@@ -234,7 +236,7 @@ class WalkGraph:
         return dict(zip(self.prunable, accumulate(sizes, initial=0), strict=False))
 
     def data_of(self, parameter: str, device: torch.device = _CPU) -> torch.Tensor:
-        """Return a parameter's data, contiguous on a device.
+        """Return a parameter's data, contiguous on a device; gathered where it is sharded.
 
         Returns:
             The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`; of a complex
@@ -243,7 +245,7 @@ class WalkGraph:
         Raises:
             ValueError: If the parameter's shape has changed since the graph was made.
         """
-        data = self.parameters[parameter].detach().to(device).contiguous()
+        data = whole(self.parameters[parameter].detach()).to(device).contiguous()
         shape = self._shapes[parameter]
         if data.shape != shape:
             raise ValueError(

@@ -18,6 +18,7 @@ from phew import _hold
 from phew._files import written_whole
 from phew._summary import Summary, SummaryRow
 from phew.packed import PackedMasks
+from phew.sharding import count_nonzero, own_part, placed_like, reshard, whole
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -34,6 +35,10 @@ class Masks(Mapping[str, torch.Tensor]):
     Masks that were loaded, or sampled from a checkpoint, are packed, one bit a weight: each is
     unpacked whenever it is asked for.
 
+    The masks of a model that is sharded by FSDP2 or tensor parallelism may be DTensors, of which
+    each rank holds its part. Counts are then of all parts, and `save` and `==` are for all ranks to
+    call, as they gather masks.
+
     Example:
         >>> import torch, phew
         >>> model = torch.nn.Linear(3, 2)
@@ -49,6 +54,7 @@ class Masks(Mapping[str, torch.Tensor]):
         *,
         unit_masks: Mapping[str, torch.Tensor] | None = None,
         active_units: Mapping[str, tuple[int, int]] | None = None,
+        num_kept: Mapping[str, int] | None = None,
         info: Mapping[str, Scalar] | None = None,
     ) -> None:
         """Take the masks as they are, without copying them.
@@ -58,6 +64,8 @@ class Masks(Mapping[str, torch.Tensor]):
             unit_masks: Name of a bias or normalisation parameter to bool tensor of its shape,
                 false where the unit is dead in the mask.
             active_units: Name of a weight parameter to (units with a kept incoming weight, units).
+            num_kept: Name of a parameter whose mask is sharded to the number of its kept weights;
+                without it, all ranks must count together.
             info: How the masks were made: method, density, seed, num_walks, ...
 
         Raises:
@@ -67,6 +75,7 @@ class Masks(Mapping[str, torch.Tensor]):
         self._masks = masks if isinstance(masks, PackedMasks) else dict(masks)
         self._unit_masks = dict(unit_masks or {})
         self._active_units = dict(active_units or {})
+        self._num_kept = dict(num_kept or {})
         self._info = dict(info or {})
         if not isinstance(self._masks, PackedMasks):
             _check_bool("masks", self._masks)
@@ -147,7 +156,7 @@ class Masks(Mapping[str, torch.Tensor]):
     @property
     def num_kept(self) -> int:
         """Kept weights."""
-        return sum(map(self._num_kept, self._masks))
+        return sum(map(self._num_kept_of, self._masks))
 
     @property
     def density(self) -> float:
@@ -158,10 +167,11 @@ class Masks(Mapping[str, torch.Tensor]):
         """Zero the pruned weights of `model`, in place, and hold them at zero.
 
         They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
-        `copy.deepcopy`, pickling, `torch.compile` and DistributedDataParallel, and have no
+        `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel and FSDP2, and have no
         gradient. The keys of `state_dict()` stay as they are. Masks applied before are let go of:
         the weights that they pruned are zero, but may be trained. A parameter that is put in the
-        place of another is not held: apply after the weights are in their final form.
+        place of another is not held: apply after the weights are in their final form. Of a sharded
+        parameter each rank takes its part of the mask.
 
         Args:
             model: The model that the masks were made from.
@@ -177,9 +187,12 @@ class Masks(Mapping[str, torch.Tensor]):
             >>> model(torch.ones(3)).equal(model.bias)
             True
         """
+        reshard(model)
         masks = self._all() if unit_masks else self._masks
-        _check_fit(masks, dict(model.named_parameters(remove_duplicate=False)))
-        _hold.hold(model, masks)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        _check_fit(masks, parameters)
+        placed = {name: placed_like(mask, parameters[name]) for name, mask in masks.items()}
+        _hold.hold(model, {name: own_part(mask) for name, mask in placed.items()})
 
     @staticmethod
     def release(model: nn.Module) -> None:
@@ -212,7 +225,7 @@ class Masks(Mapping[str, torch.Tensor]):
             SummaryRow(
                 name,
                 tuple(shape),
-                self._num_kept(name),
+                self._num_kept_of(name),
                 shape.numel(),
                 *self._active_units.get(name, (None, None)),
             )
@@ -316,10 +329,12 @@ class Masks(Mapping[str, torch.Tensor]):
             return self._masks.shapes
         return {name: mask.shape for name, mask in self._masks.items()}
 
-    def _num_kept(self, name: str) -> int:
+    def _num_kept_of(self, name: str) -> int:
+        if name in self._num_kept:
+            return self._num_kept[name]
         if isinstance(self._masks, PackedMasks):
             return self._masks.num_kept(name)
-        return int(self._masks[name].count_nonzero())
+        return count_nonzero(self._masks[name])
 
     def _all(self) -> dict[str, torch.Tensor]:
         return {**self._masks, **self._unit_masks}
@@ -328,15 +343,18 @@ class Masks(Mapping[str, torch.Tensor]):
 def _apart(masks: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Clone masks that are parts of larger tensors, all of which would be pickled."""
     return {
-        name: mask if mask.untyped_storage().nbytes() <= mask.numel() else mask.clone()
-        for name, mask in masks.items()
+        name: mask.clone() if _is_part_of_larger(mask) else mask for name, mask in masks.items()
     }
 
 
 def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
     return masks.keys() == others.keys() and all(
-        mask.equal(others[name].to(mask.device)) for name, mask in masks.items()
+        whole(mask).equal(whole(others[name]).to(mask.device)) for name, mask in masks.items()
     )
+
+
+def _is_part_of_larger(mask: torch.Tensor) -> bool:
+    return own_part(mask).untyped_storage().nbytes() > own_part(mask).numel()
 
 
 def _check_bool(argument: str, masks: dict[str, torch.Tensor]) -> None:
@@ -387,7 +405,7 @@ def _check_fit(masks: Mapping[str, torch.Tensor], parameters: dict[str, nn.Param
                 "Make it a parameter of its own with .clone()."
             )
         first = first_name.setdefault(parameter, name)
-        if not mask.equal(masks[first].to(mask.device)):
+        if not _equal({name: mask}, {name: masks[first]}):
             raise ValueError(
                 f"masks must agree on tied parameters, got different ones for {first!r} and "
                 f"{name!r}. Leave one out."

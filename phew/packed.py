@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-Bytes: TypeAlias = npt.NDArray[np.uint8]
+from phew.sharding import whole
 
 _NUM_BITS = np.array([number.bit_count() for number in range(256)], dtype=np.uint8)
 _COUNTED_AT_ONCE = 2**24
@@ -73,8 +71,8 @@ class PackedMasks(Mapping[str, torch.Tensor]):
 
 
 def pack(mask: torch.Tensor) -> torch.Tensor:
-    """Pack a bool tensor into bytes (see `PackedMasks`)."""
-    flags = mask.cpu().contiguous().view(-1).numpy()
+    """Pack a bool tensor into bytes (see `PackedMasks`); of a sharded one, gathered, all of it."""
+    flags = whole(mask).cpu().contiguous().view(-1).numpy()
     return torch.from_numpy(np.packbits(flags, bitorder="little"))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 
 import torch
 
+from phew.digests import digests_of_weights
+from phew.distributed import ALONE, Ranks
 from phew.engine import Visits, make_engine
 from phew.forecast import Forecast
 from phew.graph import WalkGraph
@@ -62,9 +64,11 @@ class Sampler:
         packed: Whether to keep a bit for each weight instead of a byte, on the CPU.
         after_batch: Told, after walks none of which is one too many, their number and what they
             visited.
+        ranks: The processes that walk together, each the same in all arguments but `num_threads`.
 
     Raises:
-        ValueError: If a parameter has no data or holds NaN or infinity, or no walk can be made.
+        ValueError: If a parameter has no data or holds NaN or infinity, no walk can be made, or
+            the weights of the ranks differ.
     """
 
     def __init__(
@@ -77,13 +81,18 @@ class Sampler:
         batch_size: int | None = None,
         packed: bool = False,
         after_batch: Callable[[int, Visited], None] = lambda num_walks, visited: None,
+        ranks: Ranks = ALONE,
     ) -> None:
         _check_walkable(graph)
         self._graph = graph
+        self._ranks = ranks
         self._batch_size = batch_size or max(
             FEWEST_PER_BATCH[device.type], graph.num_prunable_weights // WEIGHTS_PER_WALK
         )
-        self._engine = make_engine(graph, options, device=device, num_threads=num_threads)
+        self._engine = make_engine(
+            graph, options, device=device, num_threads=num_threads, ranks=ranks
+        )
+        ranks.agree(lambda: digests_of_weights(graph, self._engine.measures))
         self._forecast = Forecast(self._engine)
         self._packed = packed
         self._after_batch = after_batch
@@ -230,25 +239,43 @@ class Sampler:
         self._num_walks = end
 
     def _walk(self, first_listed: int, end: int, report: Callable[[int], None]) -> Visits:
-        """Walk on to `end`; return the listed visits."""
-        listed = []
-        for first in range(self._num_walks, end, 2 * self._batch_size):
+        """Walk on to `end`, all ranks together; return the listed visits."""
+        # Ranks list what they have not marked themselves. Where that may be much, they share their
+        # marks before, and go through the weights once more.
+        num_listed = self._forecast.visits_per_walk * (end - first_listed)
+        is_long = self._ranks.number > 1 and num_listed > self._graph.num_prunable_weights
+        ends = [first_listed, end] if is_long else [end]
+        visits: list[Visits] = []
+        for first_walk, stop in pairwise([self._num_walks, *ends]):
+            visits += self._walk_part(first_walk, stop, first_listed, report)
+            if first_walk < first_listed:
+                self._ranks.merge(self._visited.masks)
+        weights, walks = map(torch.cat, zip(*visits, strict=True))
+        if self._ranks.number == 1:
+            return weights, walks
+        return self._ranks.gather(self._visited.first_visits((weights, walks)))
+
+    def _walk_part(
+        self, first_walk: int, end: int, first_listed: int, report: Callable[[int], None]
+    ) -> Iterator[Visits]:
+        """Make this rank's part of walks first_walk .. end - 1, in as many batches as others."""
+        num_at_once = 2 * self._batch_size * self._ranks.number
+        for first in range(first_walk, end, num_at_once):
+            stop = min(first + num_at_once, end)
+            part = self._ranks.part_of(first, stop)
             with self._visited.recording() as masks:
                 visits = self._engine.walk(
-                    first,
-                    min(2 * self._batch_size, end - first),
+                    part.start,
+                    len(part),
                     masks,
                     batch_size=self._batch_size,
-                    first_listed=first_listed,
+                    first_listed=first_listed if first_listed < stop else None,
                 )
+            yield visits
             self._num_passes += 2
-            listed.append(visits)
-            end_of_batch = min(first + 2 * self._batch_size, end)
-            if end_of_batch <= first_listed:
-                self._after_batch(end_of_batch, self._visited)
-            report(end_of_batch)
-        weights, walks = zip(*listed, strict=True)
-        return torch.cat(weights), torch.cat(walks)
+            if stop <= first_listed and self._ranks.number == 1:
+                self._after_batch(stop, self._visited)
+            report(stop)
 
 
 def _uncertainty(num_weights: int) -> float:

@@ -16,9 +16,11 @@ from phew.capture.modes import Mode
 from phew.capture.operations import follow
 from phew.capture.preserve import preserved
 from phew.capture.selection import Selection, Selector, why_not_prunable
+from phew.capture.sharded import stand_in_for_shards
 from phew.capture.tensors import tensors_in
 from phew.capture.tracer import Tracer
 from phew.graph import WalkGraph, WeightedLink
+from phew.sharding import reshard
 
 
 def capture(
@@ -40,6 +42,10 @@ def capture(
     normalisations, and embeddings that are added. Lookup embeddings, tied or not, are not pruned
     unless `include` selects them: what they look up is an entry of the graph. `WalkGraph.report`
     says what is not pruned, and why.
+
+    Of a model that is sharded by FSDP2 or by tensor parallelism no weights are gathered: it runs on
+    shapes alone. One that reads values is to be captured before it is sharded, and its graph given
+    the sharded parameters by `dataclasses.replace(graph, parameters=dict(...))`.
 
     Args:
         model: The model. Its parameters are referred to, not copied.
@@ -68,6 +74,7 @@ def capture(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    reshard(model)
     args, kwargs = as_call(described_inputs(model) if example_inputs is None else example_inputs)
     selection = Selection(model, include, exclude)
     check_weights(model, selection.refused)
@@ -103,6 +110,7 @@ def _run(
     with preserved(model, tensors_in((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
+        stand_in_for_shards(model)
         tracer = Tracer(model, follow, saver, mode=mode, included=included)
         tracer.watch(model)
         args, kwargs = tracer.enter((args, kwargs))

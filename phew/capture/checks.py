@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from phew.graph import WEIGHT_DTYPES
+from phew.sharding import own_part
 
 
 def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -61,7 +62,8 @@ def _check_weight(name: str, weight: nn.Parameter) -> None:
 def _check_memory(weights: dict[str, nn.Parameter]) -> None:
     """Refuse two parameters of the same memory: a mask of one would be a mask of the other."""
     owners: dict[tuple[Any, ...], str] = {}
-    for name, weight in weights.items():
+    for name, parameter in weights.items():
+        weight = own_part(parameter)
         if weight.is_meta or weight.numel() == 0:
             continue
         memory = weight.device, weight.data_ptr(), weight.shape, weight.stride()

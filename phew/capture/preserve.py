@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from phew.sharding import is_sharded
+
 _MAPPINGS = (dict, OrderedDict, defaultdict)
 _SEQUENCES = (list, set, deque)
 
@@ -39,7 +41,12 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
     with _one_at_a_time:
         parts = _parts(model)
         training = [(part, part.training) for part in parts if isinstance(part, nn.Module)]
-        tensors = [_TensorState(part) for part in parts if isinstance(part, torch.Tensor)]
+        tensors = [
+            _TensorState(part)
+            for part in parts
+            # Others stand in for what is sharded.
+            if isinstance(part, torch.Tensor) and not is_sharded(part)
+        ]
         gradients = [state.grad for state in tensors if state.grad is not None]
         saver = TensorSaver([*(state.tensor for state in tensors), *gradients, *inputs])
         containers = [

@@ -1,0 +1,42 @@
+"""Digests of what walks depend on, to tell whether it is the same elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+from phew import _core
+from phew.graph import WalkGraph, WeightedLink
+
+
+def digest_of_graph(graph: WalkGraph) -> str:
+    """Return a digest of a graph, its weights left out."""
+    digest = hashlib.sha256()
+    shapes = [(name, *parameter.shape) for name, parameter in graph.parameters.items()]
+    for part in (graph.spaces, graph.entries, graph.exits, graph.prunable, shapes):
+        digest.update(repr(part).encode())
+    for link in graph.links:
+        if isinstance(link, WeightedLink):
+            digest.update(repr(link).encode())
+        else:
+            digest.update(repr((link.source, link.target, link.shortcut)).encode())
+            digest.update(link.source_groups.tobytes() + link.target_groups.tobytes())
+    return _shown(digest)
+
+
+def digests_of_weights(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> dict[str, str]:
+    """Return what was measured of each parameter's links, the mass of every unit, in digests.
+
+    Other weights have other masses, unless they differ by a power of two, as do equal masks.
+    """
+    digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
+    for link, measure in zip(graph.links, measures, strict=True):
+        if isinstance(link, WeightedLink):
+            for totals in (measure.source_totals, measure.target_totals):
+                digests[link.parameter].update(totals.tobytes())
+    return {f"the weights of {name!r}": _shown(digest) for name, digest in digests.items()}
+
+
+def _shown(digest: hashlib._Hash) -> str:
+    return f"those of digest {digest.hexdigest()[:8]}"

@@ -1,0 +1,223 @@
+"""Walks shared out among the ranks of a process group."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed as dist
+
+from phew.graph import WalkGraph
+from phew.sharding import holders, is_sharded
+
+
+class RankError(RuntimeError):
+    """Another rank has failed, and all ranks know."""
+
+
+class Ranks:
+    """The processes that make a call together, each a part of its walks.
+
+    Before anything that needs all ranks, they tell each other that they have got there; a rank that
+    fails says so instead. So an error of one ends the call of all, and none waits for it.
+
+    Args:
+        group: The process group; None for this process alone.
+
+    Attributes:
+        rank: The number of this process in the group.
+        number: How many there are.
+
+    Raises:
+        TypeError: If `group` is not a process group.
+        ValueError: If this process is not in it.
+    """
+
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+        self.rank, self.number = 0, 1
+        if group is not None:
+            if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
+                raise TypeError(
+                    "group must be a torch.distributed.ProcessGroup, e.g. "
+                    f"torch.distributed.group.WORLD, got {type(group).__name__}."
+                )
+            self.rank, self.number = dist.get_rank(group), dist.get_world_size(group)
+            if self.rank < 0:
+                raise ValueError("group must have this process among its ranks, got another.")
+            # Without a backend for the CPU, NCCL's, tensors are exchanged on the current device.
+            has_cpu = "cpu" in dist.get_backend_config(group)
+            self._device = torch.device("cpu" if has_cpu else "cuda")
+        self._group = group
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Fail on all ranks if what follows fails on one.
+
+        Raises:
+            RankError: If it failed on another rank, or that has stopped.
+        """
+        try:
+            yield
+        except RankError:
+            raise
+        except BaseException as error:
+            with contextlib.suppress(RankError):
+                self._ready(f"{type(error).__name__}: {error}")
+            raise
+        self._ready()
+
+    def check(self, graph: WalkGraph, device: torch.device) -> None:
+        """Refuse a group that cannot walk on a graph.
+
+        Raises:
+            ValueError: If ranks outside the group hold parts of the weights, or ranks of the group
+                cannot exchange tensors on the device.
+        """
+        members = [] if self._group is None else dist.get_process_group_ranks(self._group)
+        for name, parameter in graph.parameters.items():
+            if not set(holders(parameter)) <= set(members):
+                raise ValueError(
+                    f"group must have all ranks that hold a part of {name!r}, "
+                    f"{holders(parameter)}, got {members or None}. "
+                    "Pass group=torch.distributed.group.WORLD."
+                )
+        if self._group is None:
+            return
+        backends = dist.get_backend_config(self._group)
+        if device.type not in [backend.partition(":")[0] for backend in backends.split(",")]:
+            raise ValueError(
+                f"group must have a backend for {device.type}, where walks run, got {backends!r}. "
+                "Pass another device, or a group of torch.distributed.new_group with such a one."
+            )
+
+    def agree(self, facts: Callable[[], Mapping[str, object]]) -> None:
+        """Refuse what is not the same on all ranks.
+
+        Args:
+            facts: Returns what to compare, by what an error calls it.
+
+        Raises:
+            ValueError: If a value differs, on all ranks.
+        """
+        if self.number == 1:
+            return
+        told = self._tell(facts())
+        for name, value in told[0].items():
+            for rank, others in enumerate(told):
+                if others.get(name) != value:
+                    raise ValueError(
+                        f"{name} must be the same on all ranks, got {value} on rank 0 and "
+                        f"{others.get(name)} on rank {rank}. Give all ranks the same arguments and "
+                        "the same model with the same weights: load or broadcast them first."
+                    )
+
+    def part_of(self, first: int, end: int) -> range:
+        """Return the walks that are this rank's of walks first .. end - 1."""
+        parts = [first + (end - first) * rank // self.number for rank in (self.rank, self.rank + 1)]
+        return range(*parts)
+
+    def merge(self, marks: Mapping[str, torch.Tensor]) -> None:
+        """Mark what any rank has marked.
+
+        On the CPU one all-reduce, of a bit an element: ceil(n / 8) bytes for a tensor of n.
+
+        Args:
+            marks: Contiguous boolean tensors, changed in place.
+        """
+        if self.number == 1:
+            return
+        if all(flags.is_cuda for flags in marks.values()):
+            # NCCL has no bitwise operations.
+            with self._meeting():
+                for flags in marks.values():
+                    dist.all_reduce(flags.view(torch.uint8), dist.ReduceOp.MAX, self._group)
+            return
+        packed = [np.packbits(flags.numpy()) for flags in marks.values()]
+        merged = np.concatenate(packed)
+        with self._meeting():
+            dist.all_reduce(torch.from_numpy(merged), dist.ReduceOp.BOR, self._group)
+        parts = np.split(merged, np.cumsum([len(bits) for bits in packed])[:-1])
+        for flags, part in zip(marks.values(), parts, strict=True):
+            flags.numpy().reshape(-1)[:] = np.unpackbits(part, count=flags.numel())
+
+    def gather(
+        self, visits: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the visits of all ranks.
+
+        Args:
+            visits: Those of this rank: weights and walks, int64.
+        """
+        sizes = self._tell(len(visits[0]))
+        # Ranks exchange tensors of one size.
+        own = torch.stack(visits).new_zeros(2, max(sizes))
+        own[:, : sizes[self.rank]] = torch.stack(visits)
+        gathered = [torch.empty_like(own) for _ in sizes]
+        with self._meeting():
+            dist.all_gather(gathered, own, self._group)
+        parts = [part[:, :size] for part, size in zip(gathered, sizes, strict=True)]
+        weights, walks = torch.cat(parts, dim=1)
+        return weights, walks
+
+    def most(self, number: int) -> int:
+        """Return the largest of the ranks' numbers."""
+        return int(max(self._tell(number)))
+
+    def data_of(self, graph: WalkGraph, parameter: str, device: torch.device) -> torch.Tensor:
+        """Return a parameter's data, all ranks together if it is sharded."""
+        if not is_sharded(graph.parameters[parameter]):
+            return graph.data_of(parameter, device)
+        with self._meeting():
+            return graph.data_of(parameter, device)
+
+    @contextmanager
+    def _meeting(self) -> Iterator[None]:
+        """Do something with all ranks, once they have got there."""
+        self._ready()
+        with _answered():
+            yield
+
+    def _ready(self, failure: str | None = None) -> None:
+        """Wait until all ranks are ready, unless another tells of its failure."""
+        if self.number == 1:
+            return
+        failed = torch.tensor(failure is not None, dtype=torch.uint8, device=self._device)
+        with _answered():
+            dist.all_reduce(failed, dist.ReduceOp.MAX, self._group)
+        if not failed:
+            return
+        for rank, its_failure in enumerate(self._exchange(failure)):
+            if its_failure is not None and rank != self.rank:
+                raise RankError(f"rank {rank} of the group failed, and with it all: {its_failure}")
+
+    def _tell(self, value: Any) -> list[Any]:
+        """Return what all ranks tell, by rank."""
+        if self.number == 1:
+            return [value]
+        self._ready()
+        return self._exchange(value)
+
+    def _exchange(self, value: Any) -> list[Any]:
+        values = [None] * self.number
+        with _answered():
+            dist.all_gather_object(values, value, self._group)
+        return values
+
+
+ALONE = Ranks()
+"""This process, without others."""
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankError(
+            "group must have all its ranks until the call ends, got no answer from one: see the "
+            "error above, and what that rank printed last. Start all ranks again."
+        ) from error

@@ -1,0 +1,409 @@
+"""What processes that walk together check. Here, where a spawned process can import it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    RowwiseParallel,
+    parallelize_module,
+)
+
+import phew
+from phew import Masks, models, sampling
+from phew.digests import digest_of_graph
+from phew.engine import Engine
+from phew.forecast import Forecast
+
+PATIENCE = datetime.timedelta(seconds=60)
+
+
+def run(rank: int, names: list[str], num_ranks: int, folder: str) -> None:
+    """Run checks as one of several processes, and save what went wrong."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("error", UserWarning)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=num_ranks,
+        timeout=PATIENCE,
+    )
+    failures = {}
+    for name in names:
+        try:
+            CHECKS[name](Path(folder))
+        except BaseException:
+            failures[name] = traceback.format_exc()
+        torch.save(failures, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+# Networks
+
+
+def resnet20() -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    return models.resnet_cifar(20), torch.zeros(1, 3, 32, 32)
+
+
+def lenet5() -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    return models.lenet5(), torch.zeros(1, 1, 28, 28)
+
+
+def llama() -> tuple[nn.Module, Any]:
+    # A model of text does without torchvision, which takes long to import.
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    return LlamaForCausalLM(config), {"input_ids": torch.zeros(1, 5, dtype=torch.int64)}
+
+
+Case = tuple[Callable[[], tuple[nn.Module, Any]], dict[str, Any]]
+
+CASES: dict[str, Case] = {
+    "resnet20": (resnet20, {"densities": [0.01, 0.1, 0.5, 0.9]}),
+    "resnet20 by mass": (resnet20, {"densities": [0.3], "fork": "mass", "seed": 2**64 - 1}),
+    "lenet5": (lenet5, {"densities": [1e-5, 1e-4, 0.05, 0.3]}),
+    "lenet5 by kernels": (lenet5, {"densities": [0.2], "granularity": "kernel", "power": 2}),
+    "lenet5 uniformly": (lenet5, {"densities": [0.2], "power": 0, "exclude": ["*1.weight"]}),
+    "llama": (llama, {"densities": [0.02, 0.2, 0.6]}),
+}
+
+
+def shard(model: nn.Module) -> nn.Module:
+    """Shard some modules by themselves, and what is left with the whole."""
+    parents = [module for module in model.modules() if isinstance(module, nn.Sequential)]
+    for module in [*parents[-2:], *getattr(getattr(model, "model", None), "layers", [])]:
+        if module is not model:
+            fully_shard(module)
+    fully_shard(model)
+    return model
+
+
+def sample(model: Any, inputs: Any = None, **options: Any) -> Any:
+    return phew.sample_masks(model, inputs, group=dist.group.WORLD, **options)
+
+
+def assert_equal(masks: Masks, expected: Masks) -> None:
+    """The same masks, of parts that are those of the parameters."""
+    assert masks.info == expected.info
+    assert masks.active_units == expected.active_units
+    assert masks.num_kept == expected.num_kept
+    assert str(masks.summary()) == str(expected.summary())
+    assert masks == expected
+
+
+# Masks are those of one process
+
+
+def walk_whole_weights(case: str) -> None:
+    make, options = CASES[case]
+    model, inputs = make()
+    expected = phew.sample_masks(model, inputs, **options)
+    for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
+        assert_equal(masks, plain)
+    graph = phew.capture(model, inputs, exclude=options.pop("exclude", ()))
+    for masks, plain in zip(sample(graph, **options), expected, strict=True):
+        assert_equal(masks, plain)
+
+
+def walk_sharded_weights(case: str) -> None:
+    make, options = CASES[case]
+    expected = phew.sample_masks(*make(), **options)
+    model, inputs = make()
+    before = dict(shard(model).named_parameters())
+    hooks = [[*module._forward_pre_hooks] for module in model.modules()]
+    for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
+        assert_equal(masks, plain)
+        for name, mask in masks.items():
+            parameter = model.get_parameter(name)
+            assert isinstance(mask, DTensor)
+            assert mask.placements == parameter.placements
+            assert mask.to_local().shape == parameter.to_local().shape
+            assert mask.to_local().untyped_storage().nbytes() == mask.to_local().numel()
+    after = dict(model.named_parameters())
+    assert all(after[name] is parameter for name, parameter in before.items())
+    assert [[*module._forward_pre_hooks] for module in model.modules()] == hooks
+
+
+def check_batches(folder: Path) -> None:
+    options = {"densities": [0.1, 0.5], "num_threads": 1}
+    expected = phew.sample_masks(*resnet20(), **options)
+    inputs = resnet20()[1]
+    for model in (resnet20()[0], shard(resnet20()[0])):
+        for num_visits in (0.0, 1e9):
+            with (
+                mock.patch.dict(sampling.FEWEST_PER_BATCH, cpu=700),
+                mock.patch.object(sampling, "WEIGHTS_PER_WALK", 400),
+                mock.patch.object(Forecast, "visits_per_walk", num_visits),
+            ):
+                for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
+                    assert_equal(masks, plain)
+
+
+# Sharded models
+
+
+def train(model: nn.Module, inputs: Any) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.randn_like(inputs)).square().sum().backward()
+        optimizer.step()
+
+
+def assert_held(model: nn.Module, masks: Masks) -> None:
+    for name, mask in masks.items():
+        parameter = model.get_parameter(name)
+        # Where units are dead, kept weights have no gradient, but are not zero.
+        assert parameter.full_tensor().ne(0).equal(mask), name
+        assert not parameter.grad.full_tensor()[~mask].any(), name
+
+
+def check_training(folder: Path) -> None:
+    expected = phew.sample_masks(*lenet5(), density=0.1)
+    model, inputs = lenet5()
+    shard(model)
+    # After which the weights of the root stay gathered.
+    model(inputs)
+    masks = phew.prune(model, inputs, density=0.1, group=dist.group.WORLD)
+    assert_equal(masks, expected)
+    train(model, inputs)
+    assert_held(model, expected)
+    Masks.release(model)
+    train(model, inputs)
+    with pytest.raises(AssertionError):
+        assert_held(model, expected)
+
+
+def check_whole_masks_of_sharded_weights(folder: Path) -> None:
+    masks = phew.sample_masks(*lenet5(), density=0.1)
+    model, inputs = lenet5()
+    shard(model)
+    masks.apply(model, unit_masks=True)
+    train(model, inputs)
+    assert_held(model, masks)
+    for name, mask in masks.unit_masks.items():
+        assert not model.get_parameter(name).full_tensor()[~mask].any(), name
+    model.load_state_dict({name: torch.ones_like(p) for name, p in model.state_dict().items()})
+    for name, mask in masks.items():
+        assert model.get_parameter(name).full_tensor().equal(mask.float()), name
+
+
+def check_sharded_masks_of_whole_weights(folder: Path) -> None:
+    model, inputs = lenet5()
+    masks = sample(shard(lenet5()[0]), inputs, density=0.1)
+    masks.apply(model)
+    for name, mask in masks.items():
+        assert model.get_parameter(name).ne(0).equal(mask.full_tensor())
+
+
+def check_saving(folder: Path) -> None:
+    masks = sample(shard(lenet5()[0]), lenet5()[1], density=0.1)
+    path = folder / f"{dist.get_rank()}.safetensors"
+    masks.save(path)
+    assert_equal(Masks.load(path), phew.sample_masks(*lenet5(), density=0.1))
+
+
+def check_counts_without_others(folder: Path) -> None:
+    masks = sample(shard(lenet5()[0]), lenet5()[1], density=0.1)
+    if dist.get_rank() == 0:
+        assert f"{masks.num_kept:,} of" in repr(masks)
+    counted = Masks(dict(masks))
+    assert counted.num_kept == masks.num_kept
+
+
+def check_captures(folder: Path) -> None:
+    model, inputs = resnet20()
+    graph = phew.capture(model, inputs)
+    expected = phew.sample_masks(graph, density=0.1)
+    shard(model)
+    assert digest_of_graph(phew.capture(model, inputs)) == digest_of_graph(graph)
+    # What was captured before, given the parts.
+    sharded = {name: p for name, p in model.named_parameters() if name in graph.parameters}
+    assert_equal(sample(dataclasses.replace(graph, parameters=sharded), density=0.1), expected)
+
+
+def check_tensor_parallelism(folder: Path) -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(9, 12), nn.ReLU(), nn.Linear(12, 7), nn.Linear(7, 5))
+
+    inputs = torch.zeros(2, 9)
+    expected = phew.sample_masks(network(), inputs, density=0.4)
+    mesh = init_device_mesh(
+        "cpu", (2, dist.get_world_size() // 2), mesh_dim_names=("data", "tensor")
+    )
+    plan = {"0": ColwiseParallel(), "2": RowwiseParallel()}
+    model = parallelize_module(network(), mesh["tensor"], plan)
+    fully_shard(model, mesh=mesh["data"])
+    masks = phew.prune(model, inputs, density=0.4, group=dist.group.WORLD)
+    assert_equal(masks, expected)
+    train(model, inputs)
+    assert_held(model, expected)
+
+
+# Errors
+
+
+def mine(*values: Any) -> Any:
+    return values[dist.get_rank() % len(values)]
+
+
+@contextmanager
+def refused(error: type[Exception], message: str) -> Iterator[None]:
+    with pytest.raises(error) as raised:
+        yield
+    assert re.fullmatch(message, str(raised.value), re.DOTALL), str(raised.value)
+
+
+def check_arguments(folder: Path) -> None:
+    model, inputs = lenet5()
+    for argument, values in {
+        "seed": (0, 7),
+        "density": (0.1, 0.2),
+        "fork": ("uniform", "mass"),
+        "power": (1, 2),
+    }.items():
+        options = {"density": 0.1, argument: mine(*values)}
+        with refused(
+            ValueError,
+            rf"{argument} must be the same on all ranks, got .?{values[0]}.? on rank 0 and "
+            rf".?{values[1]}.? on rank 1\. Give all ranks the same .*",
+        ):
+            sample(model, inputs, **options)
+    with refused(ValueError, "the graph of model must be the same on all ranks, got those .*"):
+        sample(model, inputs, density=0.1, exclude=mine((), ("*1.weight",)))
+    with refused(ValueError, "density must be the same .* got 0.1 on rank 0 and None on .*"):
+        sample(model, inputs, **mine({"density": 0.1}, {"densities": [0.1]}))
+
+
+def check_weights(folder: Path) -> None:
+    model, inputs = lenet5()
+    names = list(phew.sample_masks(model, inputs, density=0.1))
+    with torch.no_grad():
+        model.get_parameter(names[1])[0, 0] += mine(0.0, 0.01)
+    message = rf"the weights of '{names[1]}' must be the same on all ranks, got those of digest .*"
+    with refused(ValueError, message):
+        sample(model, inputs, density=0.1)
+
+
+def check_one_fails(folder: Path) -> None:
+    """An error of one rank is an error of all, wherever it happens."""
+    model, inputs = lenet5()
+    sharded = shard(lenet5()[0])
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise MemoryError("no more")
+
+    for owner, name, network in [
+        (sampling.Sampler, "target", model),
+        (Engine, "walk", model),
+        (Engine, "walk", sharded),
+        (phew.WalkGraph, "data_of", model),
+        (phew.graph, "whole", model),
+        (phew.engine, "_gathers", sharded),
+        (phew.api, "capture", model),
+        (phew.api, "assemble_masks", model),
+    ]:
+        if dist.get_rank() == 1:
+            with mock.patch.object(owner, name, fail), refused(MemoryError, "no more"):
+                sample(network, inputs, density=0.1)
+        else:
+            with refused(RuntimeError, r"rank 1 of the group failed.*: MemoryError: no more"):
+                sample(network, inputs, density=0.1)
+    with refused(*mine((RuntimeError, "rank 1 .*: TypeError: .*"), (TypeError, "density must .*"))):
+        sample(model, inputs, density=mine(0.1, "0.1"))
+    with refused(ValueError, r"density must keep at least one of 61,470 weights, got 1e-09\."):
+        sample(model, inputs, density=1e-9)
+    assert sample(*lenet5(), density=0.1) == phew.sample_masks(*lenet5(), density=0.1)
+
+
+def check_groups(folder: Path) -> None:
+    model, inputs = lenet5()
+    with refused(TypeError, r"group must be a torch.distributed.ProcessGroup, .*, got str\."):
+        phew.sample_masks(model, inputs, density=0.1, group="world")
+    shard(model)
+    with refused(ValueError, r"group must have all ranks that hold a part of .*, got None\..*"):
+        phew.sample_masks(model, inputs, density=0.1)
+    alone = mine(*[dist.new_group([rank]) for rank in range(dist.get_world_size())])
+    with refused(ValueError, r"group must have all ranks that hold .*, \[0, 1\], got \[\d\]\..*"):
+        phew.sample_masks(model, inputs, density=0.1, group=alone)
+    model, _ = lenet5()
+    masks = phew.sample_masks(model, inputs, density=0.1, group=alone)
+    assert masks == phew.sample_masks(model, inputs, density=0.1)
+
+
+def check_a_rank_stops(folder: Path) -> None:
+    """The others say so. It must be the last check of a group."""
+    if dist.get_rank() == 1:
+        with mock.patch.object(Engine, "walk", side_effect=lambda *_, **__: os._exit(0)):
+            sample(*lenet5(), density=0.1)
+    with refused(RuntimeError, "group must have all its ranks until the call ends, got no .*"):
+        sample(*lenet5(), density=0.1)
+
+
+# Communication
+
+
+def check_bytes(folder: Path) -> None:
+    """Ranks share a bit a weight, once; and what is listed, which is little."""
+    model, inputs = resnet20()
+    graph = phew.capture(model, inputs)
+    sent = {"all_reduce": [0], "all_gather": [0]}
+
+    def counted(name: str, position: int) -> Any:
+        call = getattr(dist, name)
+
+        def count(*args: Any) -> Any:
+            sent[name].append(args[position].nbytes)
+            return call(*args)
+
+        return mock.patch.object(dist, name, count)
+
+    with counted("all_reduce", 0), counted("all_gather", 1):
+        masks = sample(graph, density=0.5)
+    num_bytes = sum(-(-graph.parameters[name].numel() // 8) for name in graph.prunable)
+    assert [size for size in sent["all_reduce"] if size > 1] == [num_bytes]
+    assert sum(sent["all_gather"]) < 16 * 0.05 * masks.num_weights
+
+
+CHECKS: dict[str, Callable[[Path], None]] = {
+    **{f"whole {case}": lambda _, case=case: walk_whole_weights(case) for case in CASES},
+    **{f"sharded {case}": lambda _, case=case: walk_sharded_weights(case) for case in CASES},
+    **{
+        name.removeprefix("check_").replace("_", " "): check
+        for name, check in list(globals().items())
+        if name.startswith("check_")
+    },
+}

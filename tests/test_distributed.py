@@ -1,0 +1,58 @@
+"""Processes that walk together have the masks of one, or an error each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+import torch
+from rank_checks import CASES, CHECKS, run
+
+import phew
+
+Failures: TypeAlias = list[dict[str, str]]
+
+LAST = "a rank stops"
+OF_TWO = [*(name for name in CHECKS if name != LAST), LAST]
+OF_FOUR = [
+    *(f"{kind} {case}" for kind in ("whole", "sharded") for case in CASES),
+    "training",
+    "tensor parallelism",
+]
+
+
+def failures_of(num_ranks: int, names: list[str], folder: Path) -> Failures:
+    torch.multiprocessing.spawn(run, (names, num_ranks, str(folder)), nprocs=num_ranks)
+    return [torch.load(path) for path in sorted(folder.glob("*.pt"))]
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Failures:
+    return failures_of(2, OF_TWO, tmp_path_factory.mktemp("two"))
+
+
+@pytest.fixture(scope="module")
+def of_four(tmp_path_factory: pytest.TempPathFactory) -> Failures:
+    return failures_of(4, OF_FOUR, tmp_path_factory.mktemp("four"))
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_two_ranks(name: str, of_two: Failures) -> None:
+    # One of them stops.
+    assert len(of_two) == 2
+    for failures in of_two:
+        assert name not in failures, failures[name]
+
+
+@pytest.mark.parametrize("name", OF_FOUR)
+def test_four_ranks(name: str, of_four: Failures) -> None:
+    assert len(of_four) == 4
+    for failures in of_four:
+        assert name not in failures, failures[name]
+
+
+def test_a_group_must_be_a_process_group() -> None:
+    model = torch.nn.Linear(4, 2)
+    with pytest.raises(TypeError, match=r"^group must be a torch\.distributed\.ProcessGroup, "):
+        phew.prune(model, torch.zeros(1, 4), density=0.5, group=2)
