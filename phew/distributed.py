@@ -154,8 +154,8 @@ class Ranks:
         """
         sizes = self._tell(len(visits[0]))
         # Ranks exchange tensors of one size.
-        own = torch.stack(visits).new_zeros(2, max(sizes))
-        own[:, : sizes[self.rank]] = torch.stack(visits)
+        own = torch.stack(visits)
+        own = torch.nn.functional.pad(own, (0, max(sizes) - own.shape[1]))
         gathered = [torch.empty_like(own) for _ in sizes]
         with self._meeting():
             dist.all_gather(gathered, own, self._group)

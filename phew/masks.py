@@ -405,7 +405,7 @@ def _check_fit(masks: Mapping[str, torch.Tensor], parameters: dict[str, nn.Param
                 "Make it a parameter of its own with .clone()."
             )
         first = first_name.setdefault(parameter, name)
-        if not _equal({name: mask}, {name: masks[first]}):
+        if first != name and not _equal({name: mask}, {name: masks[first]}):
             raise ValueError(
                 f"masks must agree on tied parameters, got different ones for {first!r} and "
                 f"{name!r}. Leave one out."
