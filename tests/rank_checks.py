@@ -332,7 +332,7 @@ def check_one_fails(folder: Path) -> None:
         (Engine, "walk", sharded),
         (phew.WalkGraph, "data_of", model),
         (phew.graph, "whole", model),
-        (phew.engine, "_gathers", sharded),
+        (phew._core, "LinkBuffers", sharded),
         (phew.api, "capture", model),
         (phew.api, "assemble_masks", model),
     ]:
