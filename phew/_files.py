@@ -24,6 +24,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial)):
+            raise
         # Of the same class by its number, but naming the path that was asked for.
         raise OSError(error.errno, error.strerror, str(path)) from error
 
@@ -40,5 +42,11 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def remove_partial(folder: Path) -> None:
     """Remove what processes that were killed left of files that were not whole."""
-    for partial in folder.glob(".*.partial"):
-        partial.unlink()
+    for file in folder.iterdir():
+        if is_partial(file):
+            file.unlink()
+
+
+def is_partial(file: Path) -> bool:
+    """Return whether a file is one that was not whole."""
+    return file.name.startswith(".") and file.suffix == ".partial"

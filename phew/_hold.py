@@ -25,7 +25,12 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from phew.sharding import is_sharded, own_part
+from phew.sharding import equal, is_sharded, own_part
+
+_SAME_MODEL = (
+    "Apply masks to the model that they were made from, without the DistributedDataParallel or "
+    "torch.compile around it."
+)
 
 
 def hold(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
@@ -152,3 +157,48 @@ def _zero_after_step(optimizer: Optimizer, args: object, kwargs: object) -> None
             entry = _holds.get(parameter)
             if entry is not None:
                 entry.zero(parameter)
+
+
+def check_fit(masks: Mapping[str, torch.Tensor], parameters: dict[str, nn.Parameter]) -> None:
+    first_name: dict[nn.Parameter, str] = {}
+    for name, mask in masks.items():
+        parameter = parameters.get(name)
+        if parameter is None:
+            raise ValueError(
+                f"model must have all masked parameters, got none named {name!r}. {_SAME_MODEL}"
+            )
+        if parameter.shape != mask.shape:
+            raise ValueError(
+                f"{name!r} must have the shape of its mask, {tuple(mask.shape)}, "
+                f"got {tuple(parameter.shape)}. {_SAME_MODEL}"
+            )
+        if parameter.is_meta:
+            raise ValueError(
+                f"{name!r} must have data, got a parameter on the meta device. "
+                "Call model.to_empty(device=...) and load its weights."
+            )
+        is_number = parameter.is_floating_point() or parameter.is_complex()
+        if parameter.layout is not torch.strided or not is_number:
+            raise ValueError(
+                f"{name!r} must be dense and floating-point, got {parameter.layout}, "
+                f"{parameter.dtype}. Apply the masks before the model is converted."
+            )
+        if parameter.is_inference():
+            raise ValueError(
+                f"{name!r} must be a normal tensor, got one made in inference mode. "
+                "Build the model outside of torch.inference_mode()."
+            )
+        if any(
+            size > 1 and stride == 0
+            for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
+        ):
+            raise ValueError(
+                f"{name!r} must have memory for each of its weights, got an expanded tensor. "
+                "Make it a parameter of its own with .clone()."
+            )
+        first = first_name.setdefault(parameter, name)
+        if first != name and not equal(mask, masks[first]):
+            raise ValueError(
+                f"masks must agree on tied parameters, got different ones for {first!r} and "
+                f"{name!r}. Leave one out."
+            )

@@ -155,7 +155,7 @@ def sample_masks(
                 "the graph of model": digest_of_graph(graph),
             }
         )
-        with _cpu_by_default(), progress_bar("walking", shown=progress) as report:
+        with cpu_by_default(), progress_bar("walking", shown=progress) as report:
             sampler = Sampler(
                 graph, options, num_threads=num_threads, device=walk_device, ranks=ranks
             )
@@ -268,7 +268,7 @@ def as_num_threads(num_threads: object) -> int:
     return number
 
 
-def _cpu_by_default() -> AbstractContextManager[object]:
+def cpu_by_default() -> AbstractContextManager[object]:
     """Make tensors on the CPU whatever the caller's default device is.
 
     Where that is the CPU anyway, what torch does to ask at each call is saved.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ DTYPES = {
 }
 """Types of weights that can be pruned."""
 
+_SIZES = {name: dtype.itemsize for name, dtype in DTYPES.items()}
 _OTHER_WEIGHTS = {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth"}
 _LONGEST_HEADER = 10**8
 
@@ -77,18 +78,26 @@ class Checkpoint:
             return None
         try:
             weight_map = json.loads(index.read_text())["weight_map"]
-            return {str(name): str(file) for name, file in weight_map.items()}
+            files = {str(name): str(file) for name, file in weight_map.items()}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{str(index)!r} must have a weight_map from tensors to files, got "
                 f"{type(error).__name__}: {error}. Copy it again."
             ) from error
+        for file in files.values():
+            if Path(file).name != file:
+                raise ValueError(f"{str(index)!r} must name files of its own folder, got {file!r}.")
+        return files
 
     @cached_property
     def identity(self) -> list[tuple[str, int, int]]:
         """What tells this checkpoint from another: names, sizes and times of its files."""
         stats = [(file.name, file.stat()) for file in self.files]
         return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+    def stored_name(self, names: Sequence[str]) -> str:
+        """Return the name under which a tensor of several names is stored, the first if none is."""
+        return next((name for name in names if name in self._entries), names[0])
 
     def file_of(self, name: str) -> Path:
         """Return the file that a tensor is in."""
@@ -113,8 +122,7 @@ class Checkpoint:
             )
         if entry.dtype not in DTYPES:
             raise ValueError(
-                f"{where} must be of type {', '.join(DTYPES)}, got {entry.dtype}. "
-                "Convert it, or leave it out with exclude."
+                f"{where} must be of type {', '.join(DTYPES)}, got {entry.dtype}. Convert it."
             )
         # Private: what is written does not reach the file.
         memory = np.memmap(entry.file, np.uint8, "c", entry.offset, (entry.num_bytes,))
@@ -129,21 +137,24 @@ class Checkpoint:
             )
         return self._entries[name]
 
-    def write_pruned(self, masks: Mapping[str, torch.Tensor], out: Path) -> None:
+    def write_pruned(
+        self, masks: Mapping[str, torch.Tensor], tensors: Mapping[str, str], out: Path
+    ) -> None:
         """Write the checkpoint with pruned weights zeroed, file by file.
 
         A file gets its name when it is whole, and one that is there is taken to be. Files beside
         those of weights (configuration, tokenizer) are copied.
 
         Args:
-            masks: Boolean tensors by name of a tensor.
+            masks: Boolean tensors by name.
+            tensors: The name of its mask for each name of a tensor that is pruned.
             out: The folder to write to, another than that of the checkpoint.
         """
         for file in self.files:
             if not (out / file.name).exists():
                 with written_whole(out / file.name) as partial:
                     shutil.copyfile(file, partial)
-                    self._zero(file, masks, partial)
+                    self._zero(file, masks, tensors, partial)
         if self.path.is_dir():
             for file in sorted(self.folder.iterdir()):
                 is_other = file.suffix not in {".safetensors", *_OTHER_WEIGHTS}
@@ -151,12 +162,18 @@ class Checkpoint:
                     with written_whole(out / file.name) as partial:
                         shutil.copyfile(file, partial)
 
-    def _zero(self, file: Path, masks: Mapping[str, torch.Tensor], copy: Path) -> None:
+    def _zero(
+        self,
+        file: Path,
+        masks: Mapping[str, torch.Tensor],
+        tensors: Mapping[str, str],
+        copy: Path,
+    ) -> None:
         for name, entry in self._entries.items():
-            if entry.file == file and name in masks and entry.num_bytes:
+            if entry.file == file and name in tensors and entry.num_bytes:
                 size = entry.num_bytes // math.prod(entry.shape)
                 weights = np.memmap(copy, f"V{size}", "r+", entry.offset, entry.shape)
-                weights[~masks[name].cpu().numpy()] = np.zeros((), f"V{size}")
+                weights[~masks[tensors[name]].cpu().numpy()] = np.zeros((), f"V{size}")
                 weights.flush()
 
 
@@ -174,6 +191,9 @@ def _entries(file: Path) -> Iterator[tuple[str, Entry]]:
             raise _damaged(file, f"no valid entry for {name!r}") from error
         if last > size:
             raise _damaged(file, f"{name!r} ends at byte {last:,} of {size:,}")
+        num_bytes = math.prod(entry.shape) * _SIZES.get(entry.dtype, 0)
+        if not start <= first <= last or (entry.dtype in _SIZES and num_bytes != last - first):
+            raise _damaged(file, f"{name!r} of {entry.dtype} {entry.shape} in {last - first} bytes")
         yield name, entry
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ def digest_of_graph(graph: WalkGraph) -> str:
         digest.update(repr(part).encode())
     for link in graph.links:
         if isinstance(link, WeightedLink):
-            digest.update(repr(link).encode())
+            # How often its weights are used is of the example, and walks do not depend on it.
+            digest.update(repr(dataclasses.replace(link, num_uses=0)).encode())
         else:
             digest.update(repr((link.source, link.target, link.shortcut)).encode())
             digest.update(link.source_groups.tobytes() + link.target_groups.tobytes())
@@ -28,7 +30,8 @@ def digest_of_graph(graph: WalkGraph) -> str:
 def digests_of_weights(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> dict[str, str]:
     """Return what was measured of each parameter's links, the mass of every unit, in digests.
 
-    Other weights have other masses, unless they differ by a power of two, as do equal masks.
+    Weights that were drawn anew or trained have other masses. Those of units whose weights are the
+    same in another order have not.
     """
     digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
     for link, measure in zip(graph.links, measures, strict=True):

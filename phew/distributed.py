@@ -12,7 +12,7 @@ import torch
 from torch import distributed as dist
 
 from phew.graph import WalkGraph
-from phew.sharding import holders, is_sharded
+from phew.sharding import holders, is_sharded, whole
 
 
 class RankError(RuntimeError):
@@ -163,6 +163,11 @@ class Ranks:
         weights, walks = torch.cat(parts, dim=1)
         return weights, walks
 
+    def of_first(self, value: tuple[int, int]) -> tuple[int, int]:
+        """Return the first rank's value, where others may have rounded otherwise."""
+        first: tuple[int, int] = self._tell(value)[0]
+        return first
+
     def most(self, number: int) -> int:
         """Return the largest of the ranks' numbers."""
         return int(max(self._tell(number)))
@@ -172,7 +177,8 @@ class Ranks:
         if not is_sharded(graph.parameters[parameter]):
             return graph.data_of(parameter, device)
         with self._meeting():
-            return graph.data_of(parameter, device)
+            gathered = whole(graph.parameters[parameter].detach())
+        return graph.data_of(parameter, device, gathered)
 
     @contextmanager
     def _meeting(self) -> Iterator[None]:
@@ -216,6 +222,8 @@ ALONE = Ranks()
 def _answered() -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise RankError(
             "group must have all its ranks until the call ends, got no answer from one: see the "

@@ -168,6 +168,7 @@ class WalkGraph:
         not_prunable: The other parameters of the model, by name: why each is not pruned.
         derived: Prunable parameters that a layer's weights are computed from, by name: the
             operation that computes them, e.g. a weight norm.
+        aliases: The other names of parameters that are tied, by their first name.
     """
 
     spaces: tuple[Space, ...]
@@ -180,6 +181,7 @@ class WalkGraph:
     approximations: tuple[Approximation, ...] = ()
     not_prunable: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     _shapes: Mapping[str, torch.Size] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -229,14 +231,25 @@ class WalkGraph:
         """The number of weights that a density refers to."""
         return sum(self.parameters[name].numel() for name in self.prunable)
 
+    def names_of(self, parameter: str) -> tuple[str, ...]:
+        """Return all names of a parameter, this one first."""
+        return parameter, *self.aliases.get(parameter, ())
+
     @cached_property
     def first_numbers(self) -> dict[str, int]:
         """Per prunable parameter, the number of its first weight among all prunable weights."""
         sizes = (self.parameters[name].numel() for name in self.prunable)
         return dict(zip(self.prunable, accumulate(sizes, initial=0), strict=False))
 
-    def data_of(self, parameter: str, device: torch.device = _CPU) -> torch.Tensor:
-        """Return a parameter's data, contiguous on a device; gathered where it is sharded.
+    def data_of(
+        self, parameter: str, device: torch.device = _CPU, gathered: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return a parameter's data, contiguous on a device.
+
+        Args:
+            parameter: Its name.
+            device: The device.
+            gathered: All of it where it is sharded; otherwise it is gathered.
 
         Returns:
             The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`; of a complex
@@ -245,7 +258,9 @@ class WalkGraph:
         Raises:
             ValueError: If the parameter's shape has changed since the graph was made.
         """
-        data = whole(self.parameters[parameter].detach()).to(device).contiguous()
+        if gathered is None:
+            gathered = whole(self.parameters[parameter].detach())
+        data = gathered.to(device).contiguous()
         shape = self._shapes[parameter]
         if data.shape != shape:
             raise ValueError(

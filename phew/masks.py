@@ -18,15 +18,11 @@ from phew import _hold
 from phew._files import written_whole
 from phew._summary import Summary, SummaryRow
 from phew.packed import PackedMasks
-from phew.sharding import count_nonzero, own_part, placed_like, reshard, whole
+from phew.sharding import count_nonzero, equal, own_part, placed_like, reshard
 
 Scalar: TypeAlias = str | int | float | bool
 
 _FORMAT = 1
-_SAME_MODEL = (
-    "Apply masks to the model that they were made from, without the DistributedDataParallel or "
-    "torch.compile around it."
-)
 
 
 class Masks(Mapping[str, torch.Tensor]):
@@ -112,7 +108,8 @@ class Masks(Mapping[str, torch.Tensor]):
         return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
 
     def __getstate__(self) -> dict[str, Any]:
-        masks = self._masks if isinstance(self._masks, PackedMasks) else _apart(self._masks)
+        masks = self._masks
+        masks = masks.copy() if isinstance(masks, PackedMasks) else _apart(masks)
         return {**self.__dict__, "_masks": masks, "_unit_masks": _apart(self._unit_masks)}
 
     def __repr__(self) -> str:
@@ -190,7 +187,7 @@ class Masks(Mapping[str, torch.Tensor]):
         reshard(model)
         masks = self._all() if unit_masks else self._masks
         parameters = dict(model.named_parameters(remove_duplicate=False))
-        _check_fit(masks, parameters)
+        _hold.check_fit(masks, parameters)
         placed = {name: placed_like(mask, parameters[name]) for name, mask in masks.items()}
         _hold.hold(model, {name: own_part(mask) for name, mask in placed.items()})
 
@@ -349,7 +346,7 @@ def _apart(masks: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
     return masks.keys() == others.keys() and all(
-        whole(mask).equal(whole(others[name]).to(mask.device)) for name, mask in masks.items()
+        equal(mask, others[name]) for name, mask in masks.items()
     )
 
 
@@ -364,49 +361,4 @@ def _check_bool(argument: str, masks: dict[str, torch.Tensor]) -> None:
             raise TypeError(
                 f"{argument}[{name!r}] must be a bool tensor, got {kind}. "
                 "Compare to get one, e.g. scores > threshold."
-            )
-
-
-def _check_fit(masks: Mapping[str, torch.Tensor], parameters: dict[str, nn.Parameter]) -> None:
-    first_name: dict[nn.Parameter, str] = {}
-    for name, mask in masks.items():
-        parameter = parameters.get(name)
-        if parameter is None:
-            raise ValueError(
-                f"model must have all masked parameters, got none named {name!r}. {_SAME_MODEL}"
-            )
-        if parameter.shape != mask.shape:
-            raise ValueError(
-                f"{name!r} must have the shape of its mask, {tuple(mask.shape)}, "
-                f"got {tuple(parameter.shape)}. {_SAME_MODEL}"
-            )
-        if parameter.is_meta:
-            raise ValueError(
-                f"{name!r} must have data, got a parameter on the meta device. "
-                "Call model.to_empty(device=...) and load its weights."
-            )
-        is_number = parameter.is_floating_point() or parameter.is_complex()
-        if parameter.layout is not torch.strided or not is_number:
-            raise ValueError(
-                f"{name!r} must be dense and floating-point, got {parameter.layout}, "
-                f"{parameter.dtype}. Apply the masks before the model is converted."
-            )
-        if parameter.is_inference():
-            raise ValueError(
-                f"{name!r} must be a normal tensor, got one made in inference mode. "
-                "Build the model outside of torch.inference_mode()."
-            )
-        if any(
-            size > 1 and stride == 0
-            for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
-        ):
-            raise ValueError(
-                f"{name!r} must have memory for each of its weights, got an expanded tensor. "
-                "Make it a parameter of its own with .clone()."
-            )
-        first = first_name.setdefault(parameter, name)
-        if first != name and not _equal({name: mask}, {name: masks[first]}):
-            raise ValueError(
-                f"masks must agree on tied parameters, got different ones for {first!r} and "
-                f"{name!r}. Leave one out."
             )

@@ -210,7 +210,7 @@ def _make_logarithmic(panel: Axes) -> None:
 
 def _set_densities(panel: Axes, densities: Sequence[float]) -> None:
     panel.set(xlabel="density", xscale="log")
-    shown = densities[:: math.ceil(len(densities) / _MOST_DENSITIES)]
+    shown = densities[:: max(1, math.ceil(len(densities) / _MOST_DENSITIES))]
     panel.set_xticks(shown, [f"{100 * density:.2g}%" for density in shown])
     panel.minorticks_off()
 

@@ -62,8 +62,8 @@ class Sampler:
         batch_size: Number of walks of one direction that move together; by default one that suits
             the device.
         packed: Whether to keep a bit for each weight instead of a byte, on the CPU.
-        after_batch: Told, after walks none of which is one too many, their number and what they
-            visited.
+        after_batch: Told, after walks that all are marked, their number and what they visited.
+            Where the forecast was too high, they may be too many, and are taken back.
         ranks: The processes that walk together, each the same in all arguments but `num_threads`.
 
     Raises:
@@ -194,7 +194,7 @@ class Sampler:
         for attempt in count():
             if self._num_visited >= target:
                 return
-            first_listed, end = self._plan(target, caution, attempt)
+            first_listed, end = self._ranks.of_first(self._plan(target, caution, attempt))
             before = self._visited.copy() if 0 < self._num_walks < first_listed else None
             visits = self._walk(first_listed, end, report)
             num_marked = self._num_visited

@@ -62,6 +62,11 @@ def count_nonzero(mask: torch.Tensor) -> int:
     return int(mask.count_nonzero())
 
 
+def equal(mask: torch.Tensor, other: torch.Tensor) -> bool:
+    """Compare two masks, all of them and wherever they are."""
+    return whole(mask).equal(whole(other).to(mask.device))
+
+
 def reshard(model: nn.Module) -> None:
     """Let go of parameters that FSDP2 has gathered, as it does after the next forward pass.
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from phew._files import remove_partial
-from phew.api import as_graph, as_num_threads, check_density, masks_info
+from phew._files import is_partial, remove_partial
+from phew.api import as_graph, as_num_threads, check_density, cpu_by_default, masks_info
 from phew.assembly import assemble_masks
 from phew.capture.selection import Selector
 from phew.checkpoint import Checkpoint
+from phew.digests import digest_of_graph
 from phew.engine import NotFiniteError
 from phew.graph import WalkGraph
 from phew.masks import Masks
@@ -57,7 +58,7 @@ def prune_checkpoint(
         model: The model, or the graph that `capture` made of it; its own weights are not read, so
             it may be on the meta device.
         checkpoint: A safetensors file, or a folder with one or several as Hugging Face names them.
-            Its tensors have the names of the model's parameters.
+            Its tensors have the names of the model's parameters, tied ones any of theirs.
         example_inputs: What the model accepts (see `capture`, which says where it may be left out).
         density: Kept / prunable weights, in (0, 1].
         out: A folder for `masks.safetensors` (see `Masks.save`), made if it does not exist; empty
@@ -99,36 +100,46 @@ def prune_checkpoint(
     num_threads = as_num_threads(num_threads)
     source, out = Checkpoint(Path(checkpoint)), Path(out)
     _check_out(out, source, resume=resume)
-    graph = _with_weights_of(source, as_graph(model, example_inputs, include, exclude))
+    graph = as_graph(model, example_inputs, include, exclude)
+    names = {name: source.stored_name(graph.names_of(name)) for name in graph.parameters}
+    graph = _with_weights_of(source, graph, names)
     run = _identity(source, graph, options, density)
     out.mkdir(exist_ok=True)
     remove_partial(out)
     masks = _finished(out, run)
     if masks is None:
-        with progress_bar("walking", shown=progress) as report:
-            masks = _sample(source, graph, options, density, num_threads, out, run, report)
+        with cpu_by_default(), progress_bar("walking", shown=progress) as report:
+            masks = _sample(source, graph, options, density, num_threads, out, run, report, names)
         masks.save(out / MASKS)
         (out / UNFINISHED).unlink(missing_ok=True)
     if weights:
-        source.write_pruned(masks, out)
+        tensors = {tensor: name for name in masks for tensor in graph.names_of(name)}
+        source.write_pruned(masks, tensors, out)
     return masks
 
 
 def _check_out(out: Path, source: Checkpoint, *, resume: bool) -> None:
     if out.resolve() == source.folder.resolve():
         raise ValueError(f"out must be another folder than the checkpoint's, got {str(out)!r}.")
-    if not resume and out.exists() and any(out.iterdir()):
+    is_of_a_run = resume and any((out / name).exists() for name in (MASKS, UNFINISHED))
+    if not is_of_a_run and out.exists() and any(not is_partial(file) for file in out.iterdir()):
         raise FileExistsError(
-            f"out must be an empty folder, got {str(out)!r}. Go on with what is there with resume, "
-            "or give another."
+            f"out must be an empty folder, got {str(out)!r}. Go on with what a run left there with "
+            "resume, or give another."
         )
+    for file in source.files:
+        if file.name in (MASKS, UNFINISHED):
+            raise ValueError(
+                f"checkpoint must have files of other names than {MASKS!r} and {UNFINISHED!r}, "
+                f"got {str(file)!r}. Rename it."
+            )
 
 
-def _with_weights_of(source: Checkpoint, graph: WalkGraph) -> WalkGraph:
+def _with_weights_of(source: Checkpoint, graph: WalkGraph, names: Mapping[str, str]) -> WalkGraph:
     return dataclasses.replace(
         graph,
         parameters={
-            name: source.tensor(name, parameter.shape)
+            name: source.tensor(names[name], parameter.shape)
             for name, parameter in graph.parameters.items()
         },
     )
@@ -136,7 +147,8 @@ def _with_weights_of(source: Checkpoint, graph: WalkGraph) -> WalkGraph:
 
 def _identity(source: Checkpoint, graph: WalkGraph, options: Options, density: float) -> str:
     """Return a digest of all that masks depend on; of weights, the names and times of files."""
-    parts = (source.identity, graph.prunable, dataclasses.astuple(options), float(density))
+    graph_digest = digest_of_graph(graph)
+    parts = (source.identity, graph_digest, dataclasses.astuple(options), float(density))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -165,21 +177,23 @@ def _sample(
     out: Path,
     run: str,
     report: Callable[[float], None],
+    names: Mapping[str, str],
 ) -> Masks:
     def save(num_walks: int, visited: Visited) -> None:
-        Masks(visited.masks, info={"run": run, "num_walks": num_walks}).save(out / UNFINISHED)
+        # Walks that are too many will be taken back.
+        if visited.count() < target:
+            Masks(visited.masks, info={"run": run, "num_walks": num_walks}).save(out / UNFINISHED)
 
     try:
         sampler = Sampler(graph, options, num_threads=num_threads, packed=True, after_batch=save)
     except NotFiniteError as error:
-        raise ValueError(f"{str(source.file_of(error.parameter))!r}: {error}") from error
+        file = source.file_of(names[error.parameter])
+        raise ValueError(f"{str(file)!r}: {error}") from error
     target = sampler.target(density)
     if (out / UNFINISHED).exists():
         unfinished = _of_this_run(Masks.load(out / UNFINISHED), out / UNFINISHED, run)
-        # Unless they already are too many.
-        if unfinished.num_kept < target:
-            visited = Visited.packed(graph, unfinished.packed.copy())
-            sampler.go_on_from(int(unfinished.info["num_walks"]), visited)
+        visited = Visited.packed(graph, unfinished.packed.copy())
+        sampler.go_on_from(int(unfinished.info["num_walks"]), visited)
     expected_passes = sampler.expected_passes(target)
     (sample,) = sampler.run([target], report)
     info = masks_info(options, density, sample) | {

@@ -172,6 +172,22 @@ def test_a_few_paths_beside_very_many_are_paths() -> None:
     assert all(effective[name].equal(masks[name]) for name in masks)
 
 
+def test_weights_that_are_no_numbers_are_refused() -> None:
+    model, example = small_chain()
+    with torch.no_grad():
+        model[2].weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"'2\.weight' must hold finite weights"):
+        analysis.path_kernel_trace(model, example)
+
+
+def test_the_hidden_width_does_not_depend_on_the_order_of_masks() -> None:
+    model, example = small_chain()
+    backward = dict(reversed(MASKS.items()))
+    assert analysis.analyze(model, example, masks=backward).hidden_width == 2 / 3
+    first = {"0.weight": MASKS["0.weight"]}
+    assert analysis.analyze(model, example, masks=first).hidden_width == 2 / 3
+
+
 @pytest.mark.parametrize("density", [0.3, 0.05, 0.001])
 def test_masks_of_walks_are_effective_everywhere(density: float) -> None:
     torch.manual_seed(0)

@@ -208,8 +208,16 @@ phew.prune_checkpoint(
 """
 
 
-def run(folder: Path, kill_after: float | None = None) -> tuple[int, float]:
-    """Run it, to its end or not; return its exit code and the seconds since it began."""
+def run(
+    folder: Path, kill_after: float | None = None, kill_at: Path | None = None
+) -> tuple[int, float]:
+    """Run it, to its end or not; return its exit code and the seconds since it began.
+
+    Args:
+        folder: Where the checkpoint is, and the result will be.
+        kill_after: Seconds after which it is killed.
+        kill_at: A file as soon as which exists it is killed.
+    """
     command = [sys.executable, "-c", PRUNE, str(folder)]
     # Elsewhere than in a clone, where phew has no extension.
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
@@ -218,6 +226,10 @@ def run(folder: Path, kill_after: float | None = None) -> tuple[int, float]:
         begun = time.perf_counter()
         if kill_after is not None:
             time.sleep(kill_after)
+            process.send_signal(signal.SIGKILL)
+        if kill_at is not None:
+            while not kill_at.exists() and process.poll() is None:
+                time.sleep(0.001)
             process.send_signal(signal.SIGKILL)
         return process.wait(), time.perf_counter() - begun
 
@@ -245,16 +257,16 @@ def test_a_run_that_is_killed_leaves_whole_files_and_is_resumed(tmp_path: Path) 
     exit_code, seconds = run(tmp_path)
     assert exit_code == 0
     out.rename(expected)
+    run(tmp_path, kill_at=out / UNFINISHED)
+    assert UNFINISHED in check_whole(out, expected)
     moments = random.Random(0)
-    seen = set()
     for _ in range(NUM_KILLS):
-        run(tmp_path, kill_after=moments.uniform(0, 1.1 * seconds))
-        seen |= check_whole(out, expected)
         exit_code, _ = run(tmp_path)
         assert exit_code == 0
         assert check_whole(out, expected) == {file.name for file in expected.iterdir()}
         shutil.rmtree(out)
-    assert {MASKS, UNFINISHED} <= seen
+        run(tmp_path, kill_after=moments.uniform(0, 1.1 * seconds))
+        check_whole(out, expected)
 
 
 NUM_KILLS = int(os.environ.get("PHEW_NUM_KILLS", "5"))
@@ -273,6 +285,83 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
         phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out, resume=True)
     with pytest.raises(ValueError, match="out must be another folder than the checkpoint's"):
         phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=folder)
+
+
+def test_another_model_of_the_same_parameters_is_another_run(tmp_path: Path) -> None:
+    class Ordered(nn.Module):
+        def __init__(self, order: str) -> None:
+            super().__init__()
+            self.order = order
+            self.a, self.b, self.c = (nn.Linear(8, 8) for _ in range(3))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            for name in self.order:
+                inputs = getattr(self, name)(inputs)
+            return inputs
+
+    torch.manual_seed(0)
+    folder, example = save(Ordered("abc"), tmp_path / "model"), torch.zeros(1, 8)
+    options = {"density": 0.3, "out": tmp_path / "out"}
+    phew.prune_checkpoint(Ordered("abc"), folder, example, **options)
+    with pytest.raises(ValueError, match="a run of the same arguments left, got another's"):
+        phew.prune_checkpoint(Ordered("cba"), folder, example, **options, resume=True)
+
+
+def test_files_that_no_run_left_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    folder, out = save(network(), tmp_path / "model"), tmp_path / "out"
+    out.mkdir()
+    (out / "model.safetensors").touch()
+    with pytest.raises(FileExistsError, match="out must be an empty folder"):
+        phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=out, resume=True)
+    (folder / "model.safetensors").rename(folder / MASKS)
+    with pytest.raises(ValueError, match="checkpoint must have files of other names"):
+        phew.prune_checkpoint(network(), folder / MASKS, IMAGE, density=0.1, out=tmp_path / "new")
+
+
+class Tied(nn.Module):
+    """A decoder that shares the weights of its encoder, transposed in use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.hidden = nn.Linear(6, 8, bias=False), nn.Linear(8, 6)
+        self.decode = nn.Linear(6, 8, bias=False)
+        self.decode.weight = self.encode.weight
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.decode(self.hidden(self.encode(inputs)))
+
+
+@pytest.mark.parametrize("stored", [("encode",), ("decode",), ("encode", "decode")])
+def test_tied_weights_may_be_stored_under_any_of_their_names(
+    stored: tuple[str, ...], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model, example = Tied(), torch.zeros(1, 6)
+    tensors = {"hidden.weight": model.hidden.weight.data, "hidden.bias": model.hidden.bias.data}
+    tensors |= {f"{name}.weight": model.encode.weight.data.clone() for name in stored}
+    (tmp_path / "model").mkdir()
+    safetensors.torch.save_file(tensors, tmp_path / "model" / "model.safetensors")
+    out = tmp_path / "out"
+    masks = phew.prune_checkpoint(
+        model, tmp_path / "model", example, density=0.4, out=out, weights=True
+    )
+    assert masks == phew.sample_masks(model, example, density=0.4)
+    pruned = safetensors.torch.load_file(out / "model.safetensors")
+    assert pruned.keys() == tensors.keys()
+    for name in stored:
+        expected = model.encode.weight.masked_fill(~masks["encode.weight"], 0)
+        assert pruned[f"{name}.weight"].equal(expected)
+
+
+def test_the_default_device_does_not_matter(tmp_path: Path) -> None:
+    folder = save(network(), tmp_path / "model")
+    model = network()
+    expected = phew.sample_masks(model, IMAGE, density=0.1)
+    with torch.device("meta"):
+        masks = phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=tmp_path / "out")
+        analysis = phew.analysis.analyze(model, IMAGE, masks=expected)
+    assert masks == expected
+    assert analysis.total.effective_density == expected.density
 
 
 FILE = "model-00002-of-00003.safetensors"
@@ -304,6 +393,15 @@ def rewrite(folder: Path, name: str, change: Any) -> None:
     ]
     tensors = safetensors.torch.load_file(file)
     safetensors.torch.save_file(change(tensors, name), file)
+
+
+def shorten_tensor(folder: Path) -> None:
+    content = (folder / FILE).read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["fc1.weight"]["shape"] = [120, 401]
+    changed = json.dumps(header).encode()
+    (folder / FILE).write_bytes(struct.pack("<Q", len(changed)) + changed + content[8 + length :])
 
 
 def with_nan(folder: Path) -> None:
@@ -351,6 +449,7 @@ def spoil_index(folder: Path) -> None:
         (cut_off, ValueError, [FILE, "is cut off", "ends at byte"]),
         (cut_header_off, ValueError, [FILE, "its header"]),
         (spoil_header, ValueError, [FILE, "its header is not an object"]),
+        (shorten_tensor, ValueError, [FILE, "'fc1.weight' of F32 (120, 401) in 192000 bytes"]),
         (with_nan, ValueError, ["-of-00003.safetensors", "'fc2.weight'", "NaN"]),
         (
             with_other_shape,

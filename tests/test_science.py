@@ -289,8 +289,25 @@ def test_structures_are_judged() -> None:
         "does not hold",
         "holds",
     ]
-    for broken in ({"effective_density": 0.99}, {"log10_num_paths": None}, {"dead_layers": 1}):
+    for broken in ({"effective_density": 0.99}, {"log10_num_paths": None}):
         assert list(verdicts(judge(structure_rows(**broken))).values())[-1] == "does not hold"
+
+
+def test_a_seed_that_lacks_densities_does_not_count() -> None:
+    rows = training_rows({"PHEW": [0.9, 0.91, 0.89], "SynFlow": [0.8, 0.79, 0.81]})
+    rows += [
+        row_of(Training("digits", "mlp", method, 0.2, seed, 1)) | {"accuracy": 0.9, "losses": [0.1]}
+        for method in ("PHEW", "SynFlow")
+        for seed in (0, 1)
+    ]
+    (figure,) = judge(rows)[0].figures
+    # Of seeds 0 and 1: 0.05 and 0.06.
+    assert figure.startswith("digits, mlp: by +0.0550 ± 0.0635; ")
+
+
+def test_a_training_that_diverged_decides_nothing() -> None:
+    rows = training_rows({"PHEW": [0.9, 0.91, float("nan")], "SynFlow": [0.8, 0.79, 0.81]})
+    assert {claim.verdict for claim in judge(rows)} == {"undecided"}
 
 
 def test_costs_are_judged() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from scipy import stats
 
 
@@ -31,10 +31,10 @@ class Interval(NamedTuple):
         return f"{100 * self.mean:.1f} ± {100 * self.margin:.1f}"
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Return the mean of a sample and the interval of it."""
-    mean = statistics.fmean(values)
+def interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
+    """Return the mean of a sample and its interval; one of NaN where a value is not finite."""
+    mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, math.inf)
-    quantile = stats.t.ppf(0.975, len(values) - 1)
-    return Interval(mean, float(quantile) * statistics.stdev(values) / math.sqrt(len(values)))
+    quantile = stats.t.ppf((1 + confidence) / 2, len(values) - 1)
+    return Interval(mean, float(quantile * np.std(values, ddof=1)) / math.sqrt(len(values)))

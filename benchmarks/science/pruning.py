@@ -11,32 +11,19 @@ from torch.nn import functional as F
 
 import phew
 from phew import baselines
+from phew.cli.compare import labelled_methods
 from science.data import DataSet
 
 GRASP_TEMPERATURE = 200
 EXAMPLES_PER_CLASS = 10
 """Of the training set, for SNIP and GraSP."""
 
-WITHOUT_DATA: dict[str, Callable[..., phew.Masks]] = {
-    "PHEW": phew.sample_masks,
-    "SynFlow": baselines.synflow,
-    "SynFlow-L2": baselines.synflow_l2,
-    "magnitude": baselines.magnitude,
-    "random": baselines.random,
-    "ERK": baselines.erk,
-    "uniform walks": partial(baselines.ablation, variant="uniform"),
-    "inverse walks": partial(baselines.ablation, variant="inverse"),
-    "PHEW2": partial(baselines.ablation, variant="squared"),
-    "kernel PHEW": partial(baselines.ablation, variant="kernel"),
-}
 WITH_DATA: dict[str, Callable[..., phew.Masks]] = {
     "SNIP": baselines.snip,
     "GraSP": baselines.grasp,
 }
-METHODS = (*WITHOUT_DATA, *WITH_DATA)
+METHODS = (*dict(labelled_methods(seed=0).values()), *WITH_DATA)
 """All, in the order of tables."""
-
-SEEDED = ("PHEW", "random", "ERK", "uniform walks", "inverse walks", "PHEW2", "kernel PHEW")
 
 
 def choose_masks(
@@ -64,8 +51,8 @@ def choose_masks(
             cross_entropy, *batch, temperature=GRASP_TEMPERATURE if method == "GraSP" else 1
         )
         return WITH_DATA[method](network, example, density=density, loss=loss)
-    options = {"seed": seed} if method in SEEDED else {}
-    return WITHOUT_DATA[method](network, example, density=density, **options)
+    make_masks: Callable[..., phew.Masks] = dict(labelled_methods(seed).values())[method]
+    return make_masks(network, example, density=density)
 
 
 def cross_entropy(
@@ -78,6 +65,6 @@ def pruning_batch(data: DataSet, seed: int) -> tuple[Tensor, Tensor]:
     """So many training examples of each class, drawn by the seed."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data.train_labels), generator=generator)
-    labels = data.train_labels[order]
+    labels = data.train_labels.cpu()[order]
     chosen = torch.cat([order[labels == label][:EXAMPLES_PER_CLASS] for label in labels.unique()])
     return data.normalised(data.train_inputs[chosen]), data.train_labels[chosen]

@@ -27,6 +27,11 @@ class Results:
         done = {job_of(row) for row in self.rows}
         return [job for job in jobs if job not in done]
 
+    def rows_of(self, jobs: Iterable[Job]) -> list[dict[str, Any]]:
+        """Return the rows of these jobs."""
+        wanted = set(jobs)
+        return [row for row in self.rows if job_of(row) in wanted]
+
     def add(self, job: Job, result: dict[str, Any]) -> None:
         """Append a row."""
         row = row_of(job) | result

@@ -39,13 +39,14 @@ def main() -> None:
             _run(results, scale, arguments.folder, arguments.workers)
         except (UnavailableError, OSError) as error:
             sys.exit(f"science: {error}")
-        claims = judge(results.rows)
+        rows = results.rows_of([*scale.parallel_jobs(), *scale.jobs_alone()])
+        claims = judge(rows)
         for claim in claims:
             print(f"\n{claim}")
         if arguments.write_results:
             from science.document import write  # which needs matplotlib
 
-            write(results.rows, claims)
+            write(rows, claims)
 
 
 def _parse() -> argparse.Namespace:

@@ -65,7 +65,7 @@ def train(
     losses = []
     for _ in range(protocol.num_epochs):
         order = torch.randperm(len(data.train_labels), generator=generator)
-        total = torch.zeros(())
+        total = torch.zeros((), device=data.train_labels.device)
         for batch in order.split(protocol.batch_size):
             inputs, labels = data.training_batch(batch, generator)
             loss = nn.functional.cross_entropy(network(inputs), labels)

@@ -9,7 +9,7 @@ from torch import nn
 
 from phew.analysis._kept import KeptWeights, check_masks, kept_edges
 from phew.analysis.paths import Scaled, counted_paths
-from phew.api import as_graph
+from phew.api import as_graph, cpu_by_default
 from phew.graph import WalkGraph, WeightedLink
 
 
@@ -44,9 +44,10 @@ def effective_masks(
     """
     graph = as_graph(model, example_inputs)
     check_masks(graph, masks)
-    return effective_weights(
-        graph, masks, counted_paths(graph, masks), counted_paths(graph, masks, backward=True)
-    )
+    with cpu_by_default():
+        return effective_weights(
+            graph, masks, counted_paths(graph, masks), counted_paths(graph, masks, backward=True)
+        )
 
 
 def effective_weights(

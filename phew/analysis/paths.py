@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from phew.analysis._kept import KeptWeights, check_masks, kept_edges
-from phew.api import as_graph
+from phew.api import as_graph, cpu_by_default
 from phew.graph import WalkGraph, WeightedLink, WiringLink
 
 _SMALLEST = 5e-324
@@ -40,7 +40,7 @@ def path_kernel_trace(
         The trace; infinite beyond the range of a float.
 
     Raises:
-        ValueError: If masks do not fit the model.
+        ValueError: If masks do not fit the model, or weights are not finite.
 
     Example:
         >>> import torch
@@ -55,7 +55,8 @@ def path_kernel_trace(
     """
     graph = as_graph(model, example_inputs)
     check_masks(graph, masks or {})
-    return squared_paths(graph, masks or {}).as_float()
+    with cpu_by_default():
+        return squared_paths(graph, masks or {}).as_float()
 
 
 def num_paths(
@@ -88,7 +89,8 @@ def num_paths(
     """
     graph = as_graph(model, example_inputs)
     check_masks(graph, masks or {})
-    return total_at_exits(graph, counted_paths(graph, masks or {})).as_float()
+    with cpu_by_default():
+        return total_at_exits(graph, counted_paths(graph, masks or {})).as_float()
 
 
 class Scaled(NamedTuple):
@@ -143,7 +145,12 @@ def squared_paths(graph: WalkGraph, masks: KeptWeights) -> Scaled:
     def cross(link: WeightedLink, sums: torch.Tensor) -> torch.Tensor:
         # Of each unit the sum of products, and its derivative by the squares of kept weights.
         kept = kept_edges(link, masks)
-        squares = graph.weights_of(link).double().square_().mul_(kept).sum(dim=-1)
+        weights = graph.weights_of(link)
+        if not weights.isfinite().all():
+            raise ValueError(
+                f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity."
+            )
+        squares = weights.double().square_().mul_(kept).sum(dim=-1)
         crossed = squares @ sums
         if link.parameter in prunable:
             crossed[..., 1:] += kept.sum(dim=-1, dtype=torch.float64) @ sums[..., :1]
@@ -222,7 +229,7 @@ def _add(parts: list[Scaled]) -> Scaled:
     for values, exponent in parts:
         scaled = torch.ldexp(values, torch.tensor(exponent - largest))
         # What is too small beside others still is not zero.
-        total += scaled.where((values == 0) | (scaled > 0), _SMALLEST)
+        total += torch.where((values > 0) & (scaled == 0), _SMALLEST, scaled)
     return Scaled(total, largest)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from phew._rows import numbers_table
 from phew.analysis._kept import KeptWeights, check_masks
 from phew.analysis.connectivity import effective_weights
 from phew.analysis.paths import counted_paths, squared_paths, total_at_exits
-from phew.api import as_graph
-from phew.graph import WalkGraph, WeightedLink
+from phew.api import as_graph, cpu_by_default
+from phew.graph import Units, WalkGraph, WeightedLink
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Analysis:
         path_kernel_trace: The trace of the path kernel / that of the dense network.
         log10_num_paths: The logarithm of the number of paths from the input to the output over
             kept weights; None where there is none.
+        hidden_width: Active units / units, of all that lead to further weights.
         dead_layers: Parameters of which no kept weight lies on a path though some could. Where all
             weights of one are pruned, this is layer collapse.
     """
@@ -96,6 +99,7 @@ class Analysis:
     layers: tuple[LayerAnalysis, ...]
     path_kernel_trace: float
     log10_num_paths: float | None
+    hidden_width: float
     dead_layers: tuple[str, ...]
 
     @cached_property
@@ -104,15 +108,6 @@ class Analysis:
         names = [name for name in LayerAnalysis.__dataclass_fields__ if name != "parameter"]
         sums = {name: sum(getattr(layer, name) for layer in self.layers) for name in names}
         return LayerAnalysis("total", **sums)
-
-    @cached_property
-    def hidden_width(self) -> float:
-        """Active units / units, of all layers but the last."""
-        hidden = self.layers[:-1]
-        return _share(
-            sum(layer.num_active_units for layer in hidden),
-            sum(layer.num_units for layer in hidden),
-        )
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers as what JSON can hold."""
@@ -179,49 +174,70 @@ def analyze(
     """
     graph = as_graph(model, example_inputs)
     check_masks(graph, masks)
+    with cpu_by_default():
+        return _analyze(graph, masks)
+
+
+def _analyze(graph: WalkGraph, masks: KeptWeights) -> Analysis:
     from_entries = counted_paths(graph, masks)
     to_exits = counted_paths(graph, masks, backward=True)
     effective = effective_weights(graph, masks, from_entries, to_exits)
+    active = graph.active_units(masks)
+    on_path = [
+        ((a.values > 0) & (b.values > 0)).view(-1).numpy()
+        for a, b in zip(from_entries, to_exits, strict=True)
+    ]
     links: dict[str, list[WeightedLink]] = defaultdict(list)
     for link in graph.links:
         if isinstance(link, WeightedLink) and link.parameter in masks:
             links[link.parameter].append(link)
-    active = graph.active_units(masks)
-    on_path = [
-        ((a.values > 0) & (b.values > 0)).view(-1)
-        for a, b in zip(from_entries, to_exits, strict=True)
+    layers = [
+        LayerAnalysis(
+            name,
+            mask.numel(),
+            int(mask.count_nonzero()),
+            int(effective[name].count_nonzero()),
+            _count_units(links[name], [np.ones_like(units) for units in active]),
+            _count_units(links[name], active),
+            _count_units(links[name], on_path),
+            # Each element of a parameter is used as often as its links use it.
+            2 * sum(link.num_uses * link.view(mask).numel() for link in links[name]),
+            2 * sum(link.num_uses * int(link.view(mask).count_nonzero()) for link in links[name]),
+        )
+        for name, mask in masks.items()
     ]
-    layers = []
-    for name, mask in masks.items():
-        targets = {link.target for link in links[name]}
-        # Each element of a parameter is used as often as its links use it.
-        num_flops = 2 * sum(link.num_uses * link.view(mask).numel() for link in links[name])
-        kept_flops = 2 * sum(
-            link.num_uses * int(link.view(mask).count_nonzero()) for link in links[name]
-        )
-        layers.append(
-            LayerAnalysis(
-                name,
-                mask.numel(),
-                int(mask.count_nonzero()),
-                int(effective[name].count_nonzero()),
-                sum(graph.spaces[space].num_units for space in targets),
-                sum(int(active[space].sum()) for space in targets),
-                sum(int(on_path[space].count_nonzero()) for space in targets),
-                num_flops,
-                kept_flops,
-            )
-        )
+    hidden = _spaces_before_weights(graph)
+    hidden_layers = [
+        layer for layer in layers if any(link.target in hidden for link in links[layer.parameter])
+    ]
     return Analysis(
         tuple(layers),
         squared_paths(graph, masks).over(squared_paths(graph, {})),
         total_at_exits(graph, from_entries).log10(),
+        _share(
+            sum(layer.num_active_units for layer in hidden_layers),
+            sum(layer.num_units for layer in hidden_layers),
+        ),
         tuple(
             name
             for name in masks
             if not effective[name].any() and _may_be_reached(graph, links[name])
         ),
     )
+
+
+def _count_units(links: list[WeightedLink], units: Sequence[Units]) -> int:
+    """Count the flagged units that links lead to."""
+    return sum(int(units[space].sum()) for space in {link.target for link in links})
+
+
+def _spaces_before_weights(graph: WalkGraph) -> set[int]:
+    """Return the spaces from which weights lead on."""
+    spaces: set[int] = set()
+    for link in sorted(graph.links, key=lambda link: -link.target):
+        if isinstance(link, WeightedLink) or link.target in spaces:
+            spaces.add(link.source)
+    return spaces
 
 
 def _may_be_reached(graph: WalkGraph, links: list[WeightedLink]) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -167,4 +168,17 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
             model, selection, prunable=prunable, lookups=tracer.lookups, uses=tracer.uses
         ),
         derived={name: tracer.derived[name] for name in prunable if name in tracer.derived},
+        aliases=_aliases(model, parameters),
     )
+
+
+def _aliases(
+    model: nn.Module, parameters: Mapping[str, torch.Tensor]
+) -> dict[str, tuple[str, ...]]:
+    """Return the other names of parameters that are tied."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return {
+        first: tuple(others) for first, *others in names.values() if others and first in parameters
+    }

@@ -6,15 +6,15 @@ import importlib
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from phew import analysis, baselines, capture, sample_masks
+from phew import Masks, analysis, baselines, capture, sample_masks
 from phew._files import write_whole
-from phew.analysis.comparison import Method
 from phew.cli.messages import errors_in_one_line, tell_approximations
 from phew.cli.networks import (
     AsJson,
@@ -99,7 +99,7 @@ def compare(
         typer.echo(saved if out is None else f"saved to {out}")
 
 
-def labelled_methods(seed: int) -> dict[str, tuple[str, Method]]:
+def labelled_methods(seed: int) -> dict[str, tuple[str, Callable[..., Masks]]]:
     """Return each method's label and function by its name on the command line."""
     walks = partial(baselines.ablation, seed=seed)
     return {
@@ -117,7 +117,7 @@ def labelled_methods(seed: int) -> dict[str, tuple[str, Method]]:
     }
 
 
-def _parse_methods(text: str, seed: int) -> dict[str, Method]:
+def _parse_methods(text: str, seed: int) -> dict[str, Callable[..., Masks]]:
     known = labelled_methods(seed)
     names = [name.strip() for name in text.split(",")]
     for name in names:

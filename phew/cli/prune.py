@@ -74,8 +74,9 @@ def prune(
         int | None, typer.Option(metavar="N", help="Number of threads; by default those of torch.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where to walk: cpu, or a CUDA device such as cuda:0.")
-    ] = "cpu",
+        str | None,
+        typer.Option(help="Where to walk: cpu, the default, or a CUDA device such as cuda:0."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample the masks of a network and print what they keep.
@@ -98,7 +99,7 @@ def prune(
     ```
     """
     with errors_in_one_line():
-        _check_files(out, checkpoint, weights=weights, resume=resume)
+        _check_files(out, checkpoint, weights=weights, resume=resume, device=device)
         on_meta = checkpoint is not None
         network, example_inputs = load_network(model, input_shape, init_seed, on_meta=on_meta)
         started = time.perf_counter()
@@ -118,7 +119,7 @@ def prune(
                 graph, checkpoint, out=out, weights=weights, resume=resume, **options
             )
         else:
-            masks = sample_masks(graph, device=device, **options)
+            masks = sample_masks(graph, device=device or "cpu", **options)
             if out is not None:
                 masks.save(out)
         seconds = time.perf_counter() - started
@@ -148,7 +149,9 @@ def prune(
         )
 
 
-def _check_files(out: Path | None, checkpoint: Path | None, *, weights: bool, resume: bool) -> None:
+def _check_files(
+    out: Path | None, checkpoint: Path | None, *, weights: bool, resume: bool, device: str | None
+) -> None:
     if checkpoint is None:
         for option, is_given in (("--weights", weights), ("--resume", resume)):
             if is_given:
@@ -157,3 +160,5 @@ def _check_files(out: Path | None, checkpoint: Path | None, *, weights: bool, re
             raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
     elif out is None:
         raise ValueError("--out must be given with --checkpoint: a folder for the masks.")
+    elif device not in (None, "cpu"):
+        raise ValueError(f"--device must be cpu with --checkpoint, got {device}. Leave it out.")
