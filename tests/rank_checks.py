@@ -36,7 +36,7 @@ from phew.engine import Engine
 from phew.forecast import Forecast
 from phew.options import Options
 
-PATIENCE = datetime.timedelta(seconds=60)
+PATIENCE = datetime.timedelta(minutes=3)
 
 
 def run(rank: int, names: list[str], num_ranks: int, folder: str) -> None:
