@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import distributed as dist
 
 from phew.graph import WalkGraph
+from phew.packed import PackedMasks
 from phew.sharding import holders, is_sharded, whole
 
 
@@ -126,23 +126,28 @@ class Ranks:
         On the CPU one all-reduce, of a bit an element: ceil(n / 8) bytes for a tensor of n.
 
         Args:
-            marks: Contiguous boolean tensors, changed in place.
+            marks: Boolean tensors, changed in place, or packed ones.
         """
         if self.number == 1:
             return
-        if all(flags.is_cuda for flags in marks.values()):
+        if not isinstance(marks, PackedMasks) and all(flags.is_cuda for flags in marks.values()):
             # NCCL has no bitwise operations.
             with self._meeting():
                 for flags in marks.values():
                     dist.all_reduce(flags.view(torch.uint8), dist.ReduceOp.MAX, self._group)
             return
-        packed = [np.packbits(flags.numpy()) for flags in marks.values()]
-        merged = np.concatenate(packed)
+        packed = PackedMasks.of(marks)
+        parts = list(packed.packed.values())
+        merged = torch.cat(parts)
         with self._meeting():
-            dist.all_reduce(torch.from_numpy(merged), dist.ReduceOp.BOR, self._group)
-        parts = np.split(merged, np.cumsum([len(bits) for bits in packed])[:-1])
-        for flags, part in zip(marks.values(), parts, strict=True):
-            flags.numpy().reshape(-1)[:] = np.unpackbits(part, count=flags.numel())
+            dist.all_reduce(merged, dist.ReduceOp.BOR, self._group)
+        for part, its_merged in zip(
+            parts, merged.split([len(part) for part in parts]), strict=True
+        ):
+            part.copy_(its_merged)
+        if packed is not marks:
+            for name, flags in marks.items():
+                flags.copy_(packed[name])
 
     def gather(
         self, visits: tuple[torch.Tensor, torch.Tensor]

@@ -31,10 +31,12 @@ from torch.distributed.tensor.parallel import (
 import phew
 from phew import Masks, models, sampling
 from phew.digests import digest_of_graph
+from phew.distributed import Ranks
 from phew.engine import Engine
 from phew.forecast import Forecast
+from phew.options import Options
 
-PATIENCE = datetime.timedelta(seconds=60)
+PATIENCE = datetime.timedelta(minutes=3)
 
 
 def run(rank: int, names: list[str], num_ranks: int, folder: str) -> None:
@@ -169,6 +171,17 @@ def check_batches(folder: Path) -> None:
             ):
                 for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
                     assert_equal(masks, plain)
+
+
+def check_packed_marks(folder: Path) -> None:
+    model, inputs = resnet20()
+    graph = phew.capture(model, inputs)
+    expected = phew.sample_masks(graph, density=0.3)
+    ranks = Ranks(dist.group.WORLD)
+    sampler = sampling.Sampler(graph, Options(), num_threads=1, packed=True, ranks=ranks)
+    (walked,) = sampler.run([sampler.target(0.3)])
+    assert walked.num_walks == expected.num_walks
+    assert Masks(walked.visited) == Masks(dict(expected))
 
 
 # Sharded models
