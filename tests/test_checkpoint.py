@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -18,44 +16,14 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from checkpoints import IMAGE, SHARDS, network, save
 from torch import nn
 
 import phew
 from phew import Masks
 from phew.checkpoint import Checkpoint
-from phew.models import lenet5, resnet, resnet_cifar
-from phew.options import Options
-from phew.packed import PackedMasks, pack
-from phew.sampling import Sampler
+from phew.models import resnet, resnet_cifar
 from phew.streaming import MASKS, UNFINISHED
-
-SHARDS = 3
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return lenet5()
-
-
-IMAGE = torch.zeros(1, 1, 28, 28)
-
-
-def save(model: nn.Module, folder: Path, *, num_shards: int = 1) -> Path:
-    """Save a model as Hugging Face does, in one file or several."""
-    folder.mkdir(exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    if num_shards == 1:
-        safetensors.torch.save_file(tensors, folder / "model.safetensors")
-        return folder
-    weight_map = {}
-    for number in range(num_shards):
-        names = list(tensors)[number::num_shards]
-        file = f"model-{number + 1:05}-of-{num_shards:05}.safetensors"
-        safetensors.torch.save_file({name: tensors[name] for name in names}, folder / file)
-        weight_map |= dict.fromkeys(names, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    (folder / "config.json").write_text("{}")
-    return folder
 
 
 def on_meta(model: nn.Module) -> nn.Module:
@@ -131,63 +99,6 @@ def test_pruned_weights_are_zero_and_all_else_is_as_it_was(num_shards: int, tmp_
             if name in masks:
                 expected = expected.masked_fill(~masks[name], 0)
             assert tensor.equal(expected), name
-
-
-@pytest.mark.parametrize("batch_size", [1, 37, 1000])
-def test_packed_visits_are_those_in_bytes(batch_size: int) -> None:
-    graph = phew.capture(network(), IMAGE)
-    samples = []
-    for packed in (False, True):
-        sampler = Sampler(graph, Options(), num_threads=2, packed=packed, batch_size=batch_size)
-        targets = [sampler.target(density) for density in (0.003, 0.02, 0.05)]
-        samples.append(list(sampler.run(targets)))
-    for in_bytes, in_bits in zip(*samples, strict=True):
-        assert in_bytes.num_walks == in_bits.num_walks
-        for name in graph.prunable:
-            assert in_bytes.visited[name].equal(in_bits.visited[name]), name
-
-
-def test_walks_go_on_from_any_batch() -> None:
-    graph = phew.capture(network(), IMAGE)
-    saved = []
-    sampler = Sampler(
-        graph,
-        Options(),
-        num_threads=1,
-        packed=True,
-        batch_size=100,
-        after_batch=lambda num_walks, visited: saved.append((num_walks, visited.copy())),
-    )
-    target = sampler.target(0.1)
-    (expected,) = sampler.run([target])
-    assert len(saved) > 5
-    for num_walks, visited in saved:
-        assert num_walks < expected.num_walks
-        sampler = Sampler(graph, Options(), num_threads=1, packed=True)
-        sampler.go_on_from(num_walks, visited)
-        (sample,) = sampler.run([target])
-        assert sample.num_walks == expected.num_walks
-        for name in graph.prunable:
-            assert sample.visited[name].equal(expected.visited[name]), name
-
-
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (8,), (3, 5), (2, 3, 7, 1)])
-def test_masks_are_packed_into_bits(shape: tuple[int, ...]) -> None:
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
-    packed = PackedMasks.of({"a": mask})
-    assert packed["a"].equal(mask)
-    assert packed.num_kept("a") == mask.count_nonzero()
-    bits = pack(mask)
-    assert len(bits) == -(-mask.numel() // 8)
-    for number, flag in enumerate(mask.flatten().tolist()):
-        assert bool(bits[number // 8] >> number % 8 & 1) == flag
-
-
-def test_a_mask_file_takes_a_bit_a_weight(tmp_path: Path) -> None:
-    masks = phew.sample_masks(network(), IMAGE, density=0.1)
-    masks.save(tmp_path / MASKS)
-    size = (tmp_path / MASKS).stat().st_size
-    assert masks.num_weights / 8 < size < masks.num_weights / 8 + 2500
 
 
 PRUNE = """
@@ -362,116 +273,6 @@ def test_the_default_device_does_not_matter(tmp_path: Path) -> None:
         analysis = phew.analysis.analyze(model, IMAGE, masks=expected)
     assert masks == expected
     assert analysis.total.effective_density == expected.density
-
-
-FILE = "model-00002-of-00003.safetensors"
-TENSOR = "fc1.bias"
-"""The last tensor of that file."""
-
-
-def cut_off(folder: Path) -> None:
-    with (folder / FILE).open("r+b") as file:
-        file.truncate((folder / FILE).stat().st_size - 100)
-
-
-def remove(folder: Path) -> None:
-    (folder / FILE).unlink()
-
-
-def cut_header_off(folder: Path) -> None:
-    with (folder / FILE).open("r+b") as file:
-        file.truncate(50)
-
-
-def spoil_header(folder: Path) -> None:
-    (folder / FILE).write_bytes(struct.pack("<Q", 2) + b"[]")
-
-
-def rewrite(folder: Path, name: str, change: Any) -> None:
-    (file,) = [
-        file for file in folder.glob("*.safetensors") if name in safetensors.torch.load_file(file)
-    ]
-    tensors = safetensors.torch.load_file(file)
-    safetensors.torch.save_file(change(tensors, name), file)
-
-
-def shorten_tensor(folder: Path) -> None:
-    content = (folder / FILE).read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header["fc1.weight"]["shape"] = [120, 401]
-    changed = json.dumps(header).encode()
-    (folder / FILE).write_bytes(struct.pack("<Q", len(changed)) + changed + content[8 + length :])
-
-
-def with_nan(folder: Path) -> None:
-    def change(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-        tensors[name][3, 4] = float("nan")
-        return tensors
-
-    rewrite(folder, "fc2.weight", change)
-
-
-def with_other_shape(folder: Path) -> None:
-    rewrite(folder, "fc2.weight", lambda tensors, name: {**tensors, name: torch.zeros(84, 3)})
-
-
-def with_other_dtype(folder: Path) -> None:
-    rewrite(
-        folder, "fc2.weight", lambda tensors, name: {**tensors, name: tensors[name].to(torch.int8)}
-    )
-
-
-def without_tensor(folder: Path) -> None:
-    rewrite(
-        folder,
-        "fc2.weight",
-        lambda tensors, name: {key: tensor for key, tensor in tensors.items() if key != name},
-    )
-
-
-def without_index_entry(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    content = json.loads(index.read_text())
-    del content["weight_map"]["fc2.weight"]
-    index.write_text(json.dumps(content))
-    without_tensor(folder)
-
-
-def spoil_index(folder: Path) -> None:
-    (folder / "model.safetensors.index.json").write_text('{"weights": {}}')
-
-
-@pytest.mark.parametrize(
-    ("damage", "error", "words"),
-    [
-        (remove, OSError, [FILE]),
-        (cut_off, ValueError, [FILE, "is cut off", "ends at byte"]),
-        (cut_header_off, ValueError, [FILE, "its header"]),
-        (spoil_header, ValueError, [FILE, "its header is not an object"]),
-        (shorten_tensor, ValueError, [FILE, "'fc1.weight' of F32 (120, 401) in 192000 bytes"]),
-        (with_nan, ValueError, ["-of-00003.safetensors", "'fc2.weight'", "NaN"]),
-        (
-            with_other_shape,
-            ValueError,
-            ["00003.safetensors", "'fc2.weight'", "(84, 120)", "(84, 3)"],
-        ),
-        (with_other_dtype, ValueError, ["00003.safetensors", "'fc2.weight'", "F64, F32", "I8"]),
-        (without_tensor, ValueError, ["00003.safetensors", "'fc2.weight'", "index.json says"]),
-        (without_index_entry, ValueError, ["model'", "'fc2.weight'"]),
-        (spoil_index, ValueError, ["index.json", "weight_map"]),
-    ],
-)
-def test_damage_is_named(
-    damage: Any, error: type[Exception], words: list[str], tmp_path: Path
-) -> None:
-    folder = save(network(), tmp_path / "model", num_shards=SHARDS)
-    damage(folder)
-    with pytest.raises(error) as caught:
-        phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=tmp_path / "out")
-    for word in words:
-        assert word in str(caught.value)
-    assert not (tmp_path / "out" / MASKS).exists()
 
 
 def test_a_file_is_a_checkpoint_too(tmp_path: Path) -> None:

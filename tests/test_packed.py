@@ -1,0 +1,85 @@
+"""Masks of one bit a weight, in memory, while walks mark them, and on disk."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import IMAGE, network
+
+import phew
+from phew.options import Options
+from phew.packed import PackedMasks, pack
+from phew.sampling import Sampler
+
+
+@pytest.mark.parametrize("batch_size", [1, 37, 1000])
+def test_packed_visits_are_those_in_bytes(batch_size: int) -> None:
+    graph = phew.capture(network(), IMAGE)
+    samples = []
+    for packed in (False, True):
+        sampler = Sampler(graph, Options(), num_threads=2, packed=packed, batch_size=batch_size)
+        targets = [sampler.target(density) for density in (0.003, 0.02, 0.05)]
+        samples.append(list(sampler.run(targets)))
+    for in_bytes, in_bits in zip(*samples, strict=True):
+        assert in_bytes.num_walks == in_bits.num_walks
+        for name in graph.prunable:
+            assert in_bytes.visited[name].equal(in_bits.visited[name]), name
+
+
+def test_walks_go_on_from_any_batch() -> None:
+    graph = phew.capture(network(), IMAGE)
+    saved = []
+    sampler = Sampler(
+        graph,
+        Options(),
+        num_threads=1,
+        packed=True,
+        batch_size=100,
+        after_batch=lambda num_walks, visited: saved.append((num_walks, visited.copy())),
+    )
+    target = sampler.target(0.1)
+    (expected,) = sampler.run([target])
+    assert len(saved) > 5
+    for num_walks, visited in saved:
+        assert num_walks < expected.num_walks
+        sampler = Sampler(graph, Options(), num_threads=1, packed=True)
+        sampler.go_on_from(num_walks, visited)
+        (sample,) = sampler.run([target])
+        assert sample.num_walks == expected.num_walks
+        for name in graph.prunable:
+            assert sample.visited[name].equal(expected.visited[name]), name
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (8,), (3, 5), (2, 3, 7, 1)])
+def test_masks_are_packed_into_bits(shape: tuple[int, ...]) -> None:
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    packed = PackedMasks.of({"a": mask})
+    assert packed["a"].equal(mask)
+    assert packed.num_kept("a") == mask.count_nonzero()
+    bits = pack(mask)
+    assert len(bits) == -(-mask.numel() // 8)
+    for number, flag in enumerate(mask.flatten().tolist()):
+        assert bool(bits[number // 8] >> number % 8 & 1) == flag
+
+
+FILE = "masks.safetensors"
+
+
+def test_a_mask_file_takes_a_bit_a_weight(tmp_path: Path) -> None:
+    masks = phew.sample_masks(network(), IMAGE, density=0.1)
+    masks.save(tmp_path / FILE)
+    size = (tmp_path / FILE).stat().st_size
+    assert masks.num_weights / 8 < size < masks.num_weights / 8 + 2500
+
+
+def test_packed_masks_are_pickled_once(tmp_path: Path) -> None:
+    graph = phew.capture(network(), IMAGE)
+    sampler = Sampler(graph, Options(), num_threads=1, packed=True)
+    (sample,) = sampler.run([sampler.target(0.1)])
+    masks = phew.Masks(sample.visited)
+    pickled = pickle.dumps(masks)
+    assert len(pickled) < masks.num_weights / 8 + 5000
+    assert pickle.loads(pickled) == masks
