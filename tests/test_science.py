@@ -75,7 +75,7 @@ def test_results_know_what_is_missing(tmp_path: Path) -> None:
     results = Results(path)
     jobs = [ROW, Structure("lenet5", "PHEW", 0.1, 0), WalkProduct("lenet5", 0)]
     assert results.missing(jobs) == jobs
-    results.add(ROW, {"accuracy": 0.5, "losses": [1.0]})
+    results.add(ROW, {"accuracy": 0.5, "loss": 1.0})
     results.add(jobs[1], {"width": 1.0})
     for again in (results, Results(path)):
         assert again.missing(jobs) == jobs[2:]
@@ -238,7 +238,7 @@ def test_intervals_are_students() -> None:
 def training_rows(accuracies: dict[str, list[float]]) -> list[dict[str, Any]]:
     return [
         row_of(Training("digits", "mlp", method, 0.1, seed, 1))
-        | {"accuracy": accuracy, "losses": [1 - accuracy]}
+        | {"accuracy": accuracy, "loss": 1 - accuracy}
         for method, values in accuracies.items()
         for seed, accuracy in enumerate(values)
     ]
@@ -296,7 +296,7 @@ def test_structures_are_judged() -> None:
 def test_a_seed_that_lacks_densities_does_not_count() -> None:
     rows = training_rows({"PHEW": [0.9, 0.91, 0.89], "SynFlow": [0.8, 0.79, 0.81]})
     rows += [
-        row_of(Training("digits", "mlp", method, 0.2, seed, 1)) | {"accuracy": 0.9, "losses": [0.1]}
+        row_of(Training("digits", "mlp", method, 0.2, seed, 1)) | {"accuracy": 0.9, "loss": 0.1}
         for method in ("PHEW", "SynFlow")
         for seed in (0, 1)
     ]

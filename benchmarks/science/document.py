@@ -32,7 +32,8 @@ def write(rows: Sequence[Row], claims: Sequence[Claim]) -> None:
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     kinds: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+    # Rows come as they were done.
+    for row in sorted(rows, key=lambda row: -row.get("density", 0)):
         kinds[row["kind"]].append(row)
     setting = ", ".join(f"{key} {value}" for key, value in environment().items())
     parts = [

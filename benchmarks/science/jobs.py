@@ -68,7 +68,7 @@ class Training:
         outcome = train(network, masks, data, Protocol(self.num_epochs), self.seed)
         return {
             "accuracy": round(outcome.accuracy, 5),
-            "losses": [float(f"{loss:.3g}") for loss in outcome.losses],
+            "loss": round(statistics.fmean(outcome.losses), 4),
         }
 
 
