@@ -33,6 +33,12 @@ METHODS: dict[str, tuple[str, Callable[..., phew.Masks], dict[str, Any]]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo that the command line puts the current directory first."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 def analysis_of(name: str, density: float, *, init_seed: int = 0, **selection: Any) -> Any:
     """What a method leaves of `network`, as JSON has it."""
     torch.manual_seed(init_seed)
