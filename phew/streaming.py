@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from phew.checkpoint import Checkpoint
 from phew.digests import digest_of_graph
 from phew.engine import NotFiniteError
 from phew.graph import WalkGraph
-from phew.masks import Masks
+from phew.masks import Masks, Scalar
 from phew.options import Fork, Granularity, Options, Power
 from phew.progress import progress_bar
 from phew.sampling import Sampler
@@ -102,14 +103,14 @@ def prune_checkpoint(
     _check_out(out, source, resume=resume)
     graph = as_graph(model, example_inputs, include, exclude)
     names = {name: source.stored_name(graph.names_of(name)) for name in graph.parameters}
-    graph = _with_weights_of(source, graph, names)
-    run = _identity(source, graph, options, density)
+    weighted = _with_weights_of(source, graph, names)
+    run = _Run(source, names, weighted, options, float(density), out)
     out.mkdir(exist_ok=True)
     remove_partial(out)
-    masks = _finished(out, run)
+    masks = run.masks_left(MASKS)
     if masks is None:
         with cpu_by_default(), progress_bar("walking", shown=progress) as report:
-            masks = _sample(source, graph, options, density, num_threads, out, run, report, names)
+            masks = run.sample(num_threads, report)
         masks.save(out / MASKS)
         (out / UNFINISHED).unlink(missing_ok=True)
     if weights:
@@ -145,60 +146,76 @@ def _with_weights_of(source: Checkpoint, graph: WalkGraph, names: Mapping[str, s
     )
 
 
-def _identity(source: Checkpoint, graph: WalkGraph, options: Options, density: float) -> str:
-    """Return a digest of all that masks depend on; of weights, the names and times of files."""
-    graph_digest = digest_of_graph(graph)
-    parts = (source.identity, graph_digest, dataclasses.astuple(options), float(density))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What is pruned, how, and the folder that masks go to.
 
+    Attributes:
+        source: The checkpoint.
+        names: The name under which each parameter is stored there.
+        graph: The walk graph, whose parameters are those of the checkpoint.
+    """
 
-def _finished(out: Path, run: str) -> Masks | None:
-    """Return the masks that an earlier run finished."""
-    if not (out / MASKS).exists():
-        return None
-    return _of_this_run(Masks.load(out / MASKS), out / MASKS, run)
+    source: Checkpoint
+    names: Mapping[str, str]
+    graph: WalkGraph
+    options: Options
+    density: float
+    out: Path
 
-
-def _of_this_run(masks: Masks, path: Path, run: str) -> Masks:
-    if masks.info.get("run") != run:
-        raise ValueError(
-            f"out must hold what a run of the same arguments left, got another's {str(path)!r}. "
-            "Give another folder."
+    @cached_property
+    def identity(self) -> str:
+        """A digest of all that masks depend on; of weights, the names and times of files."""
+        facts = (
+            self.source.identity,
+            digest_of_graph(self.graph),
+            dataclasses.astuple(self.options),
+            self.density,
         )
-    return masks
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
+    def masks_left(self, name: str) -> Masks | None:
+        """Return the masks that an earlier run left in a file, if it is there."""
+        path = self.out / name
+        if not path.exists():
+            return None
+        masks = Masks.load(path)
+        if masks.info.get("run") != self.identity:
+            raise ValueError(
+                "out must hold what a run of the same arguments left, got another's "
+                f"{str(path)!r}. Give another folder."
+            )
+        return masks
 
-def _sample(
-    source: Checkpoint,
-    graph: WalkGraph,
-    options: Options,
-    density: float,
-    num_threads: int,
-    out: Path,
-    run: str,
-    report: Callable[[float], None],
-    names: Mapping[str, str],
-) -> Masks:
-    def save(num_walks: int, visited: Visited) -> None:
+    def sample(self, num_threads: int, report: Callable[[float], None]) -> Masks:
+        """Walk, from where an earlier run got to."""
+        try:
+            sampler = Sampler(
+                self.graph,
+                self.options,
+                num_threads=num_threads,
+                packed=True,
+                after_batch=lambda num_walks, visited: self._save(num_walks, visited, target),
+            )
+        except NotFiniteError as error:
+            file = self.source.file_of(self.names[error.parameter])
+            raise ValueError(f"{str(file)!r}: {error}") from error
+        target = sampler.target(self.density)
+        unfinished = self.masks_left(UNFINISHED)
+        if unfinished is not None:
+            visited = Visited.packed(self.graph, unfinished.packed.copy())
+            sampler.go_on_from(int(unfinished.info["num_walks"]), visited)
+        expected_passes = sampler.expected_passes(target)
+        (sample,) = sampler.run([target], report)
+        info = masks_info(self.options, self.density, sample) | {
+            "run": self.identity,
+            "num_passes": sampler.num_passes,
+            "expected_passes": expected_passes,
+        }
+        return assemble_masks(self.graph, sample.visited, info)
+
+    def _save(self, num_walks: int, visited: Visited, target: int) -> None:
         # Walks that are too many will be taken back.
         if visited.count() < target:
-            Masks(visited.masks, info={"run": run, "num_walks": num_walks}).save(out / UNFINISHED)
-
-    try:
-        sampler = Sampler(graph, options, num_threads=num_threads, packed=True, after_batch=save)
-    except NotFiniteError as error:
-        file = source.file_of(names[error.parameter])
-        raise ValueError(f"{str(file)!r}: {error}") from error
-    target = sampler.target(density)
-    if (out / UNFINISHED).exists():
-        unfinished = _of_this_run(Masks.load(out / UNFINISHED), out / UNFINISHED, run)
-        visited = Visited.packed(graph, unfinished.packed.copy())
-        sampler.go_on_from(int(unfinished.info["num_walks"]), visited)
-    expected_passes = sampler.expected_passes(target)
-    (sample,) = sampler.run([target], report)
-    info = masks_info(options, density, sample) | {
-        "run": run,
-        "num_passes": sampler.num_passes,
-        "expected_passes": expected_passes,
-    }
-    return assemble_masks(graph, sample.visited, info)
+            info: dict[str, Scalar] = {"run": self.identity, "num_walks": num_walks}
+            Masks(visited.masks, info=info).save(self.out / UNFINISHED)

@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import os
 import re
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from unittest import mock
 
 import pytest
 import torch
+from rank_networks import CASES, lenet5, resnet20, shard
 from torch import distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -29,7 +29,7 @@ from torch.distributed.tensor.parallel import (
 )
 
 import phew
-from phew import Masks, models, sampling
+from phew import Masks, sampling
 from phew.digests import digest_of_graph
 from phew.distributed import Ranks
 from phew.engine import Engine
@@ -58,58 +58,6 @@ def run(rank: int, names: list[str], num_ranks: int, folder: str) -> None:
             failures[name] = traceback.format_exc()
         torch.save(failures, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
-
-
-# Networks
-
-
-def resnet20() -> tuple[nn.Module, Any]:
-    torch.manual_seed(0)
-    return models.resnet_cifar(20), torch.zeros(1, 3, 32, 32)
-
-
-def lenet5() -> tuple[nn.Module, Any]:
-    torch.manual_seed(0)
-    return models.lenet5(), torch.zeros(1, 1, 28, 28)
-
-
-def llama() -> tuple[nn.Module, Any]:
-    # A model of text does without torchvision, which takes long to import.
-    sys.modules["torchvision"] = None  # type: ignore[assignment]
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=24,
-        intermediate_size=40,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    return LlamaForCausalLM(config), {"input_ids": torch.zeros(1, 5, dtype=torch.int64)}
-
-
-Case = tuple[Callable[[], tuple[nn.Module, Any]], dict[str, Any]]
-
-CASES: dict[str, Case] = {
-    "resnet20": (resnet20, {"densities": [0.01, 0.1, 0.5, 0.9]}),
-    "resnet20 by mass": (resnet20, {"densities": [0.3], "fork": "mass", "seed": 2**64 - 1}),
-    "lenet5": (lenet5, {"densities": [1e-5, 1e-4, 0.05, 0.3]}),
-    "lenet5 by kernels": (lenet5, {"densities": [0.2], "granularity": "kernel", "power": 2}),
-    "lenet5 uniformly": (lenet5, {"densities": [0.2], "power": 0, "exclude": ["*1.weight"]}),
-    "llama": (llama, {"densities": [0.02, 0.2, 0.6]}),
-}
-
-
-def shard(model: nn.Module) -> nn.Module:
-    """Shard some modules by themselves, and what is left with the whole."""
-    parents = [module for module in model.modules() if isinstance(module, nn.Sequential)]
-    for module in [*parents[-2:], *getattr(getattr(model, "model", None), "layers", [])]:
-        if module is not model:
-            fully_shard(module)
-    fully_shard(model)
-    return model
 
 
 def sample(model: Any, inputs: Any = None, **options: Any) -> Any:

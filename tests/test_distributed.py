@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import pytest
 import torch
-from rank_checks import CASES, CHECKS, run
+from rank_checks import CHECKS, run
+from rank_networks import CASES
 
 import phew
 

@@ -115,7 +115,7 @@ def _structures(rows: Sequence[Row]) -> list[str]:
                 at = "one walk" if density == ONE_WALK else f"{density:.0%}"
                 shown = ("" if cell is None else show(cell) for cell in cells)
                 lines.append((network, at, *shown))
-        parts += [f"### {title.capitalize()}", table(("network", "density", *methods), lines)]
+        parts += [f"### {title[0].upper()}{title[1:]}", table(("network", "density", *methods), lines)]
     return parts
 
 

@@ -29,7 +29,8 @@ def path_kernel_trace(
     """Compute the trace of the path kernel.
 
     That is the sum over all paths, and over the kept prunable weights of each, of the product of
-    the squares of the path's other weights. A higher trace goes with faster convergence.
+    the squares of the path's other weights. The paper takes a higher one as a sign of faster
+    convergence.
 
     Args:
         model: The model, or the graph that `phew.capture` made of it.

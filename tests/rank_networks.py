@@ -1,0 +1,62 @@
+"""The networks that processes walk on together, whole and in shards."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+
+from phew import models
+
+
+def resnet20() -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    return models.resnet_cifar(20), torch.zeros(1, 3, 32, 32)
+
+
+def lenet5() -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    return models.lenet5(), torch.zeros(1, 1, 28, 28)
+
+
+def llama() -> tuple[nn.Module, Any]:
+    # A model of text does without torchvision, which takes long to import.
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    return LlamaForCausalLM(config), {"input_ids": torch.zeros(1, 5, dtype=torch.int64)}
+
+
+Case = tuple[Callable[[], tuple[nn.Module, Any]], dict[str, Any]]
+
+CASES: dict[str, Case] = {
+    "resnet20": (resnet20, {"densities": [0.01, 0.1, 0.5, 0.9]}),
+    "resnet20 by mass": (resnet20, {"densities": [0.3], "fork": "mass", "seed": 2**64 - 1}),
+    "lenet5": (lenet5, {"densities": [1e-5, 1e-4, 0.05, 0.3]}),
+    "lenet5 by kernels": (lenet5, {"densities": [0.2], "granularity": "kernel", "power": 2}),
+    "lenet5 uniformly": (lenet5, {"densities": [0.2], "power": 0, "exclude": ["*1.weight"]}),
+    "llama": (llama, {"densities": [0.02, 0.2, 0.6]}),
+}
+
+
+def shard(model: nn.Module) -> nn.Module:
+    """Shard some modules by themselves, and what is left with the whole."""
+    parents = [module for module in model.modules() if isinstance(module, nn.Sequential)]
+    for module in [*parents[-2:], *getattr(getattr(model, "model", None), "layers", [])]:
+        if module is not model:
+            fully_shard(module)
+    fully_shard(model)
+    return model
