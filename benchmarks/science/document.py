@@ -19,9 +19,9 @@ DOCUMENT = DOCS / "science.md"
 BEGIN, END = "<!-- begin of what --write-results writes -->", "<!-- end -->"
 
 STRUCTURE: dict[str, tuple[str, Callable[[float], str]]] = {
-    "active units": ("width", lambda value: f"{value:.1%}"),
-    "weights on a path": ("effective_density", lambda value: f"{value:.1%}"),
-    "path kernel trace": ("trace", lambda value: f"{value:.2g}"),
+    "Active units": ("width", lambda value: f"{value:.1%}"),
+    "Weights on a path": ("effective_density", lambda value: f"{value:.1%}"),
+    "Path kernel trace": ("trace", lambda value: f"{value:.2g}"),
     "FLOPs kept": ("kept_flops", lambda value: f"{value:.1%}"),
 }
 """By title of a table: the value in rows, and how it is shown."""
@@ -115,7 +115,7 @@ def _structures(rows: Sequence[Row]) -> list[str]:
                 at = "one walk" if density == ONE_WALK else f"{density:.0%}"
                 shown = ("" if cell is None else show(cell) for cell in cells)
                 lines.append((network, at, *shown))
-        parts += [f"### {title[0].upper()}{title[1:]}", table(("network", "density", *methods), lines)]
+        parts += [f"### {title}", table(("network", "density", *methods), lines)]
     return parts
 
 
