@@ -2,11 +2,31 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <type_traits>
 #include <utility>
 
 namespace phew {
 namespace {
+
+// Values of which those that are equal are kept once.
+template <typename Value>
+class Pool {
+ public:
+  std::shared_ptr<const Value> share(Value value) {
+    return *values_.insert(std::make_shared<const Value>(std::move(value))).first;
+  }
+
+ private:
+  struct Less {
+    bool operator()(const std::shared_ptr<const Value>& left,
+                    const std::shared_ptr<const Value>& right) const {
+      return left->key() < right->key();
+    }
+  };
+
+  std::set<std::shared_ptr<const Value>, Less> values_;
+};
 
 Wiring make_wiring(const WiringLink& link, Direction direction, const Flags& far_live) {
   const bool forward = direction == Direction::kForward;
@@ -53,12 +73,12 @@ Flags find_leading_on(const EdgeView& edges, std::uint32_t num_near) {
   return leads_on;
 }
 
-Flags find_leading_on(const Wiring& wiring, std::uint32_t num_near) {
+Flags find_leading_on(const std::shared_ptr<const Wiring>& wiring, std::uint32_t num_near) {
   Flags leads_on(num_near);
   for (std::uint32_t near = 0; near < num_near; ++near) {
-    const std::int32_t group = wiring.near_groups[near];
+    const std::int32_t group = wiring->near_groups[near];
     if (group < 0) continue;
-    const std::uint32_t* begin = &wiring.begin[static_cast<std::size_t>(group)];
+    const std::uint32_t* begin = &wiring->begin[static_cast<std::size_t>(group)];
     leads_on[near] = begin[0] < begin[1];
   }
   return leads_on;
@@ -112,6 +132,8 @@ EdgeView view_edges(const Graph& graph, const WeightedLink& link, Direction dire
 
 DirectedGraph::DirectedGraph(const Graph& graph, Direction direction) : spaces(graph.live.size()) {
   const bool forward = direction == Direction::kForward;
+  Pool<Wiring> wirings;
+  Pool<Fork> forks;
   std::vector<std::vector<bool>> is_shortcut(spaces.size());
   for (std::size_t space = 0; space < spaces.size(); ++space) {
     spaces[space].num_units = static_cast<std::uint32_t>(graph.live[space].size());
@@ -125,7 +147,7 @@ DirectedGraph::DirectedGraph(const Graph& graph, Direction direction) : spaces(g
           if constexpr (std::is_same_v<decltype(link), const WeightedLink&>) {
             directed.edges = view_edges(graph, link, direction);
           } else {
-            directed.edges = make_wiring(link, direction, graph.live[far]);
+            directed.edges = wirings.share(make_wiring(link, direction, graph.live[far]));
           }
           spaces[near].links.push_back(std::move(directed));
           is_shortcut[near].push_back(link.shortcut);
@@ -133,7 +155,7 @@ DirectedGraph::DirectedGraph(const Graph& graph, Direction direction) : spaces(g
         graph.links[index]);
   }
   for (std::size_t space = 0; space < spaces.size(); ++space) {
-    spaces[space].fork = make_fork(spaces[space], is_shortcut[space]);
+    spaces[space].fork = forks.share(make_fork(spaces[space], is_shortcut[space]));
   }
   order.resize(spaces.size());
   std::iota(order.begin(), order.end(), 0);

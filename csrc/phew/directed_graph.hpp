@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -24,6 +26,8 @@ struct Wiring {
   bool one_to_one;
 
   WiringView view() const { return {near_groups.data(), begin.data(), members.data()}; }
+
+  auto key() const { return std::tie(near_groups, begin, members); }
 };
 
 // Owner of a ForkView.
@@ -33,21 +37,30 @@ struct Fork {
   std::vector<std::uint64_t> cumulative;
 
   ForkView view() const { return {begin.data(), links.data(), cumulative.data()}; }
+
+  auto key() const { return std::tie(begin, links, cumulative); }
 };
 
 struct DirectedLink {
   // As in Graph::links.
   std::uint32_t index;
   std::uint32_t far_space;
-  std::variant<EdgeView, Wiring> edges;
+  // Wirings that are equal, as those of repeated layers are, are one.
+  std::variant<EdgeView, std::shared_ptr<const Wiring>> edges;
+
+  // Null for weighted links.
+  const Wiring* wiring() const {
+    const auto* shared = std::get_if<std::shared_ptr<const Wiring>>(&edges);
+    return shared == nullptr ? nullptr : shared->get();
+  }
 };
 
 struct DirectedSpace {
   std::uint32_t num_units;
   // Those that walks may follow from here, by index.
   std::vector<DirectedLink> links;
-  // With equal masses, until fork masses are measured.
-  Fork fork;
+  // With equal masses, until fork masses are measured. As long, forks that are equal are one.
+  std::shared_ptr<const Fork> fork;
 };
 
 struct Start {

@@ -42,7 +42,7 @@ void pass_wiring(const Wiring& wiring, const Probabilities& flow, Probabilities&
 
 // Shares the flow of each unit of a space out among its links.
 void pass_fork(const DirectedSpace& space, const Probabilities& units, Flow& flow) {
-  const Fork& fork = space.fork;
+  const Fork& fork = *space.fork;
   for (std::uint32_t unit = 0; unit < space.num_units; ++unit) {
     const std::uint32_t begin = fork.begin[unit];
     const std::uint32_t end = fork.begin[unit + 1];
@@ -122,7 +122,7 @@ Flow compute_flow(Workers& workers, const MeasuredGraph& measured, const Directe
     pass_fork(space, flow.units[index], flow);
     for (const DirectedLink& link : space.links) {
       Probabilities& far = flow.units[link.far_space];
-      if (const auto* wiring = std::get_if<Wiring>(&link.edges)) {
+      if (const Wiring* wiring = link.wiring()) {
         pass_wiring(*wiring, flow.links[link.index], far);
         continue;
       }

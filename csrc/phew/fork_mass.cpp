@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
-#include <variant>
+#include <memory>
+#include <utility>
 
 namespace phew {
 namespace {
@@ -57,7 +58,7 @@ void set_fork_masses(DirectedGraph& graph, Direction direction,
     DirectedSpace& space = graph.spaces[*index];
     for (const DirectedLink& link : space.links) {
       UnitMasses& masses = link_masses[link.index];
-      if (const auto* wiring = std::get_if<Wiring>(&link.edges)) {
+      if (const Wiring* wiring = link.wiring()) {
         masses = sum_members(*wiring, unit_masses[link.far_space]);
       } else {
         const auto& [range, scale, totals] = measures[link.index];
@@ -65,7 +66,7 @@ void set_fork_masses(DirectedGraph& graph, Direction direction,
         rescale(masses, scale.has_mass ? common_exponent - scale.exponent : 0);
       }
     }
-    Fork& fork = space.fork;
+    Fork fork = *space.fork;
     UnitMasses& masses = unit_masses[*index];
     masses.resize(space.num_units, 1);
     for (std::uint32_t unit = 0; unit < space.num_units; ++unit) {
@@ -76,6 +77,7 @@ void set_fork_masses(DirectedGraph& graph, Direction direction,
       }
       if (total > 0) masses[unit] = total;
     }
+    space.fork = std::make_shared<const Fork>(std::move(fork));
   }
 }
 

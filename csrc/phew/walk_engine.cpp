@@ -120,7 +120,7 @@ void WalkEngine::walk_batch(Team& team, const DirectedGraph& directed, const Bat
 Buckets WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch,
                         const Record& record, Buckets walkers) const {
   const std::size_t num_far = forward_.spaces[link.far_space].num_units;
-  if (const auto* wiring = std::get_if<Wiring>(&link.edges)) {
+  if (const Wiring* wiring = link.wiring()) {
     return hop_wiring(team, batch, link.index, *wiring, num_far, std::move(walkers));
   }
   const LinkBuffers buffers = record.load(link.index);

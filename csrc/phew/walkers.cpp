@@ -64,7 +64,7 @@ std::vector<Buckets> place_walkers(Team& team, const DirectedGraph& graph, const
 std::vector<Buckets> depart(Team& team, const Batch& batch, const DirectedSpace& space,
                             std::uint32_t space_index, Buckets walkers) {
   std::vector<Buckets> departing(space.links.size());
-  const ForkView fork = space.fork.view();
+  const ForkView fork = space.fork->view();
   if (departing.empty()) return departing;
   if (departing.size() == 1) {
     for (std::size_t unit = 0; unit < space.num_units; ++unit) {

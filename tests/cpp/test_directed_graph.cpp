@@ -1,7 +1,6 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
-#include <variant>
 #include <vector>
 
 #include "phew/directed_graph.hpp"
@@ -33,7 +32,7 @@ TEST_CASE("a wiring lists the live members of each group") {
   const phew::WiringLink link{0, 1, {0, 1, 1, -1}, {1, 0, 1, 1}, false};
   const phew::DirectedGraph graph({{{1, 1, 1, 1}, {1, 1, 0, 1}}, {link}, {0}, {1}},
                                   phew::Direction::kForward);
-  const auto& wiring = std::get<phew::Wiring>(graph.spaces[0].links[0].edges);
+  const phew::Wiring& wiring = *graph.spaces[0].links[0].wiring();
   CHECK(wiring.begin == Indices{0, 1, 3});
   CHECK(wiring.members == Indices{1, 0, 3});
 }
@@ -46,14 +45,29 @@ TEST_CASE("walks may take links with an edge to a live unit, shortcuts where the
                           {0},
                           {2}};
   const phew::DirectedGraph forward(graph, phew::Direction::kForward);
-  CHECK(forward.spaces[0].fork.begin == Indices{0, 2, 4, 5});
-  CHECK(forward.spaces[0].fork.links == Indices{0, 1, 0, 1, 1});
-  CHECK(forward.spaces[0].fork.cumulative == std::vector<std::uint64_t>{1, 2, 1, 2, 1});
-  CHECK(forward.spaces[1].fork.begin == Indices{0, 1, 2, 2});
-  CHECK(forward.spaces[2].fork.begin == Indices{0, 0});
+  CHECK(forward.spaces[0].fork->begin == Indices{0, 2, 4, 5});
+  CHECK(forward.spaces[0].fork->links == Indices{0, 1, 0, 1, 1});
+  CHECK(forward.spaces[0].fork->cumulative == std::vector<std::uint64_t>{1, 2, 1, 2, 1});
+  CHECK(forward.spaces[1].fork->begin == Indices{0, 1, 2, 2});
+  CHECK(forward.spaces[2].fork->begin == Indices{0, 0});
   const phew::DirectedGraph backward(graph, phew::Direction::kBackward);
-  CHECK(backward.spaces[2].fork.links == Indices{0});
-  CHECK(backward.spaces[2].links[backward.spaces[2].fork.links[0]].index == 1);
+  CHECK(backward.spaces[2].fork->links == Indices{0});
+  CHECK(backward.spaces[2].links[backward.spaces[2].fork->links[0]].index == 1);
+}
+
+TEST_CASE("equal wirings and forks are one") {
+  const std::vector<std::int32_t> identity{0, 1};
+  const phew::Graph graph{{{1, 1}, {1, 1}, {1, 1}, {1, 0}},
+                          {phew::WiringLink{0, 1, identity, identity, false},
+                           phew::WiringLink{1, 2, identity, identity, false},
+                           phew::WiringLink{2, 3, identity, identity, false}},
+                          {0},
+                          {3}};
+  const auto& spaces = phew::DirectedGraph(graph, phew::Direction::kForward).spaces;
+  CHECK(spaces[0].links[0].wiring() == spaces[1].links[0].wiring());
+  CHECK(spaces[0].links[0].wiring() != spaces[2].links[0].wiring());
+  CHECK(spaces[0].fork.get() == spaces[1].fork.get());
+  CHECK(spaces[0].fork.get() != spaces[2].fork.get());
 }
 
 TEST_CASE("walks start on the live units of the entries or exits in turn") {

@@ -37,7 +37,7 @@ struct Fixture {
       measures[i].scale.has_mass = true;
     }
     phew::set_fork_masses(forward, phew::Direction::kForward, measures);
-    return forward.spaces[0].fork.cumulative;
+    return forward.spaces[0].fork->cumulative;
   }
 };
 
@@ -65,5 +65,5 @@ TEST_CASE("backward walks fork by the masses of targets") {
   measures[1].totals = {{100}, {5}};
   for (phew::LinkMeasure& measure : measures) measure.scale.has_mass = true;
   phew::set_fork_masses(backward, phew::Direction::kBackward, measures);
-  CHECK(backward.spaces[1].fork.cumulative == UnitMasses{3, 8});
+  CHECK(backward.spaces[1].fork->cumulative == UnitMasses{3, 8});
 }

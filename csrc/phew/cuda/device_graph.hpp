@@ -44,12 +44,12 @@ class DeviceGraph {
     std::vector<Begins> of_wirings(num_links);
     std::vector<const DirectedLink*> wirings;
     for (const DirectedSpace& space : graph.spaces) {
-      std::vector<std::uint32_t> links = space.fork.links;
+      std::vector<std::uint32_t> links = space.fork->links;
       for (std::uint32_t& link : links) link = space.links[link].index;
-      of_forks.push_back(
-          {arrays_.add(space.fork.begin), arrays_.add(links), arrays_.add(space.fork.cumulative)});
+      of_forks.push_back({arrays_.add(space.fork->begin), arrays_.add(links),
+                          arrays_.add(space.fork->cumulative)});
       for (const DirectedLink& link : space.links) {
-        const auto* wiring = std::get_if<Wiring>(&link.edges);
+        const Wiring* wiring = link.wiring();
         if (wiring == nullptr) continue;
         of_wirings[link.index] = {arrays_.add(wiring->near_groups), arrays_.add(wiring->begin),
                                   arrays_.add(wiring->members)};

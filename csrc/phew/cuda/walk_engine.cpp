@@ -232,7 +232,7 @@ void WalkEngine::Impl::pass_on(const DirectedGraph& directed, std::uint32_t spac
   for (const DirectedLink& link : links) {
     const double* near_flow = flow.of_link(link.index);
     double* far_flow = flow.of_space(link.far_space);
-    if (const auto* wiring = std::get_if<Wiring>(&link.edges)) {
+    if (const Wiring* wiring = link.wiring()) {
       const WiringView& view = on_device.wiring(link.index);
       const auto num_groups = static_cast<std::uint32_t>(wiring->begin.size() - 1);
       if (num_groups == 0) continue;
@@ -298,7 +298,7 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
   std::vector<RateHistogram> histograms;
   for (std::size_t i = 0; i < links.size(); ++i) {
     const auto* begin = found.data() + i * kNumRateBins;
-    histograms.push_back(make_histogram({begin, begin + kNumRateBins}, rates[i].rows_per_seen));
+    histograms.push_back(make_histogram({begin, begin + kNumRateBins}, rates[i]));
   }
   return histograms;
 }
