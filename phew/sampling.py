@@ -176,7 +176,7 @@ class Sampler:
 
     def expected_passes(self, target: int) -> int:
         """Return how often all weights will have been read when so many are visited."""
-        tolerance = _uncertainty(target)
+        tolerance = self._forecast.uncertainty(target)
         num_walks = self._forecast.walks_for((1 + tolerance) * target) - self._num_walks
         return self._num_passes + 2 * math.ceil(num_walks / (2 * self._batch_size))
 
@@ -214,7 +214,7 @@ class Sampler:
         around that number are listed.
         """
         missing = target - self._num_visited
-        tolerance = caution * _uncertainty(missing)
+        tolerance = caution * self._forecast.uncertainty(missing)
         expected = self._forecast.expected(self._num_walks)
         first_listed = self._num_walks
         if tolerance < 1:
@@ -276,14 +276,6 @@ class Sampler:
             if stop <= first_listed and self._ranks.number == 1:
                 self._after_batch(stop, self._visited)
             report(stop)
-
-
-def _uncertainty(num_weights: int) -> float:
-    """Return how far a forecast may be off: 0.5 %, and five standard deviations.
-
-    Of networks of millions of weights it is 0.1 to 0.25 % off.
-    """
-    return 0.005 + 5 / math.sqrt(num_weights)
 
 
 def _check_walkable(graph: WalkGraph) -> None:

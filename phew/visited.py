@@ -194,7 +194,8 @@ class _OneUnpacked(Mapping[str, torch.Tensor]):
         """Pack the mask that is unpacked."""
         if self._name is not None:
             self._masks.packed[self._name].copy_(pack(self._unpacked))
-            self._name = None
+            # Before another is unpacked, so that there is one.
+            self._name, self._unpacked = None, torch.empty(0)
 
 
 def _zeros(num_weights: int, device: torch.device) -> torch.Tensor:

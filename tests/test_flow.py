@@ -161,15 +161,6 @@ def forecast_of(graph: WalkGraph, options: Options) -> Forecast:
     return Forecast(Engine(graph, options, num_threads=2))
 
 
-def scatter(graph: WalkGraph, num_weights: float, options: Options) -> float:
-    """Return the standard deviation of a number of visited weights, were visits independent.
-
-    Of kernels, it is that of as many visits as there are kernels of the largest size.
-    """
-    sizes = [link.num_positions for link in prunable_links(graph).values()]
-    return (num_weights * (max(sizes) if options.granularity == "kernel" else 1)) ** 0.5
-
-
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
 @pytest.mark.parametrize("options", OPTIONS, ids=describe)
 def test_forecast_is_of_what_is_visited(
@@ -179,8 +170,8 @@ def test_forecast_is_of_what_is_visited(
     forecast = forecast_of(network_graph, options)
     for num_walks in (200, 2_000, 20_000):
         visited = num_visited(network_graph, num_walks, options)
-        gap = abs(visited - forecast.expected(num_walks))
-        assert gap < 2 * scatter(network_graph, visited, options), f"{num_walks} walks"
+        error = abs(forecast.expected(num_walks) / visited - 1)
+        assert error < forecast.uncertainty(visited), f"{num_walks} walks"
 
 
 def test_forecast_counts_weights_once_that_several_links_share() -> None:
@@ -209,7 +200,7 @@ def test_forecast_from_a_sample_of_the_weights(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("phew.forecast.SAMPLE_SIZE", 2**14)
     sample = forecast_of(graph, Options())
     for num_walks in (200, 2_000, 20_000):
-        assert sample.expected(num_walks) == pytest.approx(whole.expected(num_walks), rel=0.02)
+        assert sample.expected(num_walks) == pytest.approx(whole.expected(num_walks), rel=0.002)
 
 
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])

@@ -2,10 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 #include <variant>
 
 namespace phew {
+namespace {
+
+double sum(const Probabilities& flow) { return std::accumulate(flow.begin(), flow.end(), 0.0); }
+
+}  // namespace
 
 LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
                           const WeightRows& rows, const Flow& forward, const Flow& backward,
@@ -24,15 +30,21 @@ LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
       static_cast<std::size_t>(std::max(1.0, num_rows / std::max(kFewestRows, share * num_rows)));
   rates.rows_per_seen = num_rows / std::ceil(num_rows / static_cast<double>(rates.every));
   rates.num_together = granularity == Granularity::kKernel ? rows.num_positions() : 1;
+  // A walk is forward or backward with probability 1/2.
+  rates.total = (sum(forward.links[index]) + sum(backward.links[index])) / 2 * rates.num_together;
   return rates;
 }
 
-RateHistogram make_histogram(const std::vector<RateBin>& bins, double rows_per_seen) {
+RateHistogram make_histogram(const std::vector<RateBin>& bins, const LinkRates& rates) {
+  double total = 0;
+  for (const RateBin& bin : bins) total += bin.sum_of_rates * rates.rows_per_seen;
+  // What the rows that were seen have too much or too little, by chance.
+  const double excess = total > 0 ? total / rates.total : 1;
   RateHistogram histogram;
   for (std::size_t i = 1; i < kNumRateBins; ++i) {
     if (bins[i].num_weights == 0) continue;
-    histogram.rates.push_back(bins[i].sum_of_rates / bins[i].num_weights);
-    histogram.numbers.push_back(bins[i].num_weights * rows_per_seen);
+    histogram.rates.push_back(bins[i].sum_of_rates / bins[i].num_weights / excess);
+    histogram.numbers.push_back(bins[i].num_weights * rates.rows_per_seen);
   }
   return histogram;
 }
@@ -82,7 +94,7 @@ RateHistogram count_rates(Workers& workers, const MeasuredGraph& measured, std::
       all[i].sum_of_rates += part[i].sum_of_rates;
     }
   }
-  return make_histogram(all, rates.rows_per_seen);
+  return make_histogram(all, rates);
 }
 
 }  // namespace phew

@@ -47,6 +47,8 @@ struct LinkRates {
   // Rows that are not a multiple of it are taken to be like the others.
   std::size_t every;
   double rows_per_seen;
+  // Of all weights together: what is visited of the link in a walk, known from the flow.
+  double total;
   // The weights that have a rate of their own: one, or those of a kernel.
   std::uint32_t num_together;
 };
@@ -55,7 +57,8 @@ LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
                           const WeightRows& rows, const Flow& forward, const Flow& backward,
                           Granularity granularity, double share);
 
-RateHistogram make_histogram(const std::vector<RateBin>& bins, double rows_per_seen);
+// Rates are scaled so that they add up to the total.
+RateHistogram make_histogram(const std::vector<RateBin>& bins, const LinkRates& rates);
 
 // Of one link. Looks at a share of the rows of weights.
 RateHistogram count_rates(Workers& workers, const MeasuredGraph& measured, std::uint32_t index,

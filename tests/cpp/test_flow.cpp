@@ -62,6 +62,11 @@ double sum_of(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0);
 }
 
+double num_visits_of(const phew::RateHistogram& histogram) {
+  return std::inner_product(histogram.rates.begin(), histogram.rates.end(),
+                            histogram.numbers.begin(), 0.0);
+}
+
 // Bins of rates in ascending order hold the rates that are not zero, from the smallest on.
 void check_rates(const phew::RateHistogram& found, std::vector<double> rates) {
   rates.erase(std::remove(rates.begin(), rates.end(), 0.0), rates.end());
@@ -141,10 +146,23 @@ TEST_CASE("a share of the rows stands for all where rows are alike") {
         engine.count_rates({0}, forward, backward, share, load, 3).front();
     CHECK(sum_of(found.numbers) == doctest::Approx(kNumHidden * 12));
     // Each walk visits one.
-    double num_visits = 0;
-    for (std::size_t i = 0; i < found.rates.size(); ++i) {
-      num_visits += found.rates[i] * found.numbers[i];
+    CHECK(num_visits_of(found) == doctest::Approx(1));
+  }
+}
+
+TEST_CASE("whichever rows are looked at, rates add up to the visits of a walk to the link") {
+  const phew::Graph graph = make_wide_graph();
+  Parameters parameters = make_wide_parameters();
+  phew::WalkEngine engine(graph, {});
+  const phew::Load load = parameters.loader(phew::Recording::kMark);
+  engine.measure(load, 2);
+  const auto [forward, backward] = compute_flows(engine, load);
+  for (const std::uint32_t link : {0U, 1U, 4U, 5U}) {
+    const double expected = (sum_of(forward.links[link]) + sum_of(backward.links[link])) / 2;
+    for (const double share : {0.2, 1.0}) {
+      const phew::RateHistogram found =
+          engine.count_rates({link}, forward, backward, share, load, 2).front();
+      CHECK(num_visits_of(found) == doctest::Approx(expected).epsilon(1e-9));
     }
-    CHECK(num_visits == doctest::Approx(1));
   }
 }

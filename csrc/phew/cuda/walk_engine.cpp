@@ -329,7 +329,7 @@ void WalkEngine::Impl::walk_batch(const DirectedGraph& directed, const Walkers& 
   for (const std::uint32_t space : directed.order) {
     for (const DirectedLink& link : directed.spaces[space].links) {
       const ArrivalSpace far_space{link.far_space, on_device.fork(link.far_space)};
-      if (std::holds_alternative<Wiring>(link.edges)) {
+      if (link.wiring() != nullptr) {
         launch_for_each(device_, walkers.num,
                         HopWiring{walkers, link.index, on_device.wiring(link.index), far_space});
       } else {
