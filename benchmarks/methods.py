@@ -110,4 +110,4 @@ def walk(
 ) -> None:
     """Measure the weights, then build the tables, walk and record the visits."""
     engine = Engine(graph, Options(), num_threads=num_threads)
-    engine.walk(0, num_walks, visits, recording=recording, batch_size=FEWEST_PER_BATCH["cpu"])
+    engine.walk(range(num_walks), visits, recording=recording, batch_size=FEWEST_PER_BATCH["cpu"])

@@ -37,7 +37,7 @@ class Walks:
 
     def mark(self, num_walks: int, visited: Mapping[str, Tensor]) -> None:
         """Walk, and mark the weights that are visited."""
-        self._engine.walk(0, num_walks, visited, batch_size=BATCH_SIZE)
+        self._engine.walk(range(num_walks), visited, batch_size=BATCH_SIZE)
 
     def count_hops(self, num_walks: int) -> int:
         """Count the hops over weights.
@@ -52,7 +52,7 @@ class Walks:
     def count(self, num_walks: int) -> dict[str, Tensor]:
         """Walk, and count the visits to each weight."""
         counts = empty_visits(self._engine.graph, torch.int32, self._engine.device)
-        self._engine.walk(0, num_walks, counts, batch_size=BATCH_SIZE, recording="count")
+        self._engine.walk(range(num_walks), counts, batch_size=BATCH_SIZE, recording="count")
         return counts
 
 

@@ -91,6 +91,15 @@ std::vector<To> to_vector(const Array<From>& array) {
   return {array.data(), array.data() + array.size()};
 }
 
+template <typename Element>
+std::vector<std::vector<Element>> to_vectors(const py::handle& arrays) {
+  std::vector<std::vector<Element>> vectors;
+  for (const auto& array : arrays.cast<std::vector<Array<Element>>>()) {
+    vectors.push_back(to_vector<Element>(array));
+  }
+  return vectors;
+}
+
 // An array of the vector's data, which keeps its owner alive.
 template <typename Element>
 py::array_t<Element> writable_view(const std::vector<Element>& values, const py::object& owner) {
@@ -104,8 +113,9 @@ py::array_t<Element> view(const std::vector<Element>& values, const py::object& 
   return array;
 }
 
-py::typing::List<py::array_t<double>> views(const py::object& self,
-                                            std::vector<std::vector<double>> phew::Flow::* member) {
+using Arrays = py::typing::List<py::array_t<double>>;
+
+Arrays views(const py::object& self, std::vector<std::vector<double>> phew::Flow::* member) {
   py::list arrays;
   for (const auto& values : self.cast<const phew::Flow&>().*member) {
     arrays.append(view(values, self));
@@ -168,7 +178,18 @@ void bind_options(py::module_& module) {
            py::kw_only(), exact("seed"), exact("fork"), exact("granularity"), exact("power"));
 }
 
-void bind_visits(py::module_& module) {
+void bind_walks(py::module_& module) {
+  py::class_<phew::WalkRange>(
+      module, "WalkRange",
+      "The walks first_walk, first_walk + step, ...; those from first_listed on are listed.")
+      .def(py::init([](std::uint64_t first_walk, std::uint64_t num_walks, std::uint32_t step,
+                       std::uint64_t first_listed) {
+             if (step != 1 && step != 2) {
+               throw py::value_error("step must be 1 or 2, got " + std::to_string(step) + ".");
+             }
+             return phew::WalkRange{first_walk, num_walks, first_listed, step};
+           }),
+           exact("first_walk"), exact("num_walks"), exact("step"), exact("first_listed"));
   py::class_<phew::Visits>(module, "Visits",
                            "Visit i is of walk `walks[i]` to the weight of number `weights[i]`.")
       .def_property_readonly("walks",
@@ -217,7 +238,14 @@ void bind_measures(py::module_& module) {
           "Per space, the probability that a walk passes each unit.")
       .def_property_readonly(
           "links", [](const py::object& self) { return views(self, &phew::Flow::links); },
-          "Per link, the probability that a walk takes it from each unit on its near side.");
+          "Per link, the probability that a walk takes it from each unit on its near side.")
+      .def(py::pickle(
+          [](const py::object& self) -> py::typing::Tuple<Arrays, Arrays> {
+            return py::make_tuple(views(self, &phew::Flow::units), views(self, &phew::Flow::links));
+          },
+          [](const py::typing::Tuple<Arrays, Arrays>& state) {
+            return phew::Flow{to_vectors<double>(state[0]), to_vectors<double>(state[1])};
+          }));
 }
 
 void bind_engine(py::module_& module) {
@@ -241,16 +269,13 @@ void bind_engine(py::module_& module) {
            "kernels. Looks at a share of the weights, and takes the others to be alike.")
       .def(
           "walk",
-          [](const phew::WalkEngine& engine, std::uint64_t first_walk, std::uint64_t num_walks,
-             std::uint64_t first_listed, const phew::Load& load, phew::Recording recording,
-             unsigned num_threads, std::uint32_t batch_size) {
+          [](const phew::WalkEngine& engine, const phew::WalkRange& walks, const phew::Load& load,
+             phew::Recording recording, unsigned num_threads, std::uint32_t batch_size) {
             if (batch_size == 0) throw py::value_error("batch_size must be at least 1, got 0.");
-            return engine.walk({first_walk, num_walks, first_listed}, recording, load, num_threads,
-                               batch_size);
+            return engine.walk(walks, recording, load, num_threads, batch_size);
           },
-          exact("first_walk"), exact("num_walks"), exact("first_listed"), exact("load"),
-          py::kw_only(), exact("recording"), exact("num_threads"), exact("batch_size"),
-          py::call_guard<py::gil_scoped_release>(),
+          exact("walks"), exact("load"), py::kw_only(), exact("recording"), exact("num_threads"),
+          exact("batch_size"), py::call_guard<py::gil_scoped_release>(),
           "Walk and record the visits in the buffers that `load` gives.\n\n"
           "Walks from first_listed on do not mark: return their visits to weights without a mark,\n"
           "possibly several of one weight, also of one that this call marks, in any order.");
@@ -296,23 +321,23 @@ void bind_cuda_engine(py::module_& module) {
            "As WalkEngine.count_rates.")
       .def(
           "walk",
-          [](const Engine& engine, std::uint64_t first_walk, std::uint64_t num_walks,
-             std::uint64_t first_listed, const phew::Load& load, phew::Recording recording,
-             std::uint32_t batch_size, std::uintptr_t walks, std::uintptr_t weights,
-             std::uint64_t capacity, std::uintptr_t num_visits) {
+          [](const Engine& engine, const phew::WalkRange& walks, const phew::Load& load,
+             phew::Recording recording, std::uint32_t batch_size, std::uintptr_t listed_walks,
+             std::uintptr_t listed_weights, std::uint64_t capacity, std::uintptr_t num_visits) {
             const auto pointer = [](std::uintptr_t address) {
               return static_cast<std::uint64_t*>(to_pointer(address));
             };
-            engine.walk({first_walk, num_walks, first_listed}, recording, load, batch_size,
-                        {pointer(walks), pointer(weights), capacity, pointer(num_visits)});
+            engine.walk(
+                walks, recording, load, batch_size,
+                {pointer(listed_walks), pointer(listed_weights), capacity, pointer(num_visits)});
           },
-          exact("first_walk"), exact("num_walks"), exact("first_listed"), exact("load"),
-          py::kw_only(), exact("recording"), exact("batch_size"), exact("walks"), exact("weights"),
-          exact("capacity"), exact("num_visits"), py::call_guard<py::gil_scoped_release>(),
+          exact("walks"), exact("load"), py::kw_only(), exact("recording"), exact("batch_size"),
+          exact("listed_walks"), exact("listed_weights"), exact("capacity"), exact("num_visits"),
+          py::call_guard<py::gil_scoped_release>(),
           "As WalkEngine.walk, but queue the walks and return. Visits are listed in the arrays at\n"
-          "the addresses `walks` and `weights`, as many as there is room for; all are added to "
-          "the\n"
-          "number at the address `num_visits`.");
+          "the addresses `listed_walks` and `listed_weights`, as many as there is room for; all "
+          "are\n"
+          "added to the number at the address `num_visits`.");
 }
 
 #endif
@@ -338,7 +363,7 @@ PYBIND11_MODULE(_core, module) {
       },
       "Those that this processor has, the fastest last.");
   bind_options(module);
-  bind_visits(module);
+  bind_walks(module);
   bind_measures(module);
   bind_engine(module);
 #ifdef PHEW_CUDA

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WeightedLink', 'WiringLink', 'instruction_set', 'instruction_sets']
+__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WiringLink', 'instruction_set', 'instruction_sets']
 class WeightedLink:
     """
     As phew.graph.WeightedLink.
@@ -38,6 +38,12 @@ class Options:
     As phew.options.Options.
     """
     def __init__(self, *, seed: int, fork: typing.Literal['uniform', 'mass'], granularity: typing.Literal['weight', 'kernel'], power: int) -> None:
+        ...
+class WalkRange:
+    """
+    The walks first_walk, first_walk + step, ...; those from first_listed on are listed.
+    """
+    def __init__(self, first_walk: int, num_walks: int, step: int, first_listed: int) -> None:
         ...
 class Visits:
     """
@@ -87,6 +93,10 @@ class Flow:
     """
     Expected passages of a walk of one direction.
     """
+    def __getstate__(self) -> tuple[list[numpy.typing.NDArray[numpy.float64]], list[numpy.typing.NDArray[numpy.float64]]]:
+        ...
+    def __setstate__(self, arg0: tuple[list[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], list[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]]]) -> None:
+        ...
     @property
     def links(self) -> list[numpy.typing.NDArray[numpy.float64]]:
         """
@@ -118,7 +128,7 @@ class WalkEngine:
         
         Return the measures of each link. If they are finite, the other methods can be called.
         """
-    def walk(self, first_walk: int, num_walks: int, first_listed: int, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], num_threads: int, batch_size: int) -> Visits:
+    def walk(self, walks: WalkRange, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], num_threads: int, batch_size: int) -> Visits:
         """
         Walk and record the visits in the buffers that `load` gives.
         
@@ -143,11 +153,11 @@ class CudaWalkEngine:
         """
         As WalkEngine.measure.
         """
-    def walk(self, first_walk: int, num_walks: int, first_listed: int, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], batch_size: int, walks: int, weights: int, capacity: int, num_visits: int) -> None:
+    def walk(self, walks: WalkRange, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], batch_size: int, listed_walks: int, listed_weights: int, capacity: int, num_visits: int) -> None:
         """
         As WalkEngine.walk, but queue the walks and return. Visits are listed in the arrays at
-        the addresses `walks` and `weights`, as many as there is room for; all are added to the
-        number at the address `num_visits`.
+        the addresses `listed_walks` and `listed_weights`, as many as there is room for; all are
+        added to the number at the address `num_visits`.
         """
 def instruction_set() -> str:
     """

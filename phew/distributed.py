@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed as dist
@@ -13,6 +13,8 @@ from torch import distributed as dist
 from phew.graph import WalkGraph
 from phew.packed import PackedMasks
 from phew.sharding import holders, is_sharded, whole
+
+_Result = TypeVar("_Result")
 
 
 class RankError(RuntimeError):
@@ -115,10 +117,26 @@ class Ranks:
                         "the same model with the same weights: load or broadcast them first."
                     )
 
-    def part_of(self, first: int, end: int) -> range:
-        """Return the walks that are this rank's of walks first .. end - 1."""
-        parts = [first + (end - first) * rank // self.number for rank in (self.rank, self.rank + 1)]
-        return range(*parts)
+    def parts_of(self, walks: range, *, alike: bool) -> list[range]:
+        """Return the walks that are this rank's.
+
+        Args:
+            walks: Those of all ranks.
+            alike: Whether all ranks make walks of both directions. Otherwise those of a rank are of
+                one, as far as may be.
+        """
+        begin, end = (len(walks) * rank // self.number for rank in (self.rank, self.rank + 1))
+        if alike or self.number == 1:
+            return [walks[begin:end]]
+        first, second = walks[::2], walks[1::2]
+        begin_of_second, end_of_second = (max(0, each - len(first)) for each in (begin, end))
+        return [first[begin:end], second[begin_of_second:end_of_second]]
+
+    def share_out(self, calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
+        """Return what calls return, each made by one rank."""
+        own = {i: calls[i]() for i in range(self.rank, len(calls), self.number)}
+        told = self._tell(own)
+        return [told[i % self.number][i] for i in range(len(calls))]
 
     def merge(self, marks: Mapping[str, torch.Tensor]) -> None:
         """Mark what any rank has marked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain, takewhile
@@ -123,6 +124,9 @@ class Engine:
         num_threads: Number of threads.
         ranks: The processes that do the same, where weights are sharded.
 
+    Attributes:
+        loads_together: Whether they come to the same links in the same order.
+
     Raises:
         ValueError: If a parameter holds infinite or NaN weights.
     """
@@ -135,6 +139,7 @@ class Engine:
         self.graph = graph
         self.options = options
         self.ranks = ranks
+        self.loads_together = _any_sharded(graph)
         self._num_threads = num_threads
         self._load = LinkLoader(graph, {}, self.device, ranks)
         self._core = _core.WalkEngine(_core_graph(graph), _core.Options(**asdict(options)))
@@ -167,20 +172,18 @@ class Engine:
 
     def walk(
         self,
-        first_walk: int,
-        num_walks: int,
+        walks: range,
         visits: Mapping[str, torch.Tensor],
         *,
         batch_size: int,
         recording: Literal["mark", "count"] = "mark",
         first_listed: int | None = None,
     ) -> Visits:
-        """Make the walks first_walk, first_walk + 1, ... and record their visits.
+        """Make walks and record their visits.
 
         Args:
-            first_walk: Number of the first walk.
-            num_walks: How many walks; of sharded weights at most one batch of each direction, and
-                ranks make their calls together.
+            walks: Their numbers, one or two apart. Of sharded weights one apart and at most one
+                batch of each direction, and ranks make their calls together.
             visits: Where to record (see `LinkLoader`).
             batch_size: Number of walks of one direction that move together.
             recording: Whether to mark what is visited, or to count.
@@ -193,9 +196,7 @@ class Engine:
         """
         load = LinkLoader(self.graph, visits, self.device, self.ranks, _gathers(self.graph))
         listed = self._core.walk(
-            first_walk,
-            num_walks,
-            first_walk + num_walks if first_listed is None else first_listed,
+            _walk_range(walks, first_listed),
             load,
             recording=recording,
             num_threads=self._num_threads,
@@ -227,6 +228,7 @@ class CudaEngine:
         self.options = options
         self.device = device
         self.ranks = ranks
+        self.loads_together = _any_sharded(graph)
         self._load = LinkLoader(graph, {}, device, ranks)
         self._stream = torch.cuda.current_stream(device)
         with torch.cuda.stream(self._stream):
@@ -255,8 +257,7 @@ class CudaEngine:
 
     def walk(
         self,
-        first_walk: int,
-        num_walks: int,
+        walks: range,
         visits: Mapping[str, torch.Tensor],
         *,
         batch_size: int,
@@ -264,37 +265,32 @@ class CudaEngine:
         first_listed: int | None = None,
     ) -> Visits:
         """Make walks, as `Engine.walk`; waits for them only where visits are listed."""
-        end = first_walk + num_walks
-        lists = first_listed is not None
-        if first_listed is None:
-            first_listed = end
-        room = ROOM_FOR_VISITS if lists else 0
+        room = 0 if first_listed is None else ROOM_FOR_VISITS
         with torch.cuda.stream(self._stream):
             while True:
                 load = LinkLoader(self.graph, visits, self.device, self.ranks, _gathers(self.graph))
-                weights, walks = torch.empty(2, room, dtype=torch.int64, device=self.device)
+                weights, listed = torch.empty(2, room, dtype=torch.int64, device=self.device)
                 num_listed = torch.zeros(1, dtype=torch.int64, device=self.device)
                 self._core.walk(
-                    first_walk,
-                    end - first_walk,
-                    first_listed,
+                    _walk_range(walks, first_listed),
                     load,
                     recording=recording,
                     batch_size=batch_size,
-                    walks=walks.data_ptr(),
-                    weights=weights.data_ptr(),
+                    listed_walks=listed.data_ptr(),
+                    listed_weights=weights.data_ptr(),
                     capacity=room,
                     num_visits=num_listed.data_ptr(),
                 )
                 load.finish()
-                if not lists:
-                    return weights, walks
+                if first_listed is None:
+                    return weights, listed
                 num_visits = int(num_listed)
                 most_visits = self.ranks.most(num_visits)
                 if most_visits <= room:
-                    return weights[:num_visits], walks[:num_visits]
+                    return weights[:num_visits], listed[:num_visits]
                 # There was too little room. What is marked by now stays marked.
-                first_walk, room = min(max(first_walk, first_listed), end), most_visits
+                walks = walks[bisect_left(walks, first_listed) :]
+                room = most_visits
 
 
 AnyEngine: TypeAlias = Engine | CudaEngine
@@ -318,6 +314,10 @@ def make_engine(
     return Engine(graph, options, num_threads=num_threads, ranks=ranks)
 
 
+def _any_sharded(graph: WalkGraph) -> bool:
+    return any(map(is_sharded, graph.parameters.values()))
+
+
 def _gathers(graph: WalkGraph) -> list[int]:
     """Return the links of sharded weights, in the order in which one batch a direction loads them.
 
@@ -339,6 +339,15 @@ def _check_finite(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> No
                 f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
                 "Initialise it; walks pass through it even where it is excluded.",
             )
+
+
+def _walk_range(walks: range, first_listed: int | None) -> _core.WalkRange:
+    return _core.WalkRange(
+        walks.start,
+        len(walks),
+        walks.step,
+        walks.stop if first_listed is None else first_listed,
+    )
 
 
 def _direction(backward: bool) -> Literal["forward", "backward"]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 
+from phew.distributed import ALONE
 from phew.engine import AnyEngine
 from phew.graph import WeightedLink
 from phew.visitable import Flows, num_visitable
@@ -33,7 +34,7 @@ class Forecast:
         self._engine = engine
         self._graph = engine.graph
         # Some numbers a unit, which are not kept while walks are made.
-        flows = (engine.flow(backward=False), engine.flow(backward=True))
+        flows = _flows(engine)
         self._rates, self._numbers = self._weights_by_rate(flows)
         self.reachable = num_visitable(engine, flows)
 
@@ -110,6 +111,12 @@ class Forecast:
             if isinstance(link, WeightedLink):
                 num_edges[link.parameter] += math.prod(link.shape)
         return num_edges
+
+
+def _flows(engine: AnyEngine) -> Flows:
+    calls = [partial(engine.flow, backward=backward) for backward in (False, True)]
+    forward, backward = (ALONE if engine.loads_together else engine.ranks).share_out(calls)
+    return forward, backward
 
 
 def _merged(rates: Numbers, numbers: Numbers) -> tuple[Numbers, Numbers]:

@@ -262,16 +262,18 @@ class Sampler:
         num_at_once = 2 * self._batch_size * self._ranks.number
         for first in range(first_walk, end, num_at_once):
             stop = min(first + num_at_once, end)
-            part = self._ranks.part_of(first, stop)
-            with self._visited.recording() as masks:
-                visits = self._engine.walk(
-                    part.start,
-                    len(part),
-                    masks,
-                    batch_size=self._batch_size,
-                    first_listed=first_listed if first_listed < stop else None,
-                )
-            yield visits
+            # One batch a rank, of one direction, builds the tables of that alone.
+            is_short = stop - first <= num_at_once // 2
+            alike = self._engine.loads_together or not is_short
+            for part in self._ranks.parts_of(range(first, stop), alike=alike):
+                with self._visited.recording() as masks:
+                    visits = self._engine.walk(
+                        part,
+                        masks,
+                        batch_size=self._batch_size,
+                        first_listed=first_listed if first_listed < stop else None,
+                    )
+                yield visits
             self._num_passes += 2
             if stop <= first_listed and self._ranks.number == 1:
                 self._after_batch(stop, self._visited)

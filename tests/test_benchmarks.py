@@ -129,7 +129,9 @@ def test_hops_of_a_walk_through_a_language_model_are_as_said() -> None:
         torch.nn.init.normal_(parameter)
     graph = phew.capture(model)
     counts = {name: torch.zeros(graph.parameters[name].shape).int() for name in graph.prunable}
-    Engine(graph, Options(), num_threads=1).walk(0, 100, counts, batch_size=50, recording="count")
+    Engine(graph, Options(), num_threads=1).walk(
+        range(100), counts, batch_size=50, recording="count"
+    )
     assert sum(int(count.sum()) for count in counts.values()) == 100 * shape.num_hops
 
 

@@ -90,6 +90,8 @@ def test_the_engines_agree_on_random_graphs(options: dict[str, Any], num_graphs:
         graph = random_graph(rng)
         options["seed"] = int(rng.integers(2**64, dtype=np.uint64))
         first = int(rng.choice([0, 1, 2**32 - 9, 2**40 + 1]))
+        step = int(rng.choice([1, 2]))
+        walked = range(first, first + step * 300, step)
         cpu = Engine(graph, Options(**options), num_threads=1)
         cuda = CudaEngine(on_device(graph), Options(**options), device=CUDA)
         for measure, expected in zip(cuda.measures, cpu.measures, strict=True):
@@ -100,9 +102,9 @@ def test_the_engines_agree_on_random_graphs(options: dict[str, Any], num_graphs:
         counts = [zeros(graph, torch.int32, engine.device) for engine in (cpu, cuda)]
         listed = []
         for engine, visits in zip((cpu, cuda), counts, strict=True):
-            engine.walk(first, 300, visits, batch_size=100, recording="count")
+            engine.walk(walked, visits, batch_size=100, recording="count")
             unvisited = zeros(graph, torch.bool, engine.device)
-            weights, walks = engine.walk(first, 300, unvisited, batch_size=70, first_listed=first)
+            weights, walks = engine.walk(walked, unvisited, batch_size=70, first_listed=first)
             listed.append(sorted(zip(walks.tolist(), weights.tolist(), strict=True)))
         assert listed[0] == listed[1], f"graph {seed}"
         for name in graph.prunable:

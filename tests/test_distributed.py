@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, product
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ from rank_checks import CHECKS, run
 from rank_networks import CASES
 
 import phew
+from phew.distributed import Ranks
 
 Failures: TypeAlias = list[dict[str, str]]
 
@@ -57,3 +59,30 @@ def test_a_group_must_be_a_process_group() -> None:
     model = torch.nn.Linear(4, 2)
     with pytest.raises(TypeError, match=r"^group must be a torch\.distributed\.ProcessGroup, "):
         phew.prune(model, torch.zeros(1, 4), density=0.5, group=2)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_each_walk_is_one_ranks(alike: bool) -> None:
+    for number, walks in product(range(1, 8), (range(6, 25), range(3, 4), range(5, 5))):
+        parts = parts_of_all(number, walks, alike=alike)
+        assert sorted(walk for part in parts for walk in part) == list(walks)
+        assert max(map(len, parts)) <= min(map(len, parts)) + 1
+
+
+def test_ranks_walk_in_one_direction_where_they_may() -> None:
+    assert [{walk % 2 for walk in part} for part in parts_of_all(3, range(60), alike=False)] == [
+        {0},
+        {0, 1},
+        {1},
+    ]
+    assert parts_of_all(2, range(9), alike=False) == [[0, 2, 4, 6], [8, 1, 3, 5, 7]]
+
+
+def parts_of_all(number: int, walks: range, *, alike: bool) -> list[list[int]]:
+    """Return the walks of each of some ranks."""
+    ranks = Ranks()
+    ranks.number = number
+    parts = []
+    for ranks.rank in range(number):
+        parts.append([*chain.from_iterable(ranks.parts_of(walks, alike=alike))])
+    return parts

@@ -45,7 +45,7 @@ def new_visits(
     *,
     batch_size: int = 1 << 20,
 ) -> Counts:
-    listed = engine.walk(walks.start, len(walks), visited, first_listed=0, batch_size=batch_size)
+    listed = engine.walk(walks, visited, first_listed=0, batch_size=batch_size)
     names, first_numbers = zip(*engine.graph.first_numbers.items(), strict=True)
     counts: Counts = Counter()
     for weight, walk in zip(*(numbers.tolist() for numbers in listed), strict=True):
@@ -60,8 +60,7 @@ def check_recordings(engine: Engine, walks: range, visits: Counts, *, batch_size
     counts, marks = flat_visits(graph, torch.int32), flat_visits(graph, torch.uint8)
     for recording, recorded in (("count", counts), ("mark", marks)):
         engine.walk(
-            walks.start,
-            len(walks),
+            walks,
             recorded,
             recording=recording,  # type: ignore[arg-type]
             batch_size=batch_size,
@@ -91,7 +90,8 @@ def test_engine_walks_as_the_reference(options: dict[str, Any], num_graphs: int)
         graph = random_graph(rng)
         options["seed"] = int(rng.integers(2**64, dtype=np.uint64))
         first = int(rng.choice([0, 1, 2**32 - 9, 2**40 + 1]))
-        walks = range(first, first + NUM_WALKS)
+        step = int(rng.choice([1, 2]))
+        walks = range(first, first + step * NUM_WALKS, step)
         expected = reference_visits(Reference(graph, **options), walks)
         engines = {
             num_threads: Engine(graph, Options(**options), num_threads=num_threads)
@@ -187,13 +187,13 @@ def test_an_exception_while_loading_ends_the_walk(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(KeyboardInterrupt):
         dense_engine(graph)
     with pytest.raises(KeyboardInterrupt):
-        engine.walk(0, 9, {}, batch_size=9)
+        engine.walk(range(9), {}, batch_size=9)
 
 
 def test_visits_outlive_what_returned_them() -> None:
     graph = dense_graph(torch.ones(2, 3))
     visits = flat_visits(graph, torch.uint8)
-    _, walks = dense_engine(graph).walk(0, 9, visits, first_listed=0, batch_size=9)
+    _, walks = dense_engine(graph).walk(range(9), visits, first_listed=0, batch_size=9)
     assert sorted(walks.tolist()) == list(range(9))
 
 

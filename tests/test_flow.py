@@ -153,7 +153,7 @@ def num_visited(graph: WalkGraph, num_walks: int, options: Options) -> int:
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
     engine = Engine(graph, options, num_threads=2)
-    engine.walk(0, num_walks, visited, batch_size=num_walks)
+    engine.walk(range(num_walks), visited, batch_size=num_walks)
     return sum(int(mask.count_nonzero()) for mask in visited.values())
 
 

@@ -87,7 +87,7 @@ def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
     engine = Engine(graph, options, num_threads=2)
-    weights, walks = engine.walk(0, num_walks, unvisited, first_listed=0, batch_size=num_walks)
+    weights, walks = engine.walk(range(num_walks), unvisited, first_listed=0, batch_size=num_walks)
     first = np.full(graph.num_prunable_weights, num_walks)
     np.minimum.at(first, weights.numpy(), walks.numpy())
     parts = np.split(first, [*graph.first_numbers.values()][1:])

@@ -59,8 +59,7 @@ def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Directio
     )
     for first_walk in range(0, num_walks, WALKS_AT_ONCE):
         weights, walks = engine.walk(
-            first_walk,
-            min(WALKS_AT_ONCE, num_walks - first_walk),
+            range(first_walk, min(first_walk + WALKS_AT_ONCE, num_walks)),
             unvisited,
             first_listed=first_walk,
             batch_size=WALKS_AT_ONCE,

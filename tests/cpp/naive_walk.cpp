@@ -288,8 +288,8 @@ std::vector<Visit> walk_naively(const phew::Graph& graph, const Weights& weights
                                 const phew::Options& options, phew::WalkRange range) {
   const NaiveWalk naive(graph, weights, options);
   std::vector<Visit> all;
-  for (std::uint64_t walk = range.first_walk; walk < range.first_walk + range.num_walks; ++walk) {
-    for (const Visit& visit : naive.run(walk)) all.push_back(visit);
+  for (std::uint64_t i = 0; i < range.num_walks; ++i) {
+    for (const Visit& visit : naive.run(range.first_walk + i * range.step)) all.push_back(visit);
   }
   std::sort(all.begin(), all.end());
   return all;

@@ -97,6 +97,11 @@ void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
     CHECK(listed.second == walks.size());
     CHECK(listed.first == walks);
   }
+  phew::WalkRange backward = range;
+  backward.step = 2;
+  const auto backward_visits =
+      sort_visits(host.walk(backward, phew::Recording::kMark, load, 1, 1 << 20));
+  CHECK(list_visits(device, backward, load, 100, backward_visits.size()).first == backward_visits);
   // The first half marks; all are counted.
   const phew::WalkRange half{3, num_walks, 3 + num_walks / 2};
   Parameters on_device = parameters;

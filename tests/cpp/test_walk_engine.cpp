@@ -126,6 +126,18 @@ TEST_CASE("walks depend neither on the number of threads nor on the batch size")
   }
 }
 
+TEST_CASE("walks of one direction are two apart") {
+  Parameters parameters = make_parameters();
+  const phew::WalkEngine engine = make_engine({}, parameters);
+  for (const std::uint64_t first : {4U, 7U}) {
+    phew::WalkRange range{first, 300};
+    range.step = 2;
+    const auto expected = walk_naively(make_graph(), parameters.weights, {}, range);
+    CHECK(find_new(engine, parameters, range, 2, 1 << 21) == expected);
+    CHECK(find_new(engine, parameters, range, 2, 7) == expected);
+  }
+}
+
 TEST_CASE("the walks of a range are those of its parts") {
   Parameters parameters = make_parameters();
   const phew::WalkEngine engine = make_engine({}, parameters);

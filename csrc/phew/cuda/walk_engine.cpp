@@ -305,7 +305,8 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
 
 void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& load,
                             std::uint32_t batch_size, const VisitList& list) const {
-  const std::uint64_t most = std::min<std::uint64_t>((range.num_walks + 1) / 2, batch_size);
+  const std::uint64_t most_of_a_direction = (range.num_walks * range.step + 1) / 2;
+  const std::uint64_t most = std::min<std::uint64_t>(most_of_a_direction, batch_size);
   const Buffer<std::uint32_t> units(device_, most);
   const Buffer<std::uint32_t> links(device_, most);
   const Buffer<std::uint64_t> cumulative(device_, most_entries_);
