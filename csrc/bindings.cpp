@@ -182,14 +182,15 @@ void bind_walks(py::module_& module) {
   py::class_<phew::WalkRange>(
       module, "WalkRange",
       "The walks first_walk, first_walk + step, ...; those from first_listed on are listed.")
-      .def(py::init([](std::uint64_t first_walk, std::uint64_t num_walks, std::uint32_t step,
-                       std::uint64_t first_listed) {
+      .def(py::init([](std::uint64_t first_walk, std::uint64_t num_walks,
+                       std::uint64_t first_listed, std::uint32_t step) {
              if (step != 1 && step != 2) {
                throw py::value_error("step must be 1 or 2, got " + std::to_string(step) + ".");
              }
              return phew::WalkRange{first_walk, num_walks, first_listed, step};
            }),
-           exact("first_walk"), exact("num_walks"), exact("step"), exact("first_listed"));
+           exact("first_walk"), exact("num_walks"), py::kw_only(), exact("first_listed"),
+           exact("step"));
   py::class_<phew::Visits>(module, "Visits",
                            "Visit i is of walk `walks[i]` to the weight of number `weights[i]`.")
       .def_property_readonly("walks",

@@ -57,8 +57,8 @@ def assemble_masks(
         unit_masks=dict(zip(units, parts, strict=True)),
         active_units=active_units,
         num_kept={
-            name: int(mask.count_nonzero())
-            for name, mask in kept.items()
+            name: int(kept[name].count_nonzero())
+            for name in kept
             if is_sharded(graph.parameters[name])
         },
         info=info,

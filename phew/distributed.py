@@ -123,20 +123,31 @@ class Ranks:
         Args:
             walks: Those of all ranks.
             alike: Whether all ranks make walks of both directions. Otherwise those of a rank are of
-                one, as far as may be.
+                one; of an odd number of ranks, one has some of both.
         """
-        begin, end = (len(walks) * rank // self.number for rank in (self.rank, self.rank + 1))
+        begin, end = (-(-len(walks) * rank // self.number) for rank in (self.rank, self.rank + 1))
         if alike or self.number == 1:
             return [walks[begin:end]]
         first, second = walks[::2], walks[1::2]
         begin_of_second, end_of_second = (max(0, each - len(first)) for each in (begin, end))
         return [first[begin:end], second[begin_of_second:end_of_second]]
 
-    def share_out(self, calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
-        """Return what calls return, each made by one rank."""
-        own = {i: calls[i]() for i in range(self.rank, len(calls), self.number)}
-        told = self._tell(own)
-        return [told[i % self.number][i] for i in range(len(calls))]
+    def share_out(self, calls: Sequence[Callable[[], _Result]], *, alike: bool) -> list[_Result]:
+        """Return what calls return: each is made by one rank, or by all alike."""
+        if alike or self.number == 1:
+            return [call() for call in calls]
+        members = dist.get_process_group_ranks(self._group)
+        owners = [i % self.number for i in range(len(calls))]
+        results: list[Any] = [
+            call() if owner == self.rank else None
+            for call, owner in zip(calls, owners, strict=True)
+        ]
+        with self._meeting():
+            for i, owner in enumerate(owners):
+                told = [results[i]]
+                dist.broadcast_object_list(told, members[owner], self._group)
+                (results[i],) = told
+        return results
 
     def merge(self, marks: Mapping[str, torch.Tensor]) -> None:
         """Mark what any rank has marked.
@@ -186,9 +197,9 @@ class Ranks:
         weights, walks = torch.cat(parts, dim=1)
         return weights, walks
 
-    def of_first(self, value: tuple[int, int]) -> tuple[int, int]:
+    def of_first(self, value: _Result) -> _Result:
         """Return the first rank's value, where others may have rounded otherwise."""
-        first: tuple[int, int] = self._tell(value)[0]
+        first: _Result = self._tell(value)[0]
         return first
 
     def most(self, number: int) -> int:

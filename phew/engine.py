@@ -122,10 +122,11 @@ class Engine:
         graph: The walk graph.
         options: What the walks depend on.
         num_threads: Number of threads.
-        ranks: The processes that do the same, where weights are sharded.
+        ranks: The processes that walk together.
 
     Attributes:
-        loads_together: Whether they come to the same links in the same order.
+        loads_together: Whether weights are sharded, so that ranks must make the engine's calls
+            together.
 
     Raises:
         ValueError: If a parameter holds infinite or NaN weights.
@@ -285,7 +286,7 @@ class CudaEngine:
                 if first_listed is None:
                     return weights, listed
                 num_visits = int(num_listed)
-                most_visits = self.ranks.most(num_visits)
+                most_visits = self.ranks.most(num_visits) if self.loads_together else num_visits
                 if most_visits <= room:
                     return weights[:num_visits], listed[:num_visits]
                 # There was too little room. What is marked by now stays marked.
@@ -345,8 +346,8 @@ def _walk_range(walks: range, first_listed: int | None) -> _core.WalkRange:
     return _core.WalkRange(
         walks.start,
         len(walks),
-        walks.step,
-        walks.stop if first_listed is None else first_listed,
+        first_listed=walks.stop if first_listed is None else first_listed,
+        step=walks.step,
     )
 
 

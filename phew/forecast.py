@@ -9,7 +9,6 @@ from functools import cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
-from phew.distributed import ALONE
 from phew.engine import AnyEngine
 from phew.graph import WeightedLink
 from phew.visitable import Flows, num_visitable
@@ -115,7 +114,7 @@ class Forecast:
 
 def _flows(engine: AnyEngine) -> Flows:
     calls = [partial(engine.flow, backward=backward) for backward in (False, True)]
-    forward, backward = (ALONE if engine.loads_together else engine.ranks).share_out(calls)
+    forward, backward = engine.ranks.share_out(calls, alike=engine.loads_together)
     return forward, backward
 
 

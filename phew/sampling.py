@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
+from typing import NamedTuple
 
 import torch
 
@@ -46,6 +47,21 @@ class Sample:
 
     num_walks: int
     visited: Mapping[str, torch.Tensor]
+
+
+class _Plan(NamedTuple):
+    """Walks to make next.
+
+    Attributes:
+        first_listed: The first walk whose visits are listed.
+        end: One more than the last walk.
+        merges_before_listing: Whether ranks share their marks before they list, and go through the
+            weights once more, as lists of what a rank itself has not marked would be long.
+    """
+
+    first_listed: int
+    end: int
+    merges_before_listing: bool
 
 
 class Sampler:
@@ -194,24 +210,25 @@ class Sampler:
         for attempt in count():
             if self._num_visited >= target:
                 return
-            first_listed, end = self._ranks.of_first(self._plan(target, caution, attempt))
-            before = self._visited.copy() if 0 < self._num_walks < first_listed else None
-            visits = self._walk(first_listed, end, report)
+            plan = self._ranks.of_first(self._plan(target, caution, attempt))
+            marks = self._num_walks < plan.first_listed
+            before = self._visited.copy() if marks and self._num_walks > 0 else None
+            visits = self._walk(plan, report)
             num_marked = self._num_visited
-            if first_listed > self._num_walks:
+            if marks:
                 num_marked = self._visited.count()
             if num_marked < target:
-                self._land(target - num_marked, num_marked, visits, end)
+                self._land(target - num_marked, num_marked, visits, plan.end)
             else:
                 # Too far: take the marks back and list more.
                 self._visited = before or self._nothing()
                 caution *= 4
 
-    def _plan(self, target: int, caution: float, attempt: int) -> tuple[int, int]:
-        """Return from which walk on to list visits, and with which walk to end.
+    def _plan(self, target: int, caution: float, attempt: int) -> _Plan:
+        """Plan the walks to a number of visited weights.
 
-        The forecast, corrected by what has been visited, says how many walks are needed; the walks
-        around that number are listed.
+        The forecast, corrected by what has been visited, says how many are needed; those around
+        that number are listed.
         """
         missing = target - self._num_visited
         tolerance = caution * self._forecast.uncertainty(missing)
@@ -225,7 +242,11 @@ class Sampler:
         num_listed = 8**attempt * max(1, many + 1 - first_listed)
         # A weight that no walk has visited yet is rare enough that as many walks again list it
         # about once: so the lists stay shorter than the weights.
-        return first_listed, first_listed + min(num_listed, max(first_listed, LANDING_SIZE))
+        num_listed = min(num_listed, max(first_listed, LANDING_SIZE))
+        # Ranks list what they have not marked themselves.
+        num_visits = self._forecast.visits_per_walk * num_listed
+        is_long = num_visits > self._graph.num_prunable_weights
+        return _Plan(first_listed, first_listed + num_listed, is_long and self._ranks.number > 1)
 
     def _land(self, missing: int, num_marked: int, visits: Visits, end: int) -> None:
         """Mark listed visits up to the walk that visits the last missing weight."""
@@ -238,17 +259,13 @@ class Sampler:
         self._num_visited = num_marked + len(weights)
         self._num_walks = end
 
-    def _walk(self, first_listed: int, end: int, report: Callable[[int], None]) -> Visits:
-        """Walk on to `end`, all ranks together; return the listed visits."""
-        # Ranks list what they have not marked themselves. Where that may be much, they share their
-        # marks before, and go through the weights once more.
-        num_listed = self._forecast.visits_per_walk * (end - first_listed)
-        is_long = self._ranks.number > 1 and num_listed > self._graph.num_prunable_weights
-        ends = [first_listed, end] if is_long else [end]
+    def _walk(self, plan: _Plan, report: Callable[[int], None]) -> Visits:
+        """Make the walks of a plan, all ranks together; return the listed visits."""
+        ends = [plan.first_listed, plan.end] if plan.merges_before_listing else [plan.end]
         visits: list[Visits] = []
         for first_walk, stop in pairwise([self._num_walks, *ends]):
-            visits += self._walk_part(first_walk, stop, first_listed, report)
-            if first_walk < first_listed:
+            visits += self._walk_part(first_walk, stop, plan.first_listed, report)
+            if first_walk < plan.first_listed:
                 self._ranks.merge(self._visited.masks)
         weights, walks = map(torch.cat, zip(*visits, strict=True))
         if self._ranks.number == 1:

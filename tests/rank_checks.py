@@ -30,6 +30,7 @@ from torch.distributed.tensor.parallel import (
 
 import phew
 from phew import Masks, sampling
+from phew.analysis import analyze
 from phew.digests import digest_of_graph
 from phew.distributed import Ranks
 from phew.engine import Engine
@@ -121,6 +122,19 @@ def check_batches(folder: Path) -> None:
                     assert_equal(masks, plain)
 
 
+def check_shares(folder: Path) -> None:
+    """Of whole weights each rank makes the flow and the walks of one direction."""
+    for model, num_directions in ((lenet5()[0], 1), (shard(lenet5()[0]), 2)):
+        with (
+            mock.patch.object(Engine, "flow", autospec=True, side_effect=Engine.flow) as flow,
+            mock.patch.object(Engine, "walk", autospec=True, side_effect=Engine.walk) as walk,
+        ):
+            sample(model, lenet5()[1], density=0.1)
+        assert flow.call_count == num_directions
+        parts = [call.args[1] for call in walk.call_args_list]
+        assert len({number % 2 for part in parts for number in part}) == num_directions
+
+
 def check_packed_marks(folder: Path) -> None:
     model, inputs = resnet20()
     graph = phew.capture(model, inputs)
@@ -194,6 +208,15 @@ def check_saving(folder: Path) -> None:
     path = folder / f"{dist.get_rank()}.safetensors"
     masks.save(path)
     assert_equal(Masks.load(path), phew.sample_masks(*lenet5(), density=0.1))
+
+
+def check_analysis(folder: Path) -> None:
+    model, inputs = lenet5()
+    masks = phew.sample_masks(model, inputs, density=0.1)
+    expected = analyze(model, inputs, masks=masks)
+    shard(model)
+    found = analyze(model, inputs, masks=sample(model, inputs, density=0.1))
+    assert found.as_dict() == expected.as_dict()
 
 
 def check_counts_without_others(folder: Path) -> None:
@@ -286,6 +309,7 @@ def check_one_fails(folder: Path) -> None:
 
     for owner, name, network, kind in [
         (sampling.Sampler, "target", model, MemoryError),
+        (Engine, "flow", model, MemoryError),
         (Engine, "walk", model, MemoryError),
         (Engine, "walk", sharded, MemoryError),
         (phew.WalkGraph, "data_of", model, MemoryError),

@@ -17,6 +17,7 @@ import large
 import numpy as np
 import peers
 import pytest
+import ranks
 import scaling
 import torch
 from covered import Row, cover
@@ -120,6 +121,17 @@ def test_checkpoints_are_pruned_where_they_are_on_disk(lines: list[dict[str, Any
         assert abs(row.density - 0.1) < 1e-3
         assert row.peak_memory >= row.memory_before > 0
     assert "| 434,176 |" in large.tables(rows)
+
+
+def test_ranks_send_a_bit_a_weight(lines: list[dict[str, Any]]) -> None:
+    (row,) = (ranks.Row(**row) for row in rows_of("ranks", copy.deepcopy(lines)))
+    assert row.num_weights == 61_470
+    assert row.bytes_of_marks == -(-row.num_weights // 8)
+    # Of kept weights some are listed, with two numbers of eight bytes.
+    assert 0 < row.bytes_of_visits < 16 * 0.1 * row.num_weights / 3
+    assert row.bytes_of_others > 0
+    assert row.seconds_alone > 0 < row.seconds
+    assert "| lenet5  |" in ranks.tables([row])
 
 
 def test_hops_of_a_walk_through_a_language_model_are_as_said() -> None:

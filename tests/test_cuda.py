@@ -13,7 +13,7 @@ from random_graphs import DTYPES, random_graph
 from torch import nn
 
 import phew
-from phew.engine import CudaEngine, Engine, built_with_cuda
+from phew.engine import CudaEngine, Engine, built_with_cuda, make_engine
 from phew.graph import WalkGraph, WeightedLink
 from phew.models import NETWORKS
 from phew.options import Options
@@ -25,6 +25,7 @@ OPTIONS = [
         ("uniform", "mass"), ("weight", "kernel"), (1, 0, 2, -1)
     )
 ]
+CPU = torch.device("cpu")
 CUDA = torch.device("cuda", 0)
 
 needs_cuda = pytest.mark.skipif(
@@ -221,6 +222,24 @@ def test_visits_that_there_is_no_room_for_are_listed_again(monkeypatch: pytest.M
     model, example = build("lenet5")
     expected = phew.sample_masks(model, example, density=0.1)
     assert_equal_masks(phew.sample_masks(model.cuda(), example.cuda(), density=0.1), expected)
+
+
+def test_walks_of_one_direction_are_listed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phew.engine.ROOM_FOR_VISITS", 10)
+    model, example = build("lenet5")
+    graph = phew.capture(model, example)
+    listed, marked = [], []
+    for device in (CPU, CUDA):
+        engine = make_engine(graph, Options(), num_threads=1, device=device)
+        marks = zeros(graph, torch.bool, device)
+        weights, walks = engine.walk(range(3, 603, 2), marks, batch_size=70, first_listed=100)
+        marked.append({name: mask.cpu() for name, mask in marks.items()})
+        # Visits to what the same call marks may be listed.
+        visits = torch.stack([weights, walks]).cpu()
+        flat = torch.cat([mask.view(-1) for mask in marked[-1].values()])
+        listed.append(sorted(visits[:, ~flat[visits[0]]].T.tolist()))
+    assert listed[0] == listed[1]
+    assert all(marked[0][name].equal(marked[1][name]) for name in graph.prunable)
 
 
 def test_weights_that_are_not_finite_are_named() -> None:

@@ -161,6 +161,15 @@ def forecast_of(graph: WalkGraph, options: Options) -> Forecast:
     return Forecast(Engine(graph, options, num_threads=2))
 
 
+def scatter(graph: WalkGraph, num_weights: float, options: Options) -> float:
+    """Return the standard deviation of a number of visited weights, were visits independent.
+
+    Of kernels, it is that of as many visits as there are kernels of the largest size.
+    """
+    sizes = [link.num_positions for link in prunable_links(graph).values()]
+    return (num_weights * (max(sizes) if options.granularity == "kernel" else 1)) ** 0.5
+
+
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
 @pytest.mark.parametrize("options", OPTIONS, ids=describe)
 def test_forecast_is_of_what_is_visited(
@@ -170,8 +179,18 @@ def test_forecast_is_of_what_is_visited(
     forecast = forecast_of(network_graph, options)
     for num_walks in (200, 2_000, 20_000):
         visited = num_visited(network_graph, num_walks, options)
-        error = abs(forecast.expected(num_walks) / visited - 1)
-        assert error < forecast.uncertainty(visited), f"{num_walks} walks"
+        gap = abs(visited - forecast.expected(num_walks))
+        assert gap < 0.001 * visited + 2 * scatter(network_graph, visited, options), num_walks
+
+
+def test_uncertainty_is_of_weights_or_of_kernels_visited_by_walks() -> None:
+    layers = nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(5, 18)
+    graph = phew.capture(nn.Sequential(*layers), torch.zeros(1, 2, 3, 3))
+    weights = forecast_of(graph, Options())
+    assert weights.uncertainty(9_000_000) == pytest.approx(0.001 + 3 / 3_000)
+    # As many weights in kernels of nine as alone: five together, on average.
+    kernels = forecast_of(graph, Options(granularity="kernel"))
+    assert kernels.uncertainty(5 * 9_000_000) == pytest.approx(0.001 + 3 / 3_000)
 
 
 def test_forecast_counts_weights_once_that_several_links_share() -> None:

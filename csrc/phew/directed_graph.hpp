@@ -22,7 +22,7 @@ struct Wiring {
   std::vector<std::int32_t> near_groups;
   std::vector<std::uint32_t> begin;
   std::vector<std::uint32_t> members;
-  // Whether no group has several near units or several members.
+  // Whether no group has several near units or several members, which follows from the others.
   bool one_to_one;
 
   WiringView view() const { return {near_groups.data(), begin.data(), members.data()}; }
@@ -45,7 +45,7 @@ struct DirectedLink {
   // As in Graph::links.
   std::uint32_t index;
   std::uint32_t far_space;
-  // Wirings that are equal, as those of repeated layers are, are one.
+  // Those that are equal, as of repeated layers, are one.
   std::variant<EdgeView, std::shared_ptr<const Wiring>> edges;
 
   // Null for weighted links.

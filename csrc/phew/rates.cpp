@@ -38,8 +38,10 @@ LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
 RateHistogram make_histogram(const std::vector<RateBin>& bins, const LinkRates& rates) {
   double total = 0;
   for (const RateBin& bin : bins) total += bin.sum_of_rates * rates.rows_per_seen;
-  // What the rows that were seen have too much or too little, by chance.
-  const double excess = total > 0 ? total / rates.total : 1;
+  // What the rows that were seen have too much or too little, by chance. Where that is much, a few
+  // rows have most of what is visited, and the others are no measure of them.
+  double excess = total / rates.total;
+  if (!(excess > 0.5 && excess < 2)) excess = 1;
   RateHistogram histogram;
   for (std::size_t i = 1; i < kNumRateBins; ++i) {
     if (bins[i].num_weights == 0) continue;

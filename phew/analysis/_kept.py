@@ -8,14 +8,23 @@ from typing import TypeAlias
 import torch
 
 from phew.graph import WalkGraph, WeightedLink
+from phew.packed import PackedMasks
+from phew.sharding import is_sharded
 
 KeptWeights: TypeAlias = Mapping[str, torch.Tensor]
 """Boolean tensors by parameter name, e.g. `phew.Masks`; weights without a mask are kept."""
 
 
-def check_masks(graph: WalkGraph, masks: KeptWeights) -> None:
-    """Raise TypeError or ValueError unless masks fit the weights of a graph."""
+def whole_masks(graph: WalkGraph, masks: KeptWeights) -> KeptWeights:
+    """Return masks that fit the weights of a graph: as they are, or gathered and packed.
+
+    Raises:
+        TypeError: If one is not a bool tensor.
+        ValueError: If one is not of a weight of the graph, or not of its shape.
+    """
+    any_sharded = False
     for name, mask in masks.items():
+        any_sharded |= is_sharded(mask)
         if name not in graph.parameters:
             raise ValueError(f"masks must be of weights of the model, got one of {name!r}.")
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
@@ -27,6 +36,7 @@ def check_masks(graph: WalkGraph, masks: KeptWeights) -> None:
                 f"masks[{name!r}] must have the shape of its parameter, {shape}, "
                 f"got {tuple(mask.shape)}. Analyse the model that the masks were made from."
             )
+    return PackedMasks.of(masks) if any_sharded else masks
 
 
 def kept_edges(link: WeightedLink, masks: KeptWeights) -> torch.Tensor:

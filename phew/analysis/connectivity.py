@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.analysis._kept import KeptWeights, check_masks, kept_edges
+from phew.analysis._kept import KeptWeights, kept_edges, whole_masks
 from phew.analysis.paths import Scaled, counted_paths
 from phew.api import as_graph, cpu_by_default
 from phew.graph import WalkGraph, WeightedLink
@@ -23,7 +23,8 @@ def effective_masks(
     Args:
         model: The model, or the graph that `phew.capture` made of it.
         example_inputs: What the model accepts (see `phew.capture`).
-        masks: Boolean tensors by parameter name; weights without a mask are kept.
+        masks: Boolean tensors by parameter name; weights without a mask are kept. Where weights or
+            masks are sharded, all ranks make the call.
 
     Returns:
         Per mask a boolean tensor of its shape, on the CPU.
@@ -43,7 +44,7 @@ def effective_masks(
         Effective Sparsity", JMLR 2023.
     """
     graph = as_graph(model, example_inputs)
-    check_masks(graph, masks)
+    masks = whole_masks(graph, masks)
     with cpu_by_default():
         return effective_weights(
             graph, masks, counted_paths(graph, masks), counted_paths(graph, masks, backward=True)

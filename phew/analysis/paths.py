@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from phew.analysis._kept import KeptWeights, check_masks, kept_edges
+from phew.analysis._kept import KeptWeights, kept_edges, whole_masks
 from phew.api import as_graph, cpu_by_default
 from phew.graph import WalkGraph, WeightedLink, WiringLink
 
@@ -35,7 +35,8 @@ def path_kernel_trace(
     Args:
         model: The model, or the graph that `phew.capture` made of it.
         example_inputs: What the model accepts (see `phew.capture`).
-        masks: Boolean tensors by parameter name; weights without a mask are kept.
+        masks: Boolean tensors by parameter name; weights without a mask are kept. Where weights or
+            masks are sharded, all ranks make the call.
 
     Returns:
         The trace; infinite beyond the range of a float.
@@ -55,9 +56,9 @@ def path_kernel_trace(
         Initialization", 2021; Patil and Dovrolis, "PHEW", ICML 2021, section 3.
     """
     graph = as_graph(model, example_inputs)
-    check_masks(graph, masks or {})
+    masks = whole_masks(graph, masks or {})
     with cpu_by_default():
-        return squared_paths(graph, masks or {}).as_float()
+        return squared_paths(graph, masks).as_float()
 
 
 def num_paths(
@@ -71,7 +72,8 @@ def num_paths(
     Args:
         model: The model, or the graph that `phew.capture` made of it.
         example_inputs: What the model accepts (see `phew.capture`).
-        masks: Boolean tensors by parameter name; weights without a mask are kept.
+        masks: Boolean tensors by parameter name; weights without a mask are kept. Where weights or
+            masks are sharded, all ranks make the call.
 
     Returns:
         The number; infinite beyond the range of a float.
@@ -89,9 +91,9 @@ def num_paths(
         Initialization: What Makes a Good Sparse Mask?", NeurIPS 2023.
     """
     graph = as_graph(model, example_inputs)
-    check_masks(graph, masks or {})
+    masks = whole_masks(graph, masks or {})
     with cpu_by_default():
-        return total_at_exits(graph, counted_paths(graph, masks or {})).as_float()
+        return total_at_exits(graph, counted_paths(graph, masks)).as_float()
 
 
 class Scaled(NamedTuple):

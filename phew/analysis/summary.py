@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from phew._rows import numbers_table
-from phew.analysis._kept import KeptWeights, check_masks
+from phew.analysis._kept import KeptWeights, whole_masks
 from phew.analysis.connectivity import effective_weights
 from phew.analysis.paths import counted_paths, squared_paths, total_at_exits
 from phew.api import as_graph, cpu_by_default
@@ -153,7 +153,8 @@ def analyze(
     Args:
         model: The model with its initial weights, or the graph that `phew.capture` made of it.
         example_inputs: What the model accepts (see `phew.capture`).
-        masks: Boolean tensors by parameter name; weights without a mask are kept.
+        masks: Boolean tensors by parameter name; weights without a mask are kept. Where weights or
+            masks are sharded, all ranks make the call.
 
     Returns:
         The numbers; `print` shows them as a table.
@@ -173,7 +174,7 @@ def analyze(
         ()
     """
     graph = as_graph(model, example_inputs)
-    check_masks(graph, masks)
+    masks = whole_masks(graph, masks)
     with cpu_by_default():
         return _analyze(graph, masks)
 

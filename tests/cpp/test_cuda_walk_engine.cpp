@@ -53,6 +53,34 @@ void check_close(const std::vector<double>& found, const std::vector<double>& ex
   }
 }
 
+template <typename Parameters>
+void check_equal_walks(const phew::WalkEngine& host, const phew::cuda::WalkEngine& device,
+                       Parameters parameters, std::uint64_t num_walks, std::uint32_t step) {
+  const phew::Load load = parameters.loader(phew::Recording::kMark);
+  const phew::WalkRange range{3, num_walks, 3, step};
+  const auto walks = sort_visits(host.walk(range, phew::Recording::kMark, load, 1, 1 << 20));
+  for (const std::uint32_t batch_size : {1U << 20, 100U}) {
+    const auto listed = list_visits(device, range, load, batch_size, walks.size() + 1);
+    CHECK(listed.second == walks.size());
+    CHECK(listed.first == walks);
+  }
+  // The first half marks; all are counted.
+  const phew::WalkRange half{3, num_walks, 3 + step * num_walks / 2, step};
+  Parameters on_device = parameters;
+  const phew::Load device_load = on_device.loader(phew::Recording::kMark);
+  const auto rest = sort_visits(host.walk(half, phew::Recording::kMark, load, 1, 1 << 20));
+  const auto listed = list_visits(device, half, device_load, 1 << 20, walks.size());
+  host.walk(range, phew::Recording::kCount, parameters.loader(phew::Recording::kCount), 1, 1 << 20);
+  device.walk(range, phew::Recording::kCount, on_device.loader(phew::Recording::kCount), 1 << 20,
+              {});
+  CHECK(on_device.marks == parameters.marks);
+  CHECK(on_device.counts == parameters.counts);
+  CHECK(without_marked(listed.first, parameters.marks) == without_marked(rest, parameters.marks));
+  // Where there is no room, the number tells.
+  const auto [first, num_visits] = list_visits(device, half, device_load, 1 << 20, 1);
+  CHECK(num_visits == without_marked(rest, parameters.marks).size());
+}
+
 // Everything that the two engines do.
 template <typename Parameters>
 void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
@@ -90,33 +118,9 @@ void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
       check_close(counted[i].numbers, histograms[i].numbers);
     }
   }
-  const phew::WalkRange range{3, num_walks, 3};
-  const auto walks = sort_visits(host.walk(range, phew::Recording::kMark, load, 1, 1 << 20));
-  for (const std::uint32_t batch_size : {1U << 20, 100U}) {
-    const auto listed = list_visits(device, range, load, batch_size, walks.size() + 1);
-    CHECK(listed.second == walks.size());
-    CHECK(listed.first == walks);
+  for (const std::uint32_t step : {1U, 2U}) {
+    check_equal_walks(host, device, parameters, num_walks, step);
   }
-  phew::WalkRange backward = range;
-  backward.step = 2;
-  const auto backward_visits =
-      sort_visits(host.walk(backward, phew::Recording::kMark, load, 1, 1 << 20));
-  CHECK(list_visits(device, backward, load, 100, backward_visits.size()).first == backward_visits);
-  // The first half marks; all are counted.
-  const phew::WalkRange half{3, num_walks, 3 + num_walks / 2};
-  Parameters on_device = parameters;
-  const phew::Load device_load = on_device.loader(phew::Recording::kMark);
-  const auto rest = sort_visits(host.walk(half, phew::Recording::kMark, load, 1, 1 << 20));
-  const auto listed = list_visits(device, half, device_load, 1 << 20, walks.size());
-  host.walk(range, phew::Recording::kCount, parameters.loader(phew::Recording::kCount), 1, 1 << 20);
-  device.walk(range, phew::Recording::kCount, on_device.loader(phew::Recording::kCount), 1 << 20,
-              {});
-  CHECK(on_device.marks == parameters.marks);
-  CHECK(on_device.counts == parameters.counts);
-  CHECK(without_marked(listed.first, parameters.marks) == without_marked(rest, parameters.marks));
-  // Where there is no room, the number tells.
-  const auto [first, num_visits] = list_visits(device, half, device_load, 1 << 20, 1);
-  CHECK(num_visits == without_marked(rest, parameters.marks).size());
 }
 
 }  // namespace
