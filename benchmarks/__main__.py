@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-    *("bound", "hops", "tables", "end_to_end", "scaling", "large", "ranks"),
+    *("bound", "hops", "tables", "end_to_end", "scaling", "large", "ranks", "forecast"),
     *("peers", "gpu", "coverage"),
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 import coverage
 import covered
 import end_to_end
+import forecast
 import large
 import numpy as np
 import peers
@@ -132,6 +133,15 @@ def test_ranks_send_a_bit_a_weight(lines: list[dict[str, Any]]) -> None:
     assert row.bytes_of_others > 0
     assert row.seconds_alone > 0 < row.seconds
     assert "| lenet5  |" in ranks.tables([row])
+
+
+def test_forecasts_are_as_near_as_is_allowed_for(lines: list[dict[str, Any]]) -> None:
+    rows = [forecast.Row(**row) for row in rows_of("forecast", copy.deepcopy(lines))]
+    assert [(row.granularity, row.num_cases) for row in rows] == [("weight", 18), ("kernel", 18)]
+    for row in rows:
+        assert 0 < row.mean_error < row.worst_error
+        assert row.worst_of_allowed < 1
+    assert "36 cases." in forecast.tables(rows)
 
 
 def test_hops_of_a_walk_through_a_language_model_are_as_said() -> None:

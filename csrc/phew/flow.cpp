@@ -65,7 +65,7 @@ void pass_by_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t
                       measured.graph.live[weighted.target]);
   const MassConverter convert(buffers.dtype, measured.power, measured.measures[link].scale);
   if (rows.rows_are_targets() != edges.near_is_target) {
-    for_each_mass(workers, rows, live, convert, 1,
+    for_each_mass(workers, rows, live, convert, {},
                   [&](unsigned, std::size_t row, std::size_t column, std::size_t num_columns,
                       const std::uint32_t* masses) {
                     far[row] += kernels().sum_scaled(masses, rows.num_positions(), num_columns,
@@ -74,7 +74,7 @@ void pass_by_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t
     return;
   }
   std::vector<Probabilities> far_by_thread(workers.size(), Probabilities(far.size()));
-  for_each_mass(workers, rows, live, convert, 1,
+  for_each_mass(workers, rows, live, convert, {},
                 [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
                     const std::uint32_t* masses) {
                   kernels().add_scaled(masses, rows.num_positions(), num_columns, shares[row],

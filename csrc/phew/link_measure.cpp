@@ -61,7 +61,7 @@ EdgeTotals sum_edges(Workers& workers, const WeightRows& rows, const Flags& live
   UnitMasses& of_rows = rows.rows_are_targets() ? totals.targets : totals.sources;
   UnitMasses& of_columns = rows.rows_are_targets() ? totals.sources : totals.targets;
   std::vector<UnitMasses> of_columns_by_thread(workers.size(), UnitMasses(of_columns.size()));
-  for_each_mass(workers, rows, LiveRows(rows, live_sources, live_targets), convert, 1,
+  for_each_mass(workers, rows, LiveRows(rows, live_sources, live_targets), convert, {},
                 [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
                     const std::uint32_t* masses) {
                   of_rows[row] += kernels().add_totals(masses, rows.num_positions(), num_columns,

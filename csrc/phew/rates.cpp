@@ -24,11 +24,18 @@ LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
   rates.of_columns = split_flow(backward.links[index], totals.targets,
                                 view_edges(measured.graph, link, Direction::kBackward));
   if (rows.rows_are_targets()) std::swap(rates.of_rows, rates.of_columns);
-  constexpr double kFewestRows = 32;
-  const double num_rows = static_cast<double>(rows.num_groups()) * rows.num_rows();
-  rates.every =
-      static_cast<std::size_t>(std::max(1.0, num_rows / std::max(kFewestRows, share * num_rows)));
-  rates.rows_per_seen = num_rows / std::ceil(num_rows / static_cast<double>(rates.every));
+  constexpr double kFewestWeights = 16'384;
+  const std::size_t num_rows = std::size_t{rows.num_groups()} * rows.num_rows();
+  const std::size_t num_columns = rows.num_columns();
+  const double num_weights = static_cast<double>(num_rows * num_columns * rows.num_positions());
+  rates.sample.every = static_cast<std::size_t>(
+      std::max(1.0, num_weights / std::max(kFewestWeights, share * num_weights)));
+  std::size_t num_seen = 0;
+  for (std::size_t row = 0; row < num_rows; ++row) {
+    num_seen += rates.sample.num_columns(row, num_columns);
+  }
+  rates.weights_per_seen =
+      static_cast<double>(num_rows * num_columns) / static_cast<double>(num_seen);
   rates.num_together = granularity == Granularity::kKernel ? rows.num_positions() : 1;
   // A walk is forward or backward with probability 1/2.
   rates.total = (sum(forward.links[index]) + sum(backward.links[index])) / 2 * rates.num_together;
@@ -37,16 +44,16 @@ LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
 
 RateHistogram make_histogram(const std::vector<RateBin>& bins, const LinkRates& rates) {
   double total = 0;
-  for (const RateBin& bin : bins) total += bin.sum_of_rates * rates.rows_per_seen;
-  // What the rows that were seen have too much or too little, by chance. Where that is much, a few
-  // rows have most of what is visited, and the others are no measure of them.
+  for (const RateBin& bin : bins) total += bin.sum_of_rates * rates.weights_per_seen;
+  // What the sample has too much or too little, by chance. Where that is much, a few weights have
+  // most of what is visited, and the others are no measure of them.
   double excess = total / rates.total;
   if (!(excess > 0.5 && excess < 2)) excess = 1;
   RateHistogram histogram;
   for (std::size_t i = 1; i < kNumRateBins; ++i) {
     if (bins[i].num_weights == 0) continue;
     histogram.rates.push_back(bins[i].sum_of_rates / bins[i].num_weights / excess);
-    histogram.numbers.push_back(bins[i].num_weights * rates.rows_per_seen);
+    histogram.numbers.push_back(bins[i].num_weights * rates.weights_per_seen);
   }
   return histogram;
 }
@@ -66,7 +73,7 @@ RateHistogram count_rates(Workers& workers, const MeasuredGraph& measured, std::
   std::vector<std::vector<RateBin>> bins(workers.size(), std::vector<RateBin>(kNumRateBins));
   for_each_mass(workers, rows, live,
                 MassConverter(buffers.dtype, measured.power, measured.measures[index].scale),
-                rates.every,
+                rates.sample,
                 [&](unsigned thread, std::size_t row, std::size_t first, std::size_t num_columns,
                     const std::uint32_t* masses) {
                   std::vector<RateBin>& found = bins[thread];

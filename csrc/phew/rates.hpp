@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "phew/column_sample.hpp"
 #include "phew/flow.hpp"
 #include "phew/macros.hpp"
 #include "phew/options.hpp"
@@ -40,13 +41,12 @@ PHEW_HOST_DEVICE inline std::size_t bin_of_rate(double rate) {
   return bits >> kRateShift;
 }
 
-// What the rates of a link's weights follow from, and which of its rows are looked at.
+// What the rates of a link's weights follow from, and which of them are looked at.
 struct LinkRates {
   NearShares of_rows;
   NearShares of_columns;
-  // Rows that are not a multiple of it are taken to be like the others.
-  std::size_t every;
-  double rows_per_seen;
+  ColumnSample sample;
+  double weights_per_seen;
   // Of all weights together: what is visited of the link in a walk, known from the flow.
   double total;
   // The weights that have a rate of their own: one, or those of a kernel.
@@ -60,7 +60,7 @@ LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
 // Rates are scaled so that they add up to the total.
 RateHistogram make_histogram(const std::vector<RateBin>& bins, const LinkRates& rates);
 
-// Of one link. Looks at a share of the rows of weights.
+// Of one link. Looks at a share of the weights.
 RateHistogram count_rates(Workers& workers, const MeasuredGraph& measured, std::uint32_t index,
                           const Flow& forward, const Flow& backward, Granularity granularity,
                           double share, const LinkBuffers& buffers);

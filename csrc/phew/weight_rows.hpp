@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "phew/column_sample.hpp"
 #include "phew/graph.hpp"
 #include "phew/kernels.hpp"
 #include "phew/link_buffers.hpp"
@@ -119,30 +120,33 @@ struct LiveRows {
 
 // Calls visit(thread, row, column, num_columns, masses) for all kernels between live units, several
 // adjacent columns at a time. Rows and columns are numbered over all groups; to dead columns masses
-// are 0. Rows that are not a multiple of `every` are left out.
+// are 0. Only of the columns that are in a sample.
 template <typename Visit>
 void for_each_mass(Workers& workers, const WeightRows& rows, const LiveRows& live,
-                   const MassConverter& convert, std::size_t every, const Visit& visit) {
+                   const MassConverter& convert, const ColumnSample& sample, const Visit& visit) {
   constexpr std::size_t kMassesPerStep = 2048;
   constexpr std::size_t kMassesPerTask = 32'768;
   const std::size_t num_positions = rows.num_positions();
   const std::size_t num_columns = rows.num_columns();
   const std::size_t num_rows = std::size_t{rows.num_groups()} * rows.num_rows();
   if (num_rows * num_columns * num_positions == 0) return;
+  const bool is_whole = sample.every == 1;
   const std::size_t step =
-      std::min(std::max<std::size_t>(1, kMassesPerStep / num_positions), num_columns);
+      is_whole ? std::min(std::max<std::size_t>(1, kMassesPerStep / num_positions), num_columns)
+               : ColumnSample::kSegment;
+  const std::size_t stride = is_whole ? step : sample.stride();
   const std::size_t rows_per_task =
-      every * std::max<std::size_t>(1, kMassesPerTask / (num_columns * num_positions));
+      sample.every * std::max<std::size_t>(1, kMassesPerTask / (num_columns * num_positions));
   std::vector<std::vector<std::uint32_t>> buffers(workers.size());
   workers.for_each(
       (num_rows + rows_per_task - 1) / rows_per_task, [&](unsigned thread, std::size_t task) {
         std::vector<std::uint32_t>& masses = buffers[thread];
         masses.resize(step * num_positions);
         const std::size_t end = std::min((task + 1) * rows_per_task, num_rows);
-        for (std::size_t row = task * rows_per_task; row < end; row += every) {
+        for (std::size_t row = task * rows_per_task; row < end; ++row) {
           if (!live.rows[row]) continue;
           const std::size_t group = row / rows.num_rows();
-          for (std::size_t first = 0; first < num_columns; first += step) {
+          for (std::size_t first = sample.begin(row); first < num_columns; first += stride) {
             const std::size_t num = std::min(step, num_columns - first);
             const std::size_t column = group * num_columns + first;
             std::uint32_t* next = masses.data();

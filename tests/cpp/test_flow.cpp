@@ -126,8 +126,8 @@ TEST_CASE("kernels have rates of their own, also those of units without a mass")
   check_rates(make_wide_graph(), make_wide_parameters(), options);
 }
 
-TEST_CASE("a share of the rows stands for all where rows are alike") {
-  constexpr std::uint32_t kNumHidden = 645;
+TEST_CASE("a share of the weights stands for all where they are alike") {
+  constexpr std::uint32_t kNumHidden = 6450;
   const phew::Graph graph{
       {{1, 1, 1}, phew::Flags(kNumHidden, 1), {1, 1}},
       {phew::WeightedLink{0, 1, 1, kNumHidden, 3, 4, {0, 12, 4, 1}, 0, false},
@@ -150,22 +150,42 @@ TEST_CASE("a share of the rows stands for all where rows are alike") {
   }
 }
 
-TEST_CASE(
-    "whichever rows are looked at, rates add up to the visits of a walk, where rows are alike") {
+TEST_CASE("whichever weights are looked at, rates add up to the visits of a walk") {
   const phew::Graph graph = make_wide_graph();
   Parameters parameters = make_wide_parameters();
   phew::WalkEngine engine(graph, {});
   const phew::Load load = parameters.loader(phew::Recording::kMark);
   engine.measure(load, 2);
   const auto [forward, backward] = compute_flows(engine, load);
-  const auto num_visits = [&](std::uint32_t link, double share) {
-    return num_visits_of(engine.count_rates({link}, forward, backward, share, load, 2).front());
-  };
-  for (const std::uint32_t link : {1U, 4U, 5U}) {
+  for (const std::uint32_t link : {1U, 5U}) {
     const double expected = (sum_of(forward.links[link]) + sum_of(backward.links[link])) / 2;
-    CHECK(num_visits(link, 0.2) == doctest::Approx(expected).epsilon(1e-9));
+    for (const double share : {0.01, 0.3}) {
+      const phew::RateHistogram found =
+          engine.count_rates({link}, forward, backward, share, load, 2).front();
+      CHECK(num_visits_of(found) == doctest::Approx(expected).epsilon(1e-9));
+    }
   }
-  // Few rows of link 0 have most of its visits, and are among those.
-  CHECK(num_visits(0, 1) == doctest::Approx(1));
-  CHECK(num_visits(0, 0.2) > 2);
+}
+
+TEST_CASE("a weight that many walks visit is no measure of the others") {
+  constexpr std::uint32_t kNumUnits = 300;
+  const phew::Graph graph{
+      {phew::Flags(kNumUnits, 1), phew::Flags(kNumUnits, 1)},
+      {phew::WeightedLink{0, 1, 1, kNumUnits, kNumUnits, 1, {0, kNumUnits, 1, 1}, 0, false}},
+      {0},
+      {1}};
+  Parameters parameters({kNumUnits * kNumUnits});
+  std::vector<float>& weights = parameters.weights.front();
+  std::fill(weights.begin(), weights.end(), 1.0F);
+  weights.front() = 1e6F;
+  phew::WalkEngine engine(graph, {});
+  const phew::Load load = parameters.loader(phew::Recording::kMark);
+  engine.measure(load, 2);
+  const auto [forward, backward] = compute_flows(engine, load);
+  const phew::RateHistogram found =
+      engine.count_rates({0}, forward, backward, 0.01, load, 2).front();
+  const auto most = std::max_element(found.numbers.begin(), found.numbers.end());
+  CHECK(*most == doctest::Approx(kNumUnits * kNumUnits).epsilon(0.02));
+  CHECK(found.rates[static_cast<std::size_t>(most - found.numbers.begin())] ==
+        doctest::Approx(1.0 / (kNumUnits * kNumUnits)).epsilon(0.02));
 }

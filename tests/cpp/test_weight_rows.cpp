@@ -90,7 +90,7 @@ TEST_CASE("the weights of a row are visited in the order of its columns and posi
   check_order<std::uint16_t>(phew::DType::kBFloat16);
 }
 
-TEST_CASE("masses are visited once for each kernel between live units") {
+TEST_CASE("masses are visited once for each kernel of a sample between live units") {
   constexpr std::uint32_t kNumTargets = 90;
   constexpr std::uint32_t kNumSources = 500;
   constexpr std::uint32_t kNumPositions = 9;
@@ -111,7 +111,7 @@ TEST_CASE("masses are visited once for each kernel between live units") {
   for (const std::size_t every : {1U, 4U}) {
     std::vector<std::uint32_t> masses(weights.size());
     std::vector<std::uint32_t> num_visits(std::size_t{kNumTargets} * kNumSources);
-    phew::for_each_mass(workers, rows, live, convert, every,
+    phew::for_each_mass(workers, rows, live, convert, {every},
                         [&](unsigned, std::size_t row, std::size_t column, std::size_t num_columns,
                             const std::uint32_t* part) {
                           const std::size_t first = row * kNumSources + column;
@@ -121,7 +121,8 @@ TEST_CASE("masses are visited once for each kernel between live units") {
                         });
     for (std::size_t kernel = 0; kernel < num_visits.size(); ++kernel) {
       const std::size_t row = kernel / kNumSources;
-      const bool is_visited = targets[row] && row % every == 0;
+      const std::size_t segment = kernel % kNumSources / phew::ColumnSample::kSegment;
+      const bool is_visited = targets[row] && (row + segment) % every == 0;
       REQUIRE(num_visits[kernel] == (is_visited ? 1 : 0));
       for (std::size_t i = kernel * kNumPositions; i < (kernel + 1) * kNumPositions; ++i) {
         REQUIRE(masses[i] == (is_visited && sources[kernel % kNumSources] ? i + 1 : 0));

@@ -223,7 +223,7 @@ struct DeviceShares {
 // Blocks that count rates. Each has bins of its own, which it adds to all at its end.
 constexpr std::size_t kMostRateBlocks = 64;
 
-// Counts the weights of some rows by the rate at which they are visited (see rates.hpp).
+// Counts the weights of a sample by the rate at which they are visited (see rates.hpp).
 template <typename MassOf>
 struct CountRates {
   struct Shared {
@@ -237,7 +237,7 @@ struct CountRates {
   LinkWeights<MassOf> weights;
   DeviceShares of_rows;
   DeviceShares of_columns;
-  std::size_t every;
+  ColumnSample sample;
   std::uint32_t num_together;
   std::size_t num_blocks;
   RateBin* bins;
@@ -245,7 +245,7 @@ struct CountRates {
   PHEW_HOST_DEVICE void operator()(unsigned phase, unsigned thread, std::size_t block,
                                    Shared& shared) const {
     if (phase == 1) {
-      for (std::size_t row = block * every; row < rows.num_near(); row += num_blocks * every) {
+      for (std::size_t row = block; row < rows.num_near(); row += num_blocks) {
         if (live_rows[row]) count_row(static_cast<std::uint32_t>(row), thread, shared);
       }
       return;
@@ -264,10 +264,12 @@ struct CountRates {
  private:
   PHEW_HOST_DEVICE void count_row(std::uint32_t row, unsigned thread, Shared& shared) const {
     const std::uint32_t first_column = rows.first_far(row);
-    const std::size_t num_edges = rows.num_edges();
+    const std::size_t num_edges = sample.num_columns(row, rows.far_per_group) * rows.num_positions;
     const std::size_t step = std::size_t{kNumThreads} * num_together;
     for (std::size_t i = std::size_t{thread} * num_together; i < num_edges; i += step) {
-      EdgeCursor edge(rows, row, static_cast<std::uint32_t>(i));
+      const std::size_t far = sample.column(row, i / rows.num_positions);
+      EdgeCursor edge(
+          rows, row, static_cast<std::uint32_t>(far * rows.num_positions + i % rows.num_positions));
       const std::uint32_t column = first_column + edge.far;
       if (!rows.far_live[column]) continue;
       std::uint64_t mass = 0;

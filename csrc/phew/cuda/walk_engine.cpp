@@ -280,8 +280,7 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
     const LinkBuffers buffers = load(link);
     const RowEdges rows = by_rows(link);
     if (rows.edges.num_edges() == 0) continue;
-    const std::size_t num_rows = (rows.edges.num_near() + rates[i].every - 1) / rates[i].every;
-    const std::size_t num_blocks = std::min(num_rows, kMostRateBlocks);
+    const std::size_t num_blocks = std::min(rows.edges.num_near(), kMostRateBlocks);
     const auto shares_at = [&](std::size_t first) {
       return DeviceShares{shares.at<double>(begins[i][first]),
                           shares.at<double>(begins[i][first + 1])};
@@ -290,7 +289,7 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
       using MassOf = typename std::decay_t<decltype(weights)>::Mass;
       launch(device_, num_blocks,
              CountRates<MassOf>{rows.edges, rows.live_rows, weights, shares_at(0), shares_at(2),
-                                rates[i].every, rates[i].num_together, num_blocks,
+                                rates[i].sample, rates[i].num_together, num_blocks,
                                 bins.data() + i * kNumRateBins});
     });
   }
