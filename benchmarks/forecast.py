@@ -112,8 +112,8 @@ NOTES = f"""\
 - Under all powers of magnitude and rules at forks, at densities {DENSITIES[0]:g} to
   {DENSITIES[-1]:g}, as far as {MOST_WALKS:,} walks reach: the forecast number of visited weights
   beside those that are visited.
-- *Allowed* is what `phew.sampling` allows for. Where a forecast is further off, walks go through the
-  weights once or twice more; masks do not depend on it.
+- *Allowed* is what `phew.sampling` allows for. Where a forecast is further off, walks go through
+  the weights once or twice more; masks do not depend on it.
 - In perceptrons that are skewed by s, each weight is scaled by e to the power of s times two normal
   numbers, one of its source and one of its target: some units have far more weight than others."""
 

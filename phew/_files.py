@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
 
 
 @contextmanager
@@ -20,6 +25,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         try:
             partial.touch()
             yield partial
+            # So that the name is not on disk before the content is.
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -49,4 +57,30 @@ def remove_partial(folder: Path) -> None:
 
 def is_partial(file: Path) -> bool:
     """Return whether a file is one that was not whole."""
-    return file.name.startswith(".") and file.suffix == ".partial"
+    return _PARTIAL.fullmatch(file.name) is not None
+
+
+@contextmanager
+def own_folder(path: Path) -> Iterator[None]:
+    """Make a folder, if there is none, and keep other processes that use this from it.
+
+    What is made is removed if nothing is written there.
+
+    Raises:
+        OSError: If it cannot be made; BlockingIOError if another process has it.
+    """
+    is_new = not path.exists()
+    path.mkdir(exist_ok=True)
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            error.errno, "Another process writes to this folder", str(path)
+        ) from error
+    finally:
+        os.close(folder)
+        if is_new:
+            with suppress(OSError):
+                path.rmdir()

@@ -16,7 +16,7 @@ from torch import nn
 from phew.assembly import assemble_masks
 from phew.capture import capture
 from phew.capture.selection import Selector
-from phew.digests import digest_of_graph
+from phew.digests import digest_of_graph, digest_of_sharding
 from phew.distributed import Ranks
 from phew.engine import built_with_cuda
 from phew.graph import WalkGraph
@@ -153,6 +153,7 @@ def sample_masks(
                 **asdict(options),
                 "the type of device": walk_device.type,
                 "the graph of model": digest_of_graph(graph),
+                "the sharding of model": digest_of_sharding(graph),
             }
         )
         with cpu_by_default(), progress_bar("walking", shown=progress) as report:
@@ -210,6 +211,7 @@ def prune(
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: As from `sample_masks`; the model is then left as it was.
+        RuntimeError: As from `sample_masks`, too.
 
     Example:
         >>> import torch, phew

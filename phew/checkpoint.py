@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import torch
 
 from phew._files import written_whole
@@ -65,7 +68,14 @@ class Checkpoint:
         self._index = self._read_index() if path.is_dir() else None
         names = {FILE: None} if self._index is None else dict.fromkeys(self._index.values())
         self.files = [self.folder / name for name in names] if path.is_dir() else [path]
-        self._entries = {name: entry for file in self.files for name, entry in _entries(file)}
+        self._maps: dict[Path, mmap.mmap] = {}
+        self._entries = {
+            name: entry
+            for file in self.files
+            for name, entry in _entries(file)
+            # A file may hold what the index says is in another.
+            if self._index is None or self._index.get(name) == file.name
+        }
         for name, file in (self._index or {}).items():
             if name not in self._entries:
                 raise ValueError(
@@ -124,9 +134,28 @@ class Checkpoint:
             raise ValueError(
                 f"{where} must be of type {', '.join(DTYPES)}, got {entry.dtype}. Convert it."
             )
-        # Private: what is written does not reach the file.
-        memory = np.memmap(entry.file, np.uint8, "c", entry.offset, (entry.num_bytes,))
-        return torch.from_numpy(memory).view(DTYPES[entry.dtype]).view(entry.shape)
+        memory = np.frombuffer(self._map(entry.file), np.uint8, entry.num_bytes, entry.offset)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            flat = torch.from_numpy(memory)
+        return flat.view(DTYPES[entry.dtype]).view(entry.shape)
+
+    def _map(self, file: Path) -> mmap.mmap:
+        """Return a file as memory: once, as each time takes a file descriptor."""
+        if file not in self._maps:
+            with file.open("rb") as stream:
+                self._maps[file] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._maps[file]
+
+    def copy_of(self, name: str) -> torch.Tensor:
+        """Return a copy of a tensor of any type."""
+        with safetensors.safe_open(self.file_of(name), framework="pt") as file:
+            values: torch.Tensor = file.get_tensor(name)
+        return values
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether a tensor is stored under a name."""
+        return name in self._entries
 
     def _entry(self, name: str) -> Entry:
         if name not in self._entries:
@@ -138,7 +167,7 @@ class Checkpoint:
         return self._entries[name]
 
     def write_pruned(
-        self, masks: Mapping[str, torch.Tensor], tensors: Mapping[str, str], out: Path
+        self, masks: Mapping[str, torch.Tensor], mask_names: Mapping[str, str], out: Path
     ) -> None:
         """Write the checkpoint with pruned weights zeroed, file by file.
 
@@ -147,14 +176,14 @@ class Checkpoint:
 
         Args:
             masks: Boolean tensors by name.
-            tensors: The name of its mask for each name of a tensor that is pruned.
+            mask_names: The name of its mask for each name of a tensor that is pruned.
             out: The folder to write to, another than that of the checkpoint.
         """
         for file in self.files:
             if not (out / file.name).exists():
                 with written_whole(out / file.name) as partial:
                     shutil.copyfile(file, partial)
-                    self._zero(file, masks, tensors, partial)
+                    self._zero(file, masks, mask_names, partial)
         if self.path.is_dir():
             for file in sorted(self.folder.iterdir()):
                 is_other = file.suffix not in {".safetensors", *_OTHER_WEIGHTS}
@@ -166,14 +195,14 @@ class Checkpoint:
         self,
         file: Path,
         masks: Mapping[str, torch.Tensor],
-        tensors: Mapping[str, str],
+        mask_names: Mapping[str, str],
         copy: Path,
     ) -> None:
         for name, entry in self._entries.items():
-            if entry.file == file and name in tensors and entry.num_bytes:
+            if entry.file == file and name in mask_names and entry.num_bytes:
                 size = entry.num_bytes // math.prod(entry.shape)
                 weights = np.memmap(copy, f"V{size}", "r+", entry.offset, entry.shape)
-                weights[~masks[tensors[name]].cpu().numpy()] = np.zeros((), f"V{size}")
+                weights[~masks[mask_names[name]].cpu().numpy()] = np.zeros((), f"V{size}")
                 weights.flush()
 
 

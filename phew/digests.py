@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from phew import _core
 from phew.graph import WalkGraph, WeightedLink
+from phew.sharding import is_sharded
 
 
 def digest_of_graph(graph: WalkGraph) -> str:
@@ -25,6 +26,16 @@ def digest_of_graph(graph: WalkGraph) -> str:
             digest.update(repr((link.source, link.target, link.shortcut)).encode())
             digest.update(link.source_groups.tobytes() + link.target_groups.tobytes())
     return _shown(digest)
+
+
+def digest_of_sharding(graph: WalkGraph) -> str:
+    """Return a digest of which parameters are sharded, and how."""
+    places = [
+        (name, str(parameter.placements))
+        for name, parameter in graph.parameters.items()
+        if is_sharded(parameter)
+    ]
+    return _shown(hashlib.sha256(repr(places).encode()))
 
 
 def digests_of_weights(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import distributed as dist
 
 from phew.graph import WalkGraph
 from phew.packed import PackedMasks
-from phew.sharding import holders, is_sharded, whole
+from phew.sharding import holders, is_sharded, own_part, whole
 
 _Result = TypeVar("_Result")
 
@@ -42,14 +42,15 @@ class Ranks:
     def __init__(self, group: dist.ProcessGroup | None = None) -> None:
         self.rank, self.number = 0, 1
         if group is not None:
+            outside: Any = dist.GroupMember.NON_GROUP_MEMBER if dist.is_available() else None
+            if group == outside:
+                raise ValueError("group must have this process among its ranks, got another.")
             if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
                 raise TypeError(
                     "group must be a torch.distributed.ProcessGroup, e.g. "
                     f"torch.distributed.group.WORLD, got {type(group).__name__}."
                 )
             self.rank, self.number = dist.get_rank(group), dist.get_world_size(group)
-            if self.rank < 0:
-                raise ValueError("group must have this process among its ranks, got another.")
             # Without a backend for the CPU, NCCL's, tensors are exchanged on the current device.
             has_cpu = "cpu" in dist.get_backend_config(group)
             self._device = torch.device("cpu" if has_cpu else "cuda")
@@ -186,6 +187,8 @@ class Ranks:
         Args:
             visits: Those of this rank: weights and walks, int64.
         """
+        if self.number == 1:
+            return visits
         sizes = self._tell(len(visits[0]))
         # Ranks exchange tensors of one size.
         own = torch.stack(visits)
@@ -210,8 +213,10 @@ class Ranks:
         """Return a parameter's data, all ranks together if it is sharded."""
         if not is_sharded(graph.parameters[parameter]):
             return graph.data_of(parameter, device)
+        sharded = graph.parameters[parameter].detach()
+        _find_room_for(sharded)
         with self._meeting():
-            gathered = whole(graph.parameters[parameter].detach())
+            gathered = whole(sharded)
         return graph.data_of(parameter, device, gathered)
 
     @contextmanager
@@ -252,6 +257,13 @@ ALONE = Ranks()
 """This process, without others."""
 
 
+def _find_room_for(sharded: torch.Tensor) -> None:
+    """Fail before others wait for this rank, if there is no room for a gathered tensor."""
+    part = own_part(sharded)
+    # All of it, and once more in parts.
+    part.new_empty((2, *sharded.shape))
+
+
 @contextmanager
 def _answered() -> Iterator[None]:
     try:
@@ -260,6 +272,6 @@ def _answered() -> Iterator[None]:
         raise
     except RuntimeError as error:
         raise RankError(
-            "group must have all its ranks until the call ends, got no answer from one: see the "
-            "error above, and what that rank printed last. Start all ranks again."
+            "group must have all its ranks until the call ends, got no answer from one "
+            f"({error}). See what that rank printed last, and start all ranks again."
         ) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from phew._files import is_partial, remove_partial
+from phew._files import is_partial, own_folder, remove_partial
 from phew.api import as_graph, as_num_threads, check_density, cpu_by_default, masks_info
 from phew.assembly import assemble_masks
 from phew.capture.selection import Selector
@@ -59,7 +60,8 @@ def prune_checkpoint(
         model: The model, or the graph that `capture` made of it; its own weights are not read, so
             it may be on the meta device.
         checkpoint: A safetensors file, or a folder with one or several as Hugging Face names them.
-            Its tensors have the names of the model's parameters, tied ones any of theirs.
+            Its tensors have the names of the model's parameters, tied ones any of theirs. Buffers
+            on the meta device have the values that are there.
         example_inputs: What the model accepts (see `capture`, which says where it may be left out).
         density: Kept / prunable weights, in (0, 1].
         out: A folder for `masks.safetensors` (see `Masks.save`), made if it does not exist; empty
@@ -80,7 +82,8 @@ def prune_checkpoint(
         `num_passes`, and how often they were expected to, `expected_passes`.
 
     Raises:
-        OSError: If a file cannot be read or written; FileExistsError if `out` is not empty.
+        OSError: If a file cannot be read or written; FileExistsError if `out` is not empty,
+            BlockingIOError if another process writes there.
         TypeError: If an argument is of the wrong type.
         ValueError: As from `sample_masks`, and if the checkpoint is damaged or is not that of the
             model; the message names the file and the tensor.
@@ -101,39 +104,56 @@ def prune_checkpoint(
     num_threads = as_num_threads(num_threads)
     source, out = Checkpoint(Path(checkpoint)), Path(out)
     _check_out(out, source, resume=resume)
-    graph = as_graph(model, example_inputs, include, exclude)
-    names = {name: source.stored_name(graph.names_of(name)) for name in graph.parameters}
-    weighted = _with_weights_of(source, graph, names)
-    run = _Run(source, names, weighted, options, float(density), out)
-    out.mkdir(exist_ok=True)
-    remove_partial(out)
-    masks = run.masks_left(MASKS)
-    if masks is None:
-        with cpu_by_default(), progress_bar("walking", shown=progress) as report:
-            masks = run.sample(num_threads, report)
-        masks.save(out / MASKS)
+    with own_folder(out):
+        with _buffers_of(source, model):
+            graph = as_graph(model, example_inputs, include, exclude)
+        names = {name: source.stored_name(graph.names_of(name)) for name in graph.parameters}
+        weighted = _with_weights_of(source, graph, names)
+        run = _Run(source, names, weighted, options, float(density), out)
+        remove_partial(out)
+        masks = run.masks_left(MASKS)
+        if masks is None:
+            with cpu_by_default(), progress_bar("walking", shown=progress) as report:
+                masks = run.sample(num_threads, report)
+            masks.save(out / MASKS)
         (out / UNFINISHED).unlink(missing_ok=True)
-    if weights:
-        tensors = {tensor: name for name in masks for tensor in graph.names_of(name)}
-        source.write_pruned(masks, tensors, out)
-    return masks
+        if weights:
+            mask_names = {stored: name for name in masks for stored in graph.names_of(name)}
+            source.write_pruned(masks, mask_names, out)
+        return masks
 
 
 def _check_out(out: Path, source: Checkpoint, *, resume: bool) -> None:
     if out.resolve() == source.folder.resolve():
         raise ValueError(f"out must be another folder than the checkpoint's, got {str(out)!r}.")
-    is_of_a_run = resume and any((out / name).exists() for name in (MASKS, UNFINISHED))
-    if not is_of_a_run and out.exists() and any(not is_partial(file) for file in out.iterdir()):
-        raise FileExistsError(
-            f"out must be an empty folder, got {str(out)!r}. Go on with what a run left there with "
-            "resume, or give another."
-        )
+    is_of_a_run = any((out / name).exists() for name in (MASKS, UNFINISHED))
+    is_empty = not out.exists() or all(is_partial(file) for file in out.iterdir())
+    if not is_empty and not (resume and is_of_a_run):
+        remedy = "Go on with what a run left there with resume, or give" if is_of_a_run else "Give"
+        raise FileExistsError(f"out must be an empty folder, got {str(out)!r}. {remedy} another.")
     for file in source.files:
         if file.name in (MASKS, UNFINISHED):
             raise ValueError(
                 f"checkpoint must have files of other names than {MASKS!r} and {UNFINISHED!r}, "
                 f"got {str(file)!r}. Rename it."
             )
+
+
+@contextmanager
+def _buffers_of(source: Checkpoint, model: nn.Module | WalkGraph) -> Iterator[None]:
+    """Give buffers on the meta device the values that a checkpoint has, for a while."""
+    buffers = []
+    for prefix, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        for name, buffer in module.named_buffers(prefix, recurse=False, remove_duplicate=False):
+            if buffer.is_meta and name in source:
+                buffers.append((module._buffers, name, buffer))
+    try:
+        for owner, name, _ in buffers:
+            owner[name.rpartition(".")[2]] = source.copy_of(name)
+        yield
+    finally:
+        for owner, name, buffer in buffers:
+            owner[name.rpartition(".")[2]] = buffer
 
 
 def _with_weights_of(source: Checkpoint, graph: WalkGraph, names: Mapping[str, str]) -> WalkGraph:
@@ -195,6 +215,7 @@ class _Run:
                 self.options,
                 num_threads=num_threads,
                 packed=True,
+                # Walks are made when the target is known, below.
                 after_batch=lambda num_walks, visited: self._save(num_walks, visited, target),
             )
         except NotFiniteError as error:

@@ -20,7 +20,7 @@ from rank_networks import CASES, lenet5, resnet20, shard
 from torch import distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -292,6 +292,22 @@ def check_arguments(folder: Path) -> None:
         sample(model, inputs, **mine({"density": 0.1}, {"densities": [0.1]}))
 
 
+def check_sharding(folder: Path) -> None:
+    model, inputs = lenet5()
+    names = list(phew.sample_masks(model, inputs, density=0.1))
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    fully_shard(model, mesh=mesh, ignored_params=mine(set(), {model.get_parameter(names[0])}))
+    with refused(ValueError, "the sharding of model must be the same on all ranks, got .*"):
+        sample(model, inputs, density=0.1)
+
+
+def check_wrapped(folder: Path) -> None:
+    model, inputs = lenet5()
+    wrapped = FullyShardedDataParallel(model, device_id=torch.device("cpu"))
+    with refused(ValueError, r"model must not be wrapped in FullyShardedDataParallel, .*"):
+        phew.capture(wrapped, inputs)
+
+
 def check_weights(folder: Path) -> None:
     model, inputs = lenet5()
     names = list(phew.sample_masks(model, inputs, density=0.1))
@@ -315,6 +331,7 @@ def check_one_fails(folder: Path) -> None:
         (phew.WalkGraph, "data_of", model, MemoryError),
         (phew.WalkGraph, "data_of", sharded, RuntimeError),
         (phew.graph, "whole", model, MemoryError),
+        (phew.distributed, "_find_room_for", sharded, MemoryError),
         (phew._core, "LinkBuffers", sharded, MemoryError),
         (phew.api, "capture", model, MemoryError),
         (phew.api, "assemble_masks", model, MemoryError),
@@ -341,6 +358,10 @@ def check_groups(folder: Path) -> None:
     with refused(ValueError, r"group must have all ranks that hold a part of .*, got None\..*"):
         phew.sample_masks(model, inputs, density=0.1)
     alone = mine(*[dist.new_group([rank]) for rank in range(dist.get_world_size())])
+    of_first = dist.new_group([0])
+    if dist.get_rank() > 0:
+        with refused(ValueError, "group must have this process among its ranks, got another."):
+            phew.sample_masks(model, inputs, density=0.1, group=of_first)
     with refused(ValueError, r"group must have all ranks that hold .*, \[0, 1\], got \[\d\]\..*"):
         phew.sample_masks(model, inputs, density=0.1, group=alone)
     model, _ = lenet5()

@@ -81,6 +81,51 @@ def test_meta_models_are_captured() -> None:
     assert phew.capture(model, inputs).num_prunable_weights == 18
 
 
+class Constants(nn.Module):
+    """Joins units by the values of buffers."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__()
+        self.operation = operation
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.register_buffer("order", torch.tensor([2, 0, 3, 1]))
+        self.register_buffer("matrix", torch.eye(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        if self.operation == "index":
+            return self.b(x[:, self.order])
+        if self.operation == "index_select":
+            return self.b(x.index_select(1, self.order + 0))
+        if self.operation == "gather":
+            return self.b(x.gather(1, self.order.expand(x.shape)))
+        return self.b(x @ self.matrix)
+
+
+@pytest.mark.parametrize("operation", ["index", "index_select", "gather", "multiply"])
+def test_buffers_that_join_units_must_have_values(operation: str) -> None:
+    with torch.device("meta"):
+        model = Constants(operation)
+    with pytest.raises(ValueError, match=r"model must hold the values of .*, got one on the meta"):
+        phew.capture(model, torch.zeros(1, 4))
+
+
+def test_meta_models_that_read_values_are_refused() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells = nn.LSTM(4, 6, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.cells(x)[0]
+
+    with torch.device("meta"):
+        model = Recurrent()
+    for device in ("cpu", "meta"):
+        with pytest.raises(ValueError, match=r"Build .* without torch\.device\('meta'\)\.$"):
+            phew.capture(model, torch.zeros(1, 3, 4, device=device))
+
+
 def test_fused_attention_adds_the_units_of_a_bias() -> None:
     class Relative(nn.Module):
         def __init__(self) -> None:

@@ -19,7 +19,7 @@ from phew.capture.preserve import preserved
 from phew.capture.selection import Selection, Selector, why_not_prunable
 from phew.capture.sharded import stand_in_for_shards
 from phew.capture.tensors import tensors_in
-from phew.capture.tracer import Tracer
+from phew.capture.tracer import MissingValuesError, Tracer
 from phew.graph import WalkGraph, WeightedLink
 from phew.sharding import reshard
 
@@ -81,12 +81,17 @@ def capture(
     check_weights(model, selection.refused)
     try:
         tracer, exits = _trace(model, args, kwargs, selection.included)
+    except MissingValuesError:
+        raise
     except Exception as error:
         rule = "accepted by the model"
         if example_inputs is None:
             rule = f"given for {type(model).__name__}, which does not accept what it describes"
+        remedy = ""
+        if _is_on_meta(model):
+            remedy = " Build a model that reads values without torch.device('meta')."
         raise ValueError(
-            f"example_inputs must be {rule}, got {type(error).__name__}: {error}"
+            f"example_inputs must be {rule}, got {type(error).__name__}: {error}{remedy}"
         ) from error
     return _graph(model, tracer, exits, selection)
 
@@ -94,11 +99,16 @@ def capture(
 def _trace(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], included: set[str]
 ) -> tuple[Tracer, list[int]]:
-    *modes, last = Mode
+    # What runs on values would do so without any, and take what it reads for the input's.
+    *modes, last = (Mode.SHAPES,) if _is_on_meta(model) else Mode
     for mode in modes:
         with contextlib.suppress(Exception):
             return _run(model, args, kwargs, included, mode)
     return _run(model, args, kwargs, included, last)
+
+
+def _is_on_meta(model: nn.Module) -> bool:
+    return any(parameter.is_meta for parameter in model.parameters())
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container
 from itertools import chain
 from typing import Any
@@ -30,6 +31,13 @@ def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def check_weights(model: nn.Module, excluded: Container[str]) -> None:
     """Refuse a model whose weights cannot be followed or pruned."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    for name, module in model.named_modules():
+        if fsdp is not None and isinstance(module, fsdp.FullyShardedDataParallel):
+            raise ValueError(
+                "model must not be wrapped in FullyShardedDataParallel, whose parameters are flat, "
+                f"got {name!r}. Prune it before, or shard it with fully_shard (FSDP2)."
+            )
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if is_lazy(tensor):
             kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"

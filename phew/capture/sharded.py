@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from phew.sharding import is_sharded
+from phew.sharding import is_sharded, whole
 
 
 def stand_in_for_shards(model: nn.Module) -> None:
-    """Put whole parameters without data in the place of sharded ones, and gather none.
+    """Put whole parameters without data in the place of sharded ones, and gather none but buffers.
 
     To be called while a model is preserved: it is not undone here.
     """
@@ -17,9 +17,13 @@ def stand_in_for_shards(model: nn.Module) -> None:
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
             if is_sharded(parameter):
-                whole = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
-                stand_in = nn.Parameter(whole, requires_grad=parameter.requires_grad)
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
+                stand_in = nn.Parameter(empty, requires_grad=parameter.requires_grad)
                 setattr(module, name, stand_ins.setdefault(id(parameter), stand_in))
+        for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):
+            if is_sharded(buffer):
+                # Their values may say which units are joined.
+                setattr(module, name, whole(buffer))
     if stand_ins:
         for module in model.modules():
             _remove_hooks(module)

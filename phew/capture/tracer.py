@@ -39,6 +39,10 @@ from phew.capture.tensors import may_hold_units, output_tensors, tensors_in
 from phew.graph import Approximation
 
 
+class MissingValuesError(ValueError):
+    """Raised where units are chosen by the values of a constant that has none."""
+
+
 class Tracer(TorchDispatchMode):
     """Runs a model's operations, keeps the labels of every activation and builds the walk graph.
 
@@ -87,6 +91,7 @@ class Tracer(TorchDispatchMode):
         self._uncertain = WeakTensorKeyDictionary()
         # Constants that what has no data was written into: their values are not what they were.
         self._overwritten = WeakTensorKeyDictionary()
+        self._buffers = {id(buffer): name for name, buffer in model.named_buffers()}
         for name, parameter in model.named_parameters():
             index = torch.empty(parameter.shape, device="meta")
             self._parameter_views[parameter] = ParameterView.of(name, index)
@@ -176,6 +181,26 @@ class Tracer(TorchDispatchMode):
             or self.is_uncertain(tensor)
             or self.is_computed(tensor)
             or self.parameter_view(tensor) is not None
+        )
+
+    def check_has_values(self, tensor: torch.Tensor) -> None:
+        """Refuse a constant on the meta device where its values say which units are joined.
+
+        Raises:
+            MissingValuesError: If it is one.
+        """
+        if (
+            not tensor.is_meta
+            or self.is_uncertain(tensor)
+            or self.is_computed(tensor)
+            or self.parameter_view(tensor) is not None
+        ):
+            return
+        name = self._buffers.get(id(tensor))
+        what = f"buffer {name!r}" if name else f"a constant of {self.running or 'the model'!r}"
+        raise MissingValuesError(
+            f"model must hold the values of {what}, which say which units are joined, got one on "
+            "the meta device. Build the model, or its buffers alone, without torch.device('meta')."
         )
 
     def watch(self, model: nn.Module) -> None:

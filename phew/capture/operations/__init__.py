@@ -9,7 +9,7 @@ import torch
 from phew.capture.calls import Call
 from phew.capture.operations import indexing, joins, movement, products, resampling, weights
 from phew.capture.operations.parameters import follow_parameters
-from phew.capture.tracer import Tracer
+from phew.capture.tracer import MissingValuesError, Tracer
 
 Rule = Callable[[Tracer, Call], None]
 
@@ -125,6 +125,8 @@ def follow(tracer: Tracer, call: Call) -> None:
         return
     try:
         rule(tracer, call)
+    except MissingValuesError:
+        raise
     except Exception as error:
         # A case that the rule was not written for must not keep the model from being pruned.
         joins.unknown(tracer, call, f"{type(error).__name__}: {error}")

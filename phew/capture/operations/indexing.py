@@ -58,6 +58,7 @@ def _without_flags(tracer: Tracer, indices: list[Any]) -> list[Any]:
 
 
 def _is_known(tracer: Tracer, chosen: torch.Tensor) -> bool:
+    tracer.check_has_values(chosen)
     return not chosen.is_meta and not tracer.is_uncertain(chosen)
 
 

@@ -52,6 +52,7 @@ class Factor:
         if labels is not None:
             return cls(labels, None, None)
         view = tracer.parameter_view(tensor)
+        tracer.check_has_values(tensor)
         return cls(None, view, tensor if tracer.has_values(tensor) else None)
 
     def apply(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Factor:
