@@ -21,6 +21,9 @@ from phew.capture.labels import (
 from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.tracer import Tracer
 
+_UNKNOWN = torch.empty(1, dtype=torch.int64, device="meta")
+"""Indices that flags stand for which follow from the model's input."""
+
 
 def index(tracer: Tracer, call: Call) -> None:
     """Choose by one index tensor a dimension, broadcast against each other."""
@@ -51,14 +54,15 @@ def _without_flags(tracer: Tracer, indices: list[Any]) -> list[Any]:
         if part is None or part.dtype not in (torch.bool, torch.uint8):
             plain.append(part)
         elif not _is_known(tracer, part):
-            plain += [torch.empty(1, dtype=torch.int64, device="meta")] * part.dim()
+            plain += [_UNKNOWN] * part.dim()
         else:
             plain += part.nonzero(as_tuple=True)
     return plain
 
 
 def _is_known(tracer: Tracer, chosen: torch.Tensor) -> bool:
-    tracer.check_has_values(chosen)
+    if chosen is not _UNKNOWN:
+        tracer.check_has_values(chosen)
     return not chosen.is_meta and not tracer.is_uncertain(chosen)
 
 

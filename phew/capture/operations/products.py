@@ -52,7 +52,6 @@ class Factor:
         if labels is not None:
             return cls(labels, None, None)
         view = tracer.parameter_view(tensor)
-        tracer.check_has_values(tensor)
         return cls(None, view, tensor if tracer.has_values(tensor) else None)
 
     def apply(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Factor:
@@ -96,7 +95,7 @@ def _multiply(
     if left.labels is not None and right.labels is not None:
         labels = matrix_product(tracer, call.place, left.labels, right.labels)
     elif right.view is not None:
-        activation = left.labels if left.labels is not None else tracer.feed(_activation(call, 0))
+        activation = left.labels if left.labels is not None else tracer.feed(_argument(call, 0))
         weighted = _weighted(tracer, call, activation, right.view, bias)
         if weighted is None:
             return
@@ -110,12 +109,16 @@ def _multiply(
             return
         labels = _transpose(weighted)
     elif left.labels is not None:
-        labels = _constant_product(tracer, call.place, left.labels, right.values)
+        labels = _constant_product(
+            tracer, call.place, left.labels, _argument(call, 1), right.values
+        )
     else:
         assert right.labels is not None
-        constant = None if left.values is None else _transpose(left.values)
+        values = None if left.values is None else _transpose(left.values)
         labels = _transpose(
-            _constant_product(tracer, call.place, _transpose(right.labels), constant)
+            _constant_product(
+                tracer, call.place, _transpose(right.labels), _argument(call, 0), values
+            )
         )
     labels = labels.expand(shape)
     if labels.dim() != call.result.dim():
@@ -126,13 +129,13 @@ def _multiply(
     tracer.label(call, call.result, labels)
 
 
-def _activation(call: Call, side: int) -> torch.Tensor:
+def _argument(call: Call, side: int) -> torch.Tensor:
     tensor: torch.Tensor = call.args[side + (call.name in WITH_BIAS)]
     return tensor
 
 
 def _fed_right(tracer: Tracer, call: Call) -> torch.Tensor:
-    labels = tracer.feed(_activation(call, 1))
+    labels = tracer.feed(_argument(call, 1))
     return labels.unsqueeze(1) if labels.dim() == 1 else labels
 
 
@@ -275,16 +278,22 @@ def matrix_product(
 
 
 def _constant_product(
-    tracer: Tracer, name: str, activation: torch.Tensor, constant: torch.Tensor | None
+    tracer: Tracer,
+    name: str,
+    activation: torch.Tensor,
+    constant: torch.Tensor,
+    values: torch.Tensor | None,
 ) -> torch.Tensor:
     """Return the labels of (..., m, k) times a constant (..., k, n), shape (..., m, n or 1).
 
     Zeros in a constant whose values are known are no edges.
     """
     last = activation.dim() - 1
-    if last not in varying_dims(activation) or constant is None or bool(constant.all()):
+    if last in varying_dims(activation):
+        tracer.check_has_values(constant)
+    if last not in varying_dims(activation) or values is None or bool(values.all()):
         return merge(tracer, activation, [last], name)
-    edges = (constant != 0).transpose(-1, -2).unsqueeze(-3)
+    edges = (values != 0).transpose(-1, -2).unsqueeze(-3)
     rows = torch.where(edges, activation.unsqueeze(-2), NO_UNIT)
     return merge(tracer, rows, [last + 1], name).squeeze(-1)
 
