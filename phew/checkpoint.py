@@ -63,6 +63,11 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path) -> None:
+        if path.is_file() and path.suffix in {".json", *_OTHER_WEIGHTS}:
+            raise ValueError(
+                "checkpoint must be a safetensors file, or a folder with some, "
+                f"got {str(path)!r}. Convert it with safetensors.torch.save_file."
+            )
         self.path = path
         self.folder = path if path.is_dir() else path.parent
         self._index = self._read_index() if path.is_dir() else None
@@ -161,8 +166,9 @@ class Checkpoint:
         if name not in self._entries:
             known = ", ".join(map(repr, list(self._entries)[:3]))
             raise ValueError(
-                f"{str(self.path)!r} must hold {name!r}, got {known}, ... "
-                "Give the model that the checkpoint is of, with the same names."
+                f"{str(self.path)!r} must hold {name!r}, got {known}, ... Give the model that the "
+                "checkpoint is of, with the same names. (Some of transformers' have others in files "
+                "than in memory: load these, and prune them with phew.prune.)"
             )
         return self._entries[name]
 

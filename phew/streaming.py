@@ -58,7 +58,8 @@ def prune_checkpoint(
 
     Args:
         model: The model, or the graph that `capture` made of it; its own weights are not read, so
-            it may be on the meta device.
+            it may be built under `torch.device("meta")`, if it runs on shapes alone. (`.to("meta")`
+            unties weights.)
         checkpoint: A safetensors file, or a folder with one or several as Hugging Face names them.
             Its tensors have the names of the model's parameters, tied ones any of theirs. Buffers
             on the meta device have the values that are there.
