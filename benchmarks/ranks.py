@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from graphs import build_network
 from report import significant, table
 from suite import Benchmark
+from torch import Tensor
 from torch import distributed as dist
 from torch.distributed import distributed_c10d
 
@@ -33,6 +35,7 @@ ROUNDS = 3
 class Call(NamedTuple):
     """What calls of a rank took, of a thread each, and what one sent."""
 
+    num_weights: int
     num_walks: int
     seconds: float
     sent: Counter[str]
@@ -62,22 +65,18 @@ def measure(quick: bool) -> Iterator[Row]:
 
 def measure_network(network: str, density: float, rounds: int, repetitions: int) -> Row:
     """Measure one process and several in turn; of each the fastest round."""
+    turns = [
+        [call_ranks(number, network, density, repetitions) for number in (1, NUM_RANKS)]
+        for _ in range(rounds)
+    ]
     alone, together = (
-        min(calls, key=lambda call: call.seconds)
-        for calls in zip(
-            *(
-                [call_ranks(number, network, density, repetitions) for number in (1, NUM_RANKS)]
-                for _ in range(rounds)
-            ),
-            strict=True,
-        )
+        min(calls, key=lambda call: call.seconds) for calls in zip(*turns, strict=True)
     )
     assert together.num_walks == alone.num_walks
-    graph = phew.capture(*build_network(network))
     marks, visits = together.sent["marks"], together.sent["visits"]
     return Row(
         network=network,
-        num_weights=graph.num_prunable_weights,
+        num_weights=alone.num_weights,
         density=density,
         num_walks=alone.num_walks,
         num_ranks=NUM_RANKS,
@@ -119,7 +118,7 @@ def run(
         phew.sample_masks(graph, density=density, num_threads=1, group=group)
         seconds.append(time.perf_counter() - started)
     dist.destroy_process_group()
-    return Call(int(masks.info["num_walks"]), statistics.median(seconds), sent)
+    return Call(masks.num_weights, int(masks.info["num_walks"]), statistics.median(seconds), sent)
 
 
 @contextmanager
@@ -127,24 +126,34 @@ def counted_bytes() -> Iterator[Counter[str]]:
     """Count the bytes that this rank gives to collectives: marks, listed visits, and others."""
     sent: Counter[str] = Counter()
 
-    def counted(module: Any, name: str, kind: str) -> Any:
+    def counted(module: Any, name: str, kind: str, size: Callable[..., int]) -> Any:
         call = getattr(module, name)
 
         def count(*arguments: Any, **keywords: Any) -> Any:
-            tensor = arguments[0] if name == "all_reduce" else arguments[1]
-            sent[kind if tensor.nbytes > 1 else "status"] += tensor.nbytes
+            num_bytes = size(*arguments)
+            sent[kind if num_bytes > 1 else "status"] += num_bytes
             return call(*arguments, **keywords)
 
         return mock.patch.object(module, name, count)
 
+    def size_to_reduce(tensor: Tensor, *_: Any) -> int:
+        return tensor.nbytes
+
+    def size_to_gather(_: list[Tensor], tensor: Tensor, *__: Any) -> int:
+        return tensor.nbytes
+
+    def size_to_broadcast(objects: list[Any], source: int, *_: Any) -> int:
+        return len(pickle.dumps(objects[0])) if source == dist.get_rank() else 0
+
     with ExitStack() as stack:
-        # Objects are gathered by the function as its own module knows it.
-        for module, name, kind in (
-            (dist, "all_reduce", "marks"),
-            (dist, "all_gather", "visits"),
-            (distributed_c10d, "all_gather", "objects"),
+        for module, name, kind, size in (
+            (dist, "all_reduce", "marks", size_to_reduce),
+            (dist, "all_gather", "visits", size_to_gather),
+            # By which objects are gathered.
+            (distributed_c10d, "all_gather", "objects", size_to_gather),
+            (dist, "broadcast_object_list", "objects", size_to_broadcast),
         ):
-            stack.enter_context(counted(module, name, kind))
+            stack.enter_context(counted(module, name, kind, size))
         yield sent
 
 

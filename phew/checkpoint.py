@@ -166,9 +166,9 @@ class Checkpoint:
         if name not in self._entries:
             known = ", ".join(map(repr, list(self._entries)[:3]))
             raise ValueError(
-                f"{str(self.path)!r} must hold {name!r}, got {known}, ... Give the model that the "
-                "checkpoint is of, with the same names. (Some of transformers' have others in files "
-                "than in memory: load these, and prune them with phew.prune.)"
+                f"{str(self.path)!r} must hold {name!r}, got {known}, ... "
+                "Give the model that the checkpoint is of, with the same names. (Some models of "
+                "transformers have other names in memory: load these, and use phew.prune.)"
             )
         return self._entries[name]
 

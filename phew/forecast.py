@@ -62,8 +62,7 @@ class Forecast:
     def uncertainty(self, num_weights: float) -> float:
         """Return by what share of so many weights a forecast may be off.
 
-        0.1 %, and three standard deviations where weights are visited one by one, or a kernel's
-        together.
+        0.1 %, and three standard deviations of what is visited one by one, or a kernel at a time.
         """
         return 0.001 + 3 * math.sqrt(self._weights_per_visit / num_weights)
 

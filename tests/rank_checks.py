@@ -41,7 +41,7 @@ PATIENCE = datetime.timedelta(minutes=3)
 
 
 def run(rank: int, names: list[str], num_ranks: int, folder: str) -> None:
-    """Run checks as one of several processes, and save what went wrong."""
+    """Run checks as one of several processes, and save what went wrong: "" where nothing did."""
     torch.set_num_threads(1)
     warnings.simplefilter("error", UserWarning)
     dist.init_process_group(
@@ -51,13 +51,14 @@ def run(rank: int, names: list[str], num_ranks: int, folder: str) -> None:
         world_size=num_ranks,
         timeout=PATIENCE,
     )
-    failures = {}
+    outcomes = {}
     for name in names:
+        outcomes[name] = ""
         try:
             CHECKS[name](Path(folder))
         except BaseException:
-            failures[name] = traceback.format_exc()
-        torch.save(failures, f"{folder}/{rank}.pt")
+            outcomes[name] = traceback.format_exc()
+        torch.save(outcomes, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 

@@ -126,7 +126,7 @@ def test_damage_is_named(
 def test_other_kinds_of_files_are_named(tmp_path: Path) -> None:
     for name in ("pytorch_model.bin", "model.safetensors.index.json"):
         (tmp_path / name).write_bytes(b"PK" * 100)
-        with pytest.raises(ValueError, match="checkpoint must be a safetensors file, .* Convert"):
+        with pytest.raises(ValueError, match=r"checkpoint must be a safetensors file, .* Convert"):
             phew.prune_checkpoint(
                 network(), tmp_path / name, IMAGE, density=0.1, out=tmp_path / "out"
             )
