@@ -21,7 +21,7 @@ from torch import distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_module
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     RowwiseParallel,
@@ -256,6 +256,28 @@ def check_tensor_parallelism(folder: Path) -> None:
     assert_equal(masks, expected)
     train(model, inputs)
     assert_held(model, expected)
+
+
+def check_sharded_buffers(folder: Path) -> None:
+    """Their values say which units are joined."""
+
+    class Permuted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = nn.Linear(8, 8), nn.Linear(4, 4)
+            self.register_buffer("order", torch.tensor([1, 3, 5, 7]))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(inputs)[:, self.order])
+
+    inputs = torch.zeros(1, 8)
+    expected = phew.sample_masks(Permuted(), inputs, density=0.3)
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    model = distribute_module(Permuted(), mesh)
+    assert isinstance(model.order, DTensor)
+    assert_equal(sample(model, inputs, density=0.3), expected)
+    assert isinstance(model.order, DTensor)
 
 
 # Errors
