@@ -106,7 +106,7 @@ def prune_checkpoint(
     source, out = Checkpoint(Path(checkpoint)), Path(out)
     _check_out(out, source, resume=resume)
     with own_folder(out):
-        with _buffers_of(source, model):
+        with stored_buffers(source, model):
             graph = as_graph(model, example_inputs, include, exclude)
         names = {name: source.stored_name(graph.names_of(name)) for name in graph.parameters}
         weighted = _with_weights_of(source, graph, names)
@@ -141,7 +141,7 @@ def _check_out(out: Path, source: Checkpoint, *, resume: bool) -> None:
 
 
 @contextmanager
-def _buffers_of(source: Checkpoint, model: nn.Module | WalkGraph) -> Iterator[None]:
+def stored_buffers(source: Checkpoint, model: nn.Module | WalkGraph) -> Iterator[None]:
     """Give buffers on the meta device the values that a checkpoint has, for a while."""
     buffers = []
     for prefix, module in model.named_modules() if isinstance(model, nn.Module) else ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from phew import capture, prune_checkpoint, sample_masks
+from phew.checkpoint import Checkpoint
 from phew.cli.messages import errors_in_one_line, tell_approximations
 from phew.cli.networks import (
     AsJson,
@@ -24,6 +26,7 @@ from phew.cli.networks import (
     shape_of,
 )
 from phew.options import Fork, Granularity, Power
+from phew.streaming import stored_buffers
 
 
 def prune(
@@ -103,7 +106,11 @@ def prune(
         on_meta = checkpoint is not None
         network, example_inputs = load_network(model, input_shape, init_seed, on_meta=on_meta)
         started = time.perf_counter()
-        graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
+        stored = (
+            nullcontext() if checkpoint is None else stored_buffers(Checkpoint(checkpoint), network)
+        )
+        with stored:
+            graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
         tell_approximations(graph)
         options: dict[str, Any] = {
             "density": density,

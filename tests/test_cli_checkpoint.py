@@ -1,0 +1,90 @@
+"""`phew prune --checkpoint`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from checkpoints import SHARDS, save
+from test_cli import run
+from torch import nn
+
+import phew
+from phew import Masks
+from phew.streaming import MASKS
+
+NETWORKS = """
+import torch
+
+class Permuted(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(8, 8), torch.nn.Linear(4, 4)
+        self.register_buffer("order", torch.tensor([1, 3, 5, 7]))
+
+    def forward(self, inputs):
+        return self.second(self.first(inputs)[:, self.order])
+"""
+PRUNE = ("prune", "permuted_networks:Permuted", "--input-shape", "8", "--density", "0.3")
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """A model whose buffer says which units are joined, and its checkpoint in `model`."""
+    (tmp_path / "permuted_networks.py").write_text(NETWORKS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "permuted_networks", raising=False)
+    import permuted_networks
+
+    torch.manual_seed(3)
+    model: nn.Module = permuted_networks.Permuted()
+    save(model, tmp_path / "model", num_shards=SHARDS)
+    return model
+
+
+def test_a_checkpoint_is_pruned_where_it_is(model: nn.Module) -> None:
+    result = run(*PRUNE, "--checkpoint", "model", "--out", "pruned", "--weights", "--json")
+    assert result.exit_code == 0, result.output
+    expected = phew.sample_masks(model, torch.zeros(1, 8), density=0.3)
+    assert Masks.load(f"pruned/{MASKS}") == expected
+    assert json.loads(result.stdout)["info"]["num_passes"] == 6
+    stored = {
+        name: tensor
+        for file in Path("pruned").glob("model-*.safetensors")
+        for name, tensor in safetensors.torch.load_file(file).items()
+    }
+    expected.apply(model)
+    for name, tensor in model.state_dict().items():
+        assert stored[name].equal(tensor)
+
+
+def test_a_run_is_gone_on_with_where_that_is_asked_for(model: nn.Module) -> None:
+    arguments = (*PRUNE, "--checkpoint", "model", "--out", "pruned")
+    assert run(*arguments).exit_code == 0
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "out must be an empty folder, got 'pruned'." in result.stderr
+    assert run(*arguments, "--resume", "--weights").exit_code == 0
+    assert len(list(Path("pruned").glob("model-*.safetensors"))) == SHARDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--checkpoint", "model"), "--out must be given with --checkpoint"),
+        (("--weights",), "--weights must be given with --checkpoint DIR."),
+        (("--resume",), "--resume must be given with --checkpoint DIR."),
+        (("--checkpoint", "model", "--out", "pruned", "--device", "cuda"), "--device must be cpu"),
+        (("--checkpoint", "nothing", "--out", "pruned"), "nothing"),
+    ],
+)
+def test_errors_name_the_option(model: nn.Module, arguments: tuple[str, ...], message: str) -> None:
+    result = run(*PRUNE, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not Path("pruned").exists()
