@@ -27,7 +27,7 @@ LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
   constexpr double kFewestWeights = 16'384;
   const std::size_t num_rows = std::size_t{rows.num_groups()} * rows.num_rows();
   const std::size_t num_columns = rows.num_columns();
-  const double num_weights = static_cast<double>(num_rows * num_columns * rows.num_positions());
+  const auto num_weights = static_cast<double>(num_rows * num_columns * rows.num_positions());
   rates.sample.every = static_cast<std::size_t>(
       std::max(1.0, num_weights / std::max(kFewestWeights, share * num_weights)));
   std::size_t num_seen = 0;
