@@ -69,18 +69,28 @@ def own_folder(path: Path) -> Iterator[None]:
     Raises:
         OSError: If it cannot be made; BlockingIOError if another process has it.
     """
-    is_new = not path.exists()
-    path.mkdir(exist_ok=True)
+    is_new = True
+    try:
+        path.mkdir()
+    except FileExistsError:
+        is_new = False
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        _lock(folder, path)
+        try:
+            yield
+        finally:
+            if is_new:
+                with suppress(OSError):
+                    path.rmdir()
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, path: Path) -> None:
+    try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
     except BlockingIOError as error:
         raise BlockingIOError(
             error.errno, "Another process writes to this folder", str(path)
         ) from error
-    finally:
-        os.close(folder)
-        if is_new:
-            with suppress(OSError):
-                path.rmdir()

@@ -197,7 +197,8 @@ class Tracer(TorchDispatchMode):
         ):
             return
         name = self._buffers.get(id(tensor))
-        what = f"buffer {name!r}" if name else f"a constant of {self.running or 'the model'!r}"
+        where = f" in {self.running!r}" if self.running else ""
+        what = f"buffer {name!r}" if name else f"a constant{where}"
         raise MissingValuesError(
             f"model must hold the values of {what}, which say which units are joined, got one on "
             "the meta device. Build the model, or its buffers alone, without torch.device('meta')."
