@@ -43,7 +43,7 @@ class WalkRange:
     """
     The walks first_walk, first_walk + step, ...; those from first_listed on are listed.
     """
-    def __init__(self, first_walk: int, num_walks: int, step: int, first_listed: int) -> None:
+    def __init__(self, first_walk: int, num_walks: int, *, first_listed: int, step: int) -> None:
         ...
 class Visits:
     """
