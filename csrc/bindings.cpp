@@ -336,9 +336,8 @@ void bind_cuda_engine(py::module_& module) {
           exact("listed_walks"), exact("listed_weights"), exact("capacity"), exact("num_visits"),
           py::call_guard<py::gil_scoped_release>(),
           "As WalkEngine.walk, but queue the walks and return. Visits are listed in the arrays at\n"
-          "the addresses `listed_walks` and `listed_weights`, as many as there is room for; all "
-          "are\n"
-          "added to the number at the address `num_visits`.");
+          "the addresses `listed_walks` and `listed_weights`, as many as there is room for; all\n"
+          "are added to the number at the address `num_visits`.");
 }
 
 #endif

@@ -156,8 +156,8 @@ class CudaWalkEngine:
     def walk(self, walks: WalkRange, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], batch_size: int, listed_walks: int, listed_weights: int, capacity: int, num_visits: int) -> None:
         """
         As WalkEngine.walk, but queue the walks and return. Visits are listed in the arrays at
-        the addresses `listed_walks` and `listed_weights`, as many as there is room for; all are
-        added to the number at the address `num_visits`.
+        the addresses `listed_walks` and `listed_weights`, as many as there is room for; all
+        are added to the number at the address `num_visits`.
         """
 def instruction_set() -> str:
     """
