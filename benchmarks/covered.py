@@ -17,7 +17,7 @@ from zoo.entry import Inputs
 
 import phew
 from phew.graph import WeightedLink
-from phew.reach import unreached_weights
+from phew.graph.reach import unreached_weights
 
 DENSITIES = (0.1, 0.02)
 
@@ -85,7 +85,7 @@ def _cover(name: str) -> Row:
         model=name,
         num_weights=graph.num_prunable_weights,
         num_links=sum(isinstance(link, WeightedLink) for link in graph.links),
-        approximations=tuple(f"{each}: {each.reason}" for each in graph.approximations),
+        approximations=tuple(f"{each}: {each.reason}" for each in graph.notes.approximations),
         unreached=unreached_weights(graph),
         without_gradient=not has_gradient,
         capture_seconds=capture_seconds,

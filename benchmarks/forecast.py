@@ -11,12 +11,12 @@ from graphs import build_graph, chain_of, random_weights
 from report import significant, table
 from suite import Benchmark
 
-from phew.engine import Engine
-from phew.forecast import Forecast
 from phew.graph import WalkGraph
 from phew.models import NETWORKS
-from phew.options import Fork, Granularity, Options, Power
-from phew.visited import Visited
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.forecast import Forecast
+from phew.walks.options import Fork, Granularity, Options, Power
+from phew.walks.visited import Visited
 
 FORKS: tuple[Fork, ...] = ("uniform", "mass")
 GRANULARITIES: tuple[Granularity, ...] = ("weight", "kernel")
@@ -69,7 +69,7 @@ def has_kernels(graph: WalkGraph) -> bool:
 
 
 def measure_network(network: str, graph: WalkGraph, granularity: Granularity) -> Row:
-    has_forks = any(len(links) > 1 for links in (*graph.links_from, *graph.links_into))
+    has_forks = any(len(links) > 1 for links in (*graph.forward.onward, *graph.backward.onward))
     errors = [
         each
         for fork, power in product(FORKS if has_forks else FORKS[:1], POWERS)
@@ -89,7 +89,7 @@ def measure_network(network: str, graph: WalkGraph, granularity: Granularity) ->
 
 def errors_under(graph: WalkGraph, options: Options) -> Iterator[tuple[float, float]]:
     """Yield, for each density, the error of the forecast and what is allowed for."""
-    engine = Engine(graph, options, num_threads=torch.get_num_threads())
+    engine = CpuEngine(graph, options, num_threads=torch.get_num_threads())
     forecast = Forecast(engine)
     visited = Visited.nothing(graph, CPU, packed=False)
     num_walks = 0
@@ -112,7 +112,7 @@ NOTES = f"""\
 - Under all powers of magnitude and rules at forks, at densities {DENSITIES[0]:g} to
   {DENSITIES[-1]:g}, as far as {MOST_WALKS:,} walks reach: the forecast number of visited weights
   beside those that are visited.
-- *Allowed* is what `phew.sampling` allows for. Where a forecast is further off, walks go through
+- *Allowed* is what `phew.walks.plan` allows for. Where a forecast is further off, walks go through
   the weights once or twice more; masks do not depend on it.
 - In perceptrons that are skewed by s, each weight is scaled by e to the power of s times two normal
   numbers, one of its source and one of its target: some units have far more weight than others."""

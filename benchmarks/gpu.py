@@ -22,6 +22,7 @@ from walks import Walks, checksum, empty_visits
 
 import phew
 from phew.graph import WalkGraph, WeightedLink
+from phew.graph.weights import weights_of
 
 NUMS_WALKS = (100_000, 1_000_000, 10_000_000)
 COMPARED_NUM_WALKS = 1_000_000
@@ -211,7 +212,7 @@ def measure_tables(name: str, graph: WalkGraph, device: torch.device, card: Card
 def measure_multinomial(name: str, graph: WalkGraph, device: torch.device) -> Multinomial:
     """Hop forward and backward, by channel and then by kernel position, and mark the weights."""
     magnitudes = [
-        graph.weights_of(link).abs()[0].to(device)
+        weights_of(graph, link).abs()[0].to(device)
         for link in graph.links
         if isinstance(link, WeightedLink)
     ]

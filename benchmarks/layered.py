@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phew.graph import WalkGraph, WeightedLink
+from phew.graph.weights import weights_of
 
 Units = npt.NDArray[np.int64]
 Masses = npt.NDArray[np.float32]
@@ -56,7 +57,7 @@ class LayeredGraph:
         sizes = (*(link.sources_per_group for link in links), links[-1].targets_per_group)
         layered = cls(sizes, np.empty(_num_edges(sizes), dtype=np.float32))
         for masses, link in zip(layered.layers, links, strict=True):
-            weights = graph.weights_of(link)[0]
+            weights = weights_of(graph, link)[0]
             masses[:] = weights.abs().sum(-1).numpy().T
         return layered
 

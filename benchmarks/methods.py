@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from walks import empty_visits
 
 import phew
-from phew.engine import Engine
-from phew.options import Options
 from phew.reference import Reference
-from phew.sampling import FEWEST_PER_BATCH
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.options import Options
+from phew.walks.sampler import FEWEST_PER_BATCH
 
 
 class Run(NamedTuple):
@@ -109,5 +109,5 @@ def walk(
     num_threads: int,
 ) -> None:
     """Measure the weights, then build the tables, walk and record the visits."""
-    engine = Engine(graph, Options(), num_threads=num_threads)
+    engine = CpuEngine(graph, Options(), num_threads=num_threads)
     engine.walk(range(num_walks), visits, recording=recording, batch_size=FEWEST_PER_BATCH["cpu"])

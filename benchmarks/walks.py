@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from phew.engine import make_engine
 from phew.graph import WalkGraph, WeightedLink
-from phew.options import Options
+from phew.walks.engine import make_engine
+from phew.walks.options import Options
 
 BATCH_SIZE = 2**23
 """Walks of one direction that move together: all of 10 million, 5 million of each direction."""

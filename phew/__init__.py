@@ -1,23 +1,41 @@
 """Sparse networks before training and without data, by PHEW (Paths with Higher-Edge Weights)."""
 
+try:
+    from phew._core import __version__
+except ModuleNotFoundError as error:
+    if error.name != "phew._core":
+        raise
+    raise ImportError(
+        f"phew must be installed, got its sources in {__path__[0]!r} without the compiled engine, "
+        "phew._core. Install it with `pip install .` in the clone, and run Python outside of the "
+        "clone's root folder (`pytest` instead of `python -m pytest`)."
+    ) from None
+
 from phew import analysis, baselines
-from phew._core import __version__
 from phew.api import prune, sample_masks
 from phew.capture import capture
-from phew.engine import built_with_cuda
-from phew.graph import WalkGraph
-from phew.masks import Masks
-from phew.streaming import prune_checkpoint
+from phew.capture.graph_of import inspect
+from phew.checkpoints.run import prune_checkpoint
+from phew.graph.notes import ApproximationWarning
+from phew.graph.report import Report
+from phew.graph.walk_graph import WalkGraph
+from phew.masks.hold import release
+from phew.masks.masks import Masks
+from phew.walks.devices import built_with_cuda
 
 __all__ = [
+    "ApproximationWarning",
     "Masks",
+    "Report",
     "WalkGraph",
     "__version__",
     "analysis",
     "baselines",
     "built_with_cuda",
     "capture",
+    "inspect",
     "prune",
     "prune_checkpoint",
+    "release",
     "sample_masks",
 ]

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from numbers import Real
 from typing import Any, overload
 
 import torch
 from torch import distributed as dist
 from torch import nn
 
-from phew.assembly import assemble_masks
-from phew.capture import capture
-from phew.capture.selection import Selector
-from phew.digests import digest_of_graph, digest_of_sharding
-from phew.distributed import Ranks
-from phew.engine import built_with_cuda
-from phew.graph import WalkGraph
-from phew.masks import Masks, Scalar
-from phew.options import Fork, Granularity, Options, Power, as_integer
-from phew.progress import progress_bar
-from phew.sampling import Sample, Sampler
-
-MAX_NUM_THREADS = 1024
-
-_CPU = torch.device("cpu")
+from phew.arguments import Selector, as_densities, as_num_threads
+from phew.capture.graph_of import as_graph
+from phew.distributed.ranks import Ranks
+from phew.graph.digests import digest_of_graph, digest_of_sharding
+from phew.graph.walk_graph import WalkGraph
+from phew.masks.assembly import assemble_masks
+from phew.masks.masks import Masks
+from phew.support.devices import cpu_by_default
+from phew.support.progress import progress_bar
+from phew.walks.devices import as_device
+from phew.walks.options import Fork, Granularity, Options, Power
+from phew.walks.sampler import Sampler
 
 
 @overload
@@ -135,7 +129,7 @@ def sample_masks(
     Source: Patil & Dovrolis, PHEW, ICML 2021, section 4.
     """
     ranks = Ranks(group)
-    with ranks.together():
+    with ranks.fail_together():
         if density is not None and densities is None:
             requested = as_densities([density])
         elif densities is not None and density is None:
@@ -145,9 +139,9 @@ def sample_masks(
         options = Options(seed, fork, granularity, power)
         num_threads = as_num_threads(num_threads)
         graph = as_graph(model, example_inputs, include, exclude)
-        walk_device = _as_device(device, graph)
-        ranks.check(graph, walk_device)
-        ranks.agree(
+        walk_device = as_device(device, graph)
+        ranks.check(graph.parameters, walk_device)
+        ranks.check_equal(
             lambda: {
                 "density" if densities is None else "densities": density or requested,
                 **asdict(options),
@@ -164,9 +158,7 @@ def sample_masks(
             ascending = sorted(set(targets))
             samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
         masks = [
-            assemble_masks(
-                graph, samples[target].visited, masks_info(options, value, samples[target])
-            )
+            assemble_masks(graph, samples[target].visited, samples[target].info(options, value))
             for value, target in zip(requested, targets, strict=True)
         ]
     return masks if densities is not None else masks[0]
@@ -239,106 +231,3 @@ def prune(
     )
     masks.apply(model)
     return masks
-
-
-def as_densities(densities: Sequence[float]) -> list[float]:
-    """Return densities as floats; raise TypeError or ValueError unless each is one in (0, 1]."""
-    try:
-        values = list(densities)
-    except TypeError:
-        raise TypeError(f"densities must be a sequence of densities, got {densities!r}.") from None
-    for value in values:
-        check_density(value)
-    return [float(value) for value in values]
-
-
-def check_density(density: object) -> None:
-    """Raise TypeError or ValueError unless a density is a number in (0, 1]."""
-    if not isinstance(density, Real) or isinstance(density, bool):
-        raise TypeError(f"density must be a number in (0, 1], got {density!r}.")
-    if not 0 < float(density) <= 1:
-        raise ValueError(f"density must be in (0, 1], got {density}.")
-
-
-def as_num_threads(num_threads: object) -> int:
-    """Return a number of threads, by default that of torch."""
-    if num_threads is None:
-        return torch.get_num_threads()
-    number = as_integer("num_threads", num_threads)
-    if not 1 <= number <= MAX_NUM_THREADS:
-        raise ValueError(f"num_threads must be in [1, {MAX_NUM_THREADS}], got {number}.")
-    return number
-
-
-def cpu_by_default() -> AbstractContextManager[object]:
-    """Make tensors on the CPU whatever the caller's default device is.
-
-    Where that is the CPU anyway, what torch does to ask at each call is saved.
-    """
-    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
-
-
-def _as_device(device: torch.device | str | None, graph: WalkGraph) -> torch.device:
-    if device is None:
-        # Where there are no weights, the sampler says so.
-        device = next((graph.parameters[name].device for name in graph.prunable), _CPU)
-        return device if device.type == "cuda" and built_with_cuda else _CPU
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device must be 'cpu' or a CUDA device, got {device!r}.") from None
-    if device.type == "cpu":
-        return _CPU
-    if device.type != "cuda":
-        raise ValueError(f"device must be 'cpu' or a CUDA device, got {str(device)!r}.")
-    if not built_with_cuda:
-        raise ValueError(
-            f"device {str(device)!r} needs phew with CUDA, and this is phew without. From a clone, "
-            "build it with pip install . -C cmake.define.PHEW_CUDA=ON, or walk on the CPU."
-        )
-    num_devices = torch.cuda.device_count()
-    if num_devices == 0:
-        reason = "torch was built without CUDA" if torch.version.cuda is None else "torch sees none"
-        raise ValueError(f"device must be one that is there, got {str(device)!r}: {reason}.")
-    if device.index is not None and device.index >= num_devices:
-        raise ValueError(f"device must be one of {num_devices} CUDA devices, got {str(device)!r}.")
-    return torch.device(
-        "cuda", torch.cuda.current_device() if device.index is None else device.index
-    )
-
-
-def as_graph(
-    model: nn.Module | WalkGraph,
-    example_inputs: Any,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
-) -> WalkGraph:
-    """Capture a model, unless it is a graph already; warn of what capture does not know."""
-    if not isinstance(model, WalkGraph):
-        graph = capture(model, example_inputs, include=include, exclude=exclude)
-        if graph.approximations:
-            names = ", ".join(map(str, graph.approximations[:5])) + ", ..." * (
-                len(graph.approximations) > 5
-            )
-            message = f"phew does not know the exact wiring of {names}: taken as a complete one."
-            warnings.warn(message, stacklevel=3)
-        return graph
-    if example_inputs is not None:
-        raise TypeError("example_inputs must be left out where model is a WalkGraph.")
-    for argument, is_given in (("include", include is not None), ("exclude", bool(exclude))):
-        if is_given:
-            raise TypeError(f"{argument} must be given to capture where model is a WalkGraph.")
-    return model
-
-
-def masks_info(options: Options, density: float, sample: Sample) -> dict[str, Scalar]:
-    """Return how masks were made."""
-    return {
-        "method": "PHEW",
-        "density": density,
-        "num_walks": sample.num_walks,
-        "seed": options.seed,
-        "fork": options.fork,
-        "granularity": options.granularity,
-        "power": options.power,
-    }

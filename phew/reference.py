@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phew.graph import WalkGraph, WeightedLink, WiringLink
-from phew.options import Fork, Granularity, Power
+from phew.graph.links import WeightedLink, WiringLink
+from phew.graph.walk_graph import WalkGraph
+from phew.graph.weights import weights_of
+from phew.walks.options import Fork, Granularity, Power
 
 FORK, EDGE = 0, 1
 """Purposes of a random number: a unit's link (counted by space), a link's edge (by link)."""
@@ -133,9 +135,8 @@ class Reference:
         self.fork = fork
         self.granularity = granularity
         self._mass = {
-            index: link_mass(graph.weights_of(link).double().abs().numpy(), power)
-            for index, link in enumerate(graph.links)
-            if isinstance(link, WeightedLink)
+            index: link_mass(weights_of(graph, link).double().abs().numpy(), power)
+            for index, link in graph.weighted.items()
         }
         self._edges: dict[tuple[int, int, bool], list[Edge]] = {}
         self._fork_mass: dict[tuple[int, int, bool], int] = {}
@@ -161,7 +162,7 @@ class Reference:
         return live
 
     def _links(self, space: int, backward: bool) -> tuple[int, ...]:
-        return self.graph.links_into[space] if backward else self.graph.links_from[space]
+        return (self.graph.backward if backward else self.graph.forward).onward[space]
 
     def _far_space(self, index: int, backward: bool) -> int:
         return self.graph.links[index].source if backward else self.graph.links[index].target

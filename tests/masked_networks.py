@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from phew.masks import Masks
+from phew.masks.masks import Masks
 
 
 def network() -> nn.Sequential:

@@ -29,13 +29,17 @@ from torch.distributed.tensor.parallel import (
 )
 
 import phew
-from phew import Masks, sampling
+from phew import Masks
 from phew.analysis import analyze
-from phew.digests import digest_of_graph
-from phew.distributed import Ranks
-from phew.engine import Engine
-from phew.forecast import Forecast
-from phew.options import Options
+from phew.capture import graph_of
+from phew.distributed.ranks import Ranks
+from phew.graph import weights as graph_weights
+from phew.graph.digests import digest_of_graph
+from phew.walks import link_loader
+from phew.walks import sampler as sampling
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.forecast import Forecast
+from phew.walks.options import Options
 
 PATIENCE = datetime.timedelta(minutes=3)
 
@@ -127,8 +131,8 @@ def check_shares(folder: Path) -> None:
     """Of whole weights each rank makes the flow and the walks of one direction."""
     for model, num_directions in ((lenet5()[0], 1), (shard(lenet5()[0]), 2)):
         with (
-            mock.patch.object(Engine, "flow", autospec=True, side_effect=Engine.flow) as flow,
-            mock.patch.object(Engine, "walk", autospec=True, side_effect=Engine.walk) as walk,
+            mock.patch.object(CpuEngine, "flow", autospec=True, side_effect=CpuEngine.flow) as flow,
+            mock.patch.object(CpuEngine, "walk", autospec=True, side_effect=CpuEngine.walk) as walk,
         ):
             sample(model, lenet5()[1], density=0.1)
         assert flow.call_count == num_directions
@@ -176,7 +180,7 @@ def check_training(folder: Path) -> None:
     assert_equal(masks, expected)
     train(model, inputs)
     assert_held(model, expected)
-    Masks.release(model)
+    phew.release(model)
     train(model, inputs)
     with pytest.raises(AssertionError):
         assert_held(model, expected)
@@ -348,15 +352,15 @@ def check_one_fails(folder: Path) -> None:
 
     for owner, name, network, kind in [
         (sampling.Sampler, "target", model, MemoryError),
-        (Engine, "flow", model, MemoryError),
-        (Engine, "walk", model, MemoryError),
-        (Engine, "walk", sharded, MemoryError),
-        (phew.WalkGraph, "data_of", model, MemoryError),
-        (phew.WalkGraph, "data_of", sharded, RuntimeError),
-        (phew.graph, "whole", model, MemoryError),
-        (phew.distributed, "_find_room_for", sharded, MemoryError),
-        (phew._core, "LinkBuffers", sharded, MemoryError),
-        (phew.api, "capture", model, MemoryError),
+        (CpuEngine, "flow", model, MemoryError),
+        (CpuEngine, "walk", model, MemoryError),
+        (CpuEngine, "walk", sharded, MemoryError),
+        (link_loader, "data_of", model, MemoryError),
+        (link_loader, "data_of", sharded, RuntimeError),
+        (graph_weights, "whole", model, MemoryError),
+        (link_loader, "_check_room_for", sharded, MemoryError),
+        (link_loader, "LinkBuffers", sharded, MemoryError),
+        (graph_of, "capture", model, MemoryError),
         (phew.api, "assemble_masks", model, MemoryError),
     ]:
         if dist.get_rank() == 1:
@@ -395,7 +399,7 @@ def check_groups(folder: Path) -> None:
 def check_a_rank_stops(folder: Path) -> None:
     """The others say so. It must be the last check of a group."""
     if dist.get_rank() == 1:
-        with mock.patch.object(Engine, "walk", side_effect=lambda *_, **__: os._exit(0)):
+        with mock.patch.object(CpuEngine, "walk", side_effect=lambda *_, **__: os._exit(0)):
             sample(*lenet5(), density=0.1)
     with refused(RuntimeError, "group must have all its ranks until the call ends, got no .*"):
         sample(*lenet5(), density=0.1)

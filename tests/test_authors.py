@@ -16,7 +16,7 @@ from torch import nn
 from visit_statistics import difference, prunable_links, visit_counts
 
 import phew
-from phew.options import Options
+from phew.walks.options import Options
 
 DATA = Path(__file__).parent / "data"
 NUM_SEEDS = 12

@@ -28,8 +28,8 @@ from processes import Failure, within_limits
 
 import phew
 from phew import _core
-from phew.engine import Engine
-from phew.options import Options
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.options import Options
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -151,7 +151,7 @@ def test_hops_of_a_walk_through_a_language_model_are_as_said() -> None:
         torch.nn.init.normal_(parameter)
     graph = phew.capture(model)
     counts = {name: torch.zeros(graph.parameters[name].shape).int() for name in graph.prunable}
-    Engine(graph, Options(), num_threads=1).walk(
+    CpuEngine(graph, Options(), num_threads=1).walk(
         range(100), counts, batch_size=50, recording="count"
     )
     assert sum(int(count.sum()) for count in counts.values()) == 100 * shape.num_hops

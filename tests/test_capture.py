@@ -26,7 +26,7 @@ def test_resnets_have_every_weight_on_a_path(depth: int) -> None:
     weights = [name for name, weight in model.named_parameters() if weight.dim() > 1]
     assert list(graph.prunable) == weights
     assert all(units.all() for units in graph.live)
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
 
 
 def test_vgg_is_a_chain() -> None:
@@ -63,7 +63,7 @@ def test_identity_residuals_are_shortcuts_and_projections_are_not() -> None:
     # The first block's sum, on to the second's.
     assert shortcuts(graph) == [("add", "add")]
     projected = weighted_links(graph)["project.weight"].target
-    assert [graph.links[index].shortcut for index in graph.links_from[projected]] == [False]
+    assert [graph.links[index].shortcut for index in graph.forward.onward[projected]] == [False]
 
 
 def test_padded_shortcut_leaves_new_channels_without_an_edge() -> None:
@@ -171,7 +171,7 @@ def test_unknown_operations_are_wired_completely_and_reported() -> None:
 
     model = nn.Sequential(Spectral())
     graph = phew.capture(model, torch.zeros(1, 4))
-    assert [*map(str, graph.approximations)] == ["linalg_qr in '0'"]
+    assert [*map(str, graph.notes.approximations)] == ["linalg_qr in '0'"]
     assert "approximated by a complete wiring:\n  linalg_qr in '0'" in str(graph)
     assert all(graph_sources(graph, 1, unit)[0].all() for unit in range(6))
     with pytest.warns(UserWarning, match=r"not know the exact wiring of linalg_qr in '0'"):
@@ -186,19 +186,19 @@ def test_standardised_weights_are_pruned_and_reported() -> None:
 
     model = nn.Sequential(Standardised(4, 6), nn.Linear(6, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     assert graph.prunable == ("0.weight", "1.weight")
-    assert graph.derived == {"0.weight": "sub"}
+    assert graph.notes.derived == {"0.weight": "sub"}
 
 
 def test_weights_computed_as_a_whole_are_wired_completely_and_not_pruned() -> None:
     model = nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)), nn.Linear(4, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
     assert graph.prunable == ("1.weight",)
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     assert all(units.all() for units in graph.live)
-    (name,) = (name for name in graph.not_prunable if name.endswith("original"))
-    assert "used by" in graph.not_prunable[name]
+    (name,) = (name for name in graph.notes.not_prunable if name.endswith("original"))
+    assert "used by" in graph.notes.not_prunable[name]
 
 
 def test_biases_and_normalisations_belong_to_units() -> None:
@@ -300,8 +300,8 @@ def test_parametrised_weights_are_pruned_by_their_direction(
     graph = phew.capture(model, torch.zeros(1, 4))
     direction = f"0.parametrizations.weight.{suffix}"
     assert graph.prunable == (direction, "1.weight")
-    assert list(graph.derived) == [direction]
-    assert graph.approximations == ()
+    assert list(graph.notes.derived) == [direction]
+    assert graph.notes.approximations == ()
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_vectors_of_weights_and_broadcast_weights_are_links() -> None:
     assert set(graph.prunable) == {"row", "first.weight"}
     assert weighted_links(graph)["vector"].shape == (1, 1, 5, 1)
     assert weighted_links(graph)["row"].shape == (1, 1, 5, 1)
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
 
 
 def test_outputs_in_containers_and_cycles() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import phew
 from phew.graph import WeightedLink
-from phew.reach import unreached_weights
+from phew.graph.reach import unreached_weights
 
 
 def test_inference_tensors_change_nothing() -> None:
@@ -44,7 +44,7 @@ def test_unknown_operations_of_script_modules_are_reported() -> None:
 
     model = nn.Sequential(nn.Linear(4, 5), Running(), nn.Linear(5, 2))
     graph = phew.capture(torch.jit.script(model), torch.zeros(1, 4))
-    assert [*map(str, graph.approximations)] == ["linalg_qr"]
+    assert [*map(str, graph.notes.approximations)] == ["linalg_qr"]
 
 
 def test_modules_whose_errors_the_model_catches_are_named_no_longer() -> None:
@@ -63,7 +63,7 @@ def test_modules_whose_errors_the_model_catches_are_named_no_longer() -> None:
             return torch.linalg.qr(self.layer(x))[1]
 
     graph = phew.capture(Catches(), torch.zeros(1, 4))
-    assert [*map(str, graph.approximations)] == ["linalg_qr"]
+    assert [*map(str, graph.notes.approximations)] == ["linalg_qr"]
 
 
 def test_other_default_devices_change_nothing() -> None:
@@ -141,5 +141,5 @@ def test_fused_attention_adds_the_units_of_a_bias() -> None:
             return self.out(mixed.squeeze(1))
 
     graph = phew.capture(Relative(), torch.zeros(1, 3, 4))
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     assert unreached_weights(graph) == {}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import phew
-from phew.flow import exact_flow
+from phew.analysis.expected_visits import exact_flow
 from phew.graph import WalkGraph, WeightedLink
 
 
@@ -62,7 +62,7 @@ def test_attention_is_a_fork_of_three_however_it_is_written(grouped: bool) -> No
             first = np.arange(graph.spaces[link.target].num_units) == 0
             ((far, units),) = {
                 graph.links[index].target: graph.links[index].reach(first)
-                for index in graph.links_from[link.target]
+                for index in graph.forward.onward[link.target]
             }.items()
             row.append((far, units.nonzero()[0].tolist()))
         reached.append(row)
@@ -89,9 +89,9 @@ def test_a_class_token_costs_as_much_as_a_token_whatever_their_number() -> None:
     assert small.spaces == large.spaces
     # The patches' residual does not lead to the class token.
     embedded = weighted_links(small)[0].target
-    assert small.links_from[embedded] != ()
+    assert small.forward.onward[embedded] != ()
     assert [small.spaces[entry].num_units for entry in small.entries] == [3]
-    assert small.not_prunable["token"].startswith("not a weight of a link")
+    assert small.notes.not_prunable["token"].startswith("not a weight of a link")
 
 
 def test_learned_queries_are_an_entry() -> None:
@@ -130,7 +130,7 @@ class RoutedModules(nn.Module):
 def test_experts_that_the_example_does_not_visit_are_on_paths() -> None:
     model = RoutedModules(9)
     graph = phew.capture(model, torch.randn(2, 4))
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     assert len(weighted_links(graph)) == 11
     assert all(units.all() for units in graph.live)
 
@@ -173,7 +173,7 @@ def fed_by(graph: WalkGraph, space: int, units: np.ndarray, source: int) -> list
     """The units of a space that lead to some of another through wiring."""
     reached = {space: units}
     for target in range(space, source, -1):
-        for index in graph.links_into[target] if target in reached else ():
+        for index in graph.backward.onward[target] if target in reached else ():
             link = graph.links[index]
             near = link.reach(reached[target], backward=True)
             reached[link.source] = reached.get(link.source, np.zeros_like(near)) | near
@@ -243,7 +243,7 @@ def test_pooling_joins_what_is_in_its_windows() -> None:
             return self.second(F.avg_pool1d(places, 3, stride=2, padding=1)[:, :3])
 
     graph = phew.capture(Shuffled(), torch.zeros(2, 1, 2))
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     first, second = weighted_links(graph)
     units = np.eye(3, dtype=np.bool_)
     windows = [fed_by(graph, second.source, unit, first.target) for unit in units]
@@ -267,7 +267,7 @@ class Heads(nn.Module):
 def test_heads_of_one_parameter_are_slices_of_it() -> None:
     model = Heads()
     graph = phew.capture(model, torch.zeros(2, 4, 5))
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     _, into, _ = weighted_links(graph)
     torch.testing.assert_close(into.view(model.into)[..., 0], model.into.transpose(1, 2))
     assert all(units.all() for units in graph.live)
@@ -284,7 +284,7 @@ def test_weights_that_a_product_is_added_to_stand_for_their_parameter() -> None:
 
     graph = phew.capture(nn.Sequential(LowRank(), nn.Linear(4, 2)), torch.zeros(2, 4))
     assert graph.prunable == ("0.weight", "1.weight")
-    assert "used by mm" in graph.not_prunable["0.up"]
+    assert "used by mm" in graph.notes.not_prunable["0.up"]
 
 
 def test_a_constant_that_is_written_into_is_none_any_more() -> None:
@@ -330,8 +330,10 @@ def test_a_triangle_of_scores_adds_no_unit() -> None:
 
     graph = phew.capture(Causal(), torch.zeros(2, 3, 4))
     (entry,) = graph.entries
-    assert all(isinstance(graph.links[index], WeightedLink) for index in graph.links_from[entry])
-    assert graph.approximations == ()
+    assert all(
+        isinstance(graph.links[index], WeightedLink) for index in graph.forward.onward[entry]
+    )
+    assert graph.notes.approximations == ()
 
 
 def test_slices_are_put_at_constant_indices_exactly() -> None:

@@ -15,9 +15,9 @@ from torch import nn
 
 import phew
 from phew import Masks
-from phew.checkpoint import Checkpoint
+from phew.checkpoints.run import MASKS
+from phew.checkpoints.stored_tensors import Checkpoint
 from phew.models import resnet_cifar
-from phew.streaming import MASKS
 
 
 def on_meta(model: nn.Module) -> nn.Module:
@@ -68,9 +68,9 @@ def test_masks_of_a_language_model_are_those_of_the_model(tmp_path: Path) -> Non
     with torch.device("meta"):
         meta = LlamaForCausalLM(config)
     out = tmp_path / "out"
-    assert phew.prune_checkpoint(meta, tmp_path / "model", density=0.1, out=out, weights=True) == (
-        expected
-    )
+    assert phew.prune_checkpoint(
+        meta, tmp_path / "model", density=0.1, out=out, write_weights=True
+    ) == (expected)
     pruned = LlamaForCausalLM.from_pretrained(out, dtype=torch.bfloat16)
     loaded = LlamaForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
     Masks.load(out / MASKS).apply(loaded)
@@ -84,7 +84,7 @@ def test_pruned_weights_are_zero_and_all_else_is_as_it_was(num_shards: int, tmp_
     folder = save(model, tmp_path / "model", num_shards=num_shards)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     out = tmp_path / "out"
-    masks = phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out, weights=True)
+    masks = phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out, write_weights=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert {path.name for path in out.iterdir()} == {*before, MASKS}
     for file in out.glob("model*.safetensors"):
@@ -171,7 +171,7 @@ def test_tied_weights_may_be_stored_under_any_of_their_names(
     safetensors.torch.save_file(tensors, tmp_path / "model" / "model.safetensors")
     out = tmp_path / "out"
     masks = phew.prune_checkpoint(
-        model, tmp_path / "model", example, density=0.4, out=out, weights=True
+        model, tmp_path / "model", example, density=0.4, out=out, write_weights=True
     )
     assert masks == phew.sample_masks(model, example, density=0.4)
     pruned = safetensors.torch.load_file(out / "model.safetensors")

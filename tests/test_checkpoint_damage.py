@@ -13,7 +13,7 @@ import torch
 from checkpoints import IMAGE, SHARDS, network, save
 
 import phew
-from phew.streaming import MASKS
+from phew.checkpoints.run import MASKS
 
 FILE = "model-00002-of-00003.safetensors"
 

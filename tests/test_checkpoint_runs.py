@@ -20,24 +20,24 @@ from torch import nn
 
 import phew
 from phew import Masks
-from phew._files import own_folder
+from phew.checkpoints.run import MASKS, UNFINISHED
 from phew.models import resnet
-from phew.streaming import MASKS, UNFINISHED
+from phew.support.files import own_folder
 
 PRUNE = """
 import sys, torch
 from pathlib import Path
-import phew, phew.sampling
+import phew, phew.walks.sampler
 from phew.models import resnet
-phew.sampling.FEWEST_PER_BATCH["cpu"] = 2_000
-phew.sampling.WEIGHTS_PER_WALK = 2**40
+phew.walks.sampler.FEWEST_PER_BATCH["cpu"] = 2_000
+phew.walks.sampler.WEIGHTS_PER_WALK = 2**40
 folder = Path(sys.argv[1])
 with torch.device("meta"):
     model = resnet(18, image_size=32)
 print("begun", flush=True)
 phew.prune_checkpoint(
     model, folder / "model", torch.zeros(1, 3, 32, 32), density=0.05, out=folder / "out",
-    weights=True, resume=True, num_threads=1,
+    write_weights=True, resume=True, num_threads=1,
 )
 """
 
@@ -186,8 +186,8 @@ class Killed(BaseException):
 def test_a_run_that_is_killed_at_any_change_of_a_file_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(phew.sampling.FEWEST_PER_BATCH, "cpu", 300)
-    monkeypatch.setattr(phew.sampling, "WEIGHTS_PER_WALK", 2**40)
+    monkeypatch.setitem(phew.walks.sampler.FEWEST_PER_BATCH, "cpu", 300)
+    monkeypatch.setattr(phew.walks.sampler, "WEIGHTS_PER_WALK", 2**40)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
     folder = save(model, tmp_path / "model", num_shards=2)

@@ -222,7 +222,7 @@ def test_approximations_are_warned_of_with_their_reason(
 
     def capture(*arguments: Any, **options: Any) -> phew.WalkGraph:
         graph = phew.capture(*arguments, **options)
-        return dataclasses.replace(graph, approximations=(unknown,))
+        return dataclasses.replace(graph, notes=phew.graph.CaptureNotes(approximations=(unknown,)))
 
     monkeypatch.setattr("phew.cli.prune.capture", capture)
     result = run("prune", "lenet5", "--density", "0.1", "--json")
@@ -238,7 +238,7 @@ def test_inspect_prints_the_report() -> None:
     assert result.exit_code == 0, result.stderr
     network = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
     graph = phew.capture(network, torch.zeros(1, 6), exclude=["2.*"])
-    assert result.stdout == f"{graph.report()}\n"
+    assert result.stdout == f"{phew.inspect(graph)}\n"
 
 
 @pytest.mark.usefixtures("my_networks")

@@ -15,7 +15,7 @@ from torch import nn
 
 import phew
 from phew import Masks
-from phew.streaming import MASKS
+from phew.checkpoints.run import MASKS
 
 NETWORKS = """
 import torch

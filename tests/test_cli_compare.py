@@ -205,7 +205,7 @@ def test_approximations_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def capture(*arguments: Any, **options: Any) -> phew.WalkGraph:
         graph = phew.capture(*arguments, **options)
-        return dataclasses.replace(graph, approximations=(unknown,))
+        return dataclasses.replace(graph, notes=phew.graph.CaptureNotes(approximations=(unknown,)))
 
     monkeypatch.setattr("phew.cli.compare.capture", capture)
     monkeypatch.setattr("phew.api.capture", capture)

@@ -13,11 +13,14 @@ from random_graphs import DTYPES, random_graph
 from torch import nn
 
 import phew
-from phew.engine import CudaEngine, Engine, built_with_cuda, make_engine
 from phew.graph import WalkGraph, WeightedLink
 from phew.models import NETWORKS
-from phew.options import Options
-from phew.sampling import Sampler
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.cuda_engine import CudaEngine
+from phew.walks.devices import built_with_cuda
+from phew.walks.engine import make_engine
+from phew.walks.options import Options
+from phew.walks.sampler import Sampler
 
 OPTIONS = [
     {"fork": fork, "granularity": granularity, "power": power}
@@ -62,7 +65,7 @@ def build(name: str) -> tuple[nn.Module, torch.Tensor]:
     return network.build(), torch.zeros(1, *network.input_shape)
 
 
-def check_forecasts(cpu: Engine, cuda: CudaEngine) -> None:
+def check_forecasts(cpu: CpuEngine, cuda: CudaEngine) -> None:
     """Check what masks do not depend on, but the number of walks that are made at first."""
     flows = [(engine.flow(backward=False), engine.flow(backward=True)) for engine in (cpu, cuda)]
     for expected_flow, flow in zip(*flows, strict=True):
@@ -93,7 +96,7 @@ def test_the_engines_agree_on_random_graphs(options: dict[str, Any], num_graphs:
         first = int(rng.choice([0, 1, 2**32 - 9, 2**40 + 1]))
         step = int(rng.choice([1, 2]))
         walked = range(first, first + step * 300, step)
-        cpu = Engine(graph, Options(**options), num_threads=1)
+        cpu = CpuEngine(graph, Options(**options), num_threads=1)
         cuda = CudaEngine(on_device(graph), Options(**options), device=CUDA)
         for measure, expected in zip(cuda.measures, cpu.measures, strict=True):
             assert measure.num_zero == expected.num_zero
@@ -218,14 +221,14 @@ def test_out_of_memory_is_an_error_that_leaves_all_as_it_was() -> None:
 
 
 def test_visits_that_there_is_no_room_for_are_listed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phew.engine.ROOM_FOR_VISITS", 10)
+    monkeypatch.setattr("phew.walks.cuda_engine.ROOM_FOR_VISITS", 10)
     model, example = build("lenet5")
     expected = phew.sample_masks(model, example, density=0.1)
     assert_equal_masks(phew.sample_masks(model.cuda(), example.cuda(), density=0.1), expected)
 
 
 def test_walks_of_one_direction_are_listed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phew.engine.ROOM_FOR_VISITS", 10)
+    monkeypatch.setattr("phew.walks.cuda_engine.ROOM_FOR_VISITS", 10)
     model, example = build("lenet5")
     graph = phew.capture(model, example)
     listed, marked = [], []

@@ -12,7 +12,7 @@ from rank_checks import CHECKS, run
 from rank_networks import CASES
 
 import phew
-from phew.distributed import Ranks
+from phew.distributed.ranks import Ranks
 
 Outcomes: TypeAlias = list[dict[str, str]]
 
@@ -57,30 +57,34 @@ def test_a_group_must_be_a_process_group() -> None:
         phew.prune(model, torch.zeros(1, 4), density=0.5, group=2)
 
 
-@pytest.mark.parametrize("alike", [True, False])
-def test_each_walk_is_one_ranks(alike: bool) -> None:
+@pytest.mark.parametrize("both_directions", [True, False])
+def test_each_walk_is_one_ranks(both_directions: bool) -> None:
     for number, walks in product(range(1, 8), (range(6, 25), range(3, 4), range(5, 5))):
-        parts = parts_of_all(number, walks, alike=alike)
+        parts = parts_of_all(number, walks, both_directions=both_directions)
         assert sorted(walk for part in parts for walk in part) == list(walks)
         assert max(map(len, parts)) <= min(map(len, parts)) + 1
 
 
 def test_ranks_walk_in_one_direction_where_they_may() -> None:
-    assert [{walk % 2 for walk in part} for part in parts_of_all(3, range(60), alike=False)] == [
+    assert [
+        {walk % 2 for walk in part} for part in parts_of_all(3, range(60), both_directions=False)
+    ] == [
         {0},
         {0, 1},
         {1},
     ]
     for number, length in product((2, 4, 6), range(60)):
-        for part in parts_of_all(number, range(length), alike=False):
+        for part in parts_of_all(number, range(length), both_directions=False):
             assert len({walk % 2 for walk in part}) <= 1
 
 
-def parts_of_all(number: int, walks: range, *, alike: bool) -> list[list[int]]:
+def parts_of_all(number: int, walks: range, *, both_directions: bool) -> list[list[int]]:
     """Return the walks of each of some ranks."""
     ranks = Ranks()
     ranks.number = number
     parts = []
     for ranks.rank in range(number):
-        parts.append([*chain.from_iterable(ranks.parts_of(walks, alike=alike))])
+        parts.append(
+            [*chain.from_iterable(ranks.own_walks(walks, both_directions=both_directions))]
+        )
     return parts

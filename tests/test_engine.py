@@ -12,10 +12,11 @@ import torch
 from random_graphs import DTYPES, random_graph
 
 from phew import _core
-from phew.engine import Engine, LinkLoader
 from phew.graph import Space, WalkGraph, WeightedLink
-from phew.options import Options
 from phew.reference import Reference, Visit
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.link_loader import LinkLoader
+from phew.walks.options import Options
 
 OPTIONS = [
     dict(zip(("fork", "granularity", "power"), values, strict=True))
@@ -39,7 +40,7 @@ def reference_visits(reference: Reference, walks: range) -> Counts:
 
 
 def new_visits(
-    engine: Engine,
+    engine: CpuEngine,
     walks: range,
     visited: dict[str, torch.Tensor],
     *,
@@ -54,7 +55,7 @@ def new_visits(
     return counts
 
 
-def check_recordings(engine: Engine, walks: range, visits: Counts, *, batch_size: int) -> None:
+def check_recordings(engine: CpuEngine, walks: range, visits: Counts, *, batch_size: int) -> None:
     """Check that the engine counts, marks and finds new what `visits` lists."""
     graph = engine.graph
     counts, marks = flat_visits(graph, torch.int32), flat_visits(graph, torch.uint8)
@@ -94,7 +95,7 @@ def test_engine_walks_as_the_reference(options: dict[str, Any], num_graphs: int)
         walks = range(first, first + step * NUM_WALKS, step)
         expected = reference_visits(Reference(graph, **options), walks)
         engines = {
-            num_threads: Engine(graph, Options(**options), num_threads=num_threads)
+            num_threads: CpuEngine(graph, Options(**options), num_threads=num_threads)
             for num_threads in NUM_THREADS
         }
         for num_threads, batch_size in product(NUM_THREADS, BATCH_SIZES):
@@ -120,8 +121,8 @@ def dense_graph(weight: torch.Tensor) -> WalkGraph:
     )
 
 
-def dense_engine(graph: WalkGraph, power: Literal[1, 0, 2, -1] = 1) -> Engine:
-    return Engine(graph, Options(seed=7, power=power), num_threads=1)
+def dense_engine(graph: WalkGraph, power: Literal[1, 0, 2, -1] = 1) -> CpuEngine:
+    return CpuEngine(graph, Options(seed=7, power=power), num_threads=1)
 
 
 @pytest.mark.parametrize("power", [1, 0, 2, -1])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import phew
-from phew.capture.example_inputs import described_inputs
+from phew.running.example_inputs import described_inputs
 
 
 def shapes(inputs: Any) -> Any:

@@ -16,13 +16,13 @@ from torch import nn
 from visit_statistics import excess, prunable_links, visit_counts
 
 import phew
-from phew.engine import Engine
-from phew.flow import Flow, edge_probabilities, exact_flow
-from phew.forecast import Forecast
+from phew.analysis.expected_visits import Flow, edge_probabilities, exact_flow
 from phew.graph import Space, WalkGraph, WeightedLink, WiringLink
 from phew.models import lenet5, resnet_cifar
-from phew.options import Granularity, Options
 from phew.reference import Reference
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.forecast import Forecast
+from phew.walks.options import Granularity, Options
 
 OPTIONS = [
     Options(fork=fork, power=power) for fork, power in product(("uniform", "mass"), (1, 0, 2, -1))
@@ -152,13 +152,13 @@ def num_visited(graph: WalkGraph, num_walks: int, options: Options) -> int:
     visited = {
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
-    engine = Engine(graph, options, num_threads=2)
+    engine = CpuEngine(graph, options, num_threads=2)
     engine.walk(range(num_walks), visited, batch_size=num_walks)
     return sum(int(mask.count_nonzero()) for mask in visited.values())
 
 
 def forecast_of(graph: WalkGraph, options: Options) -> Forecast:
-    return Forecast(Engine(graph, options, num_threads=2))
+    return Forecast(CpuEngine(graph, options, num_threads=2))
 
 
 def scatter(graph: WalkGraph, num_weights: float, options: Options) -> float:
@@ -216,7 +216,7 @@ def test_forecast_from_a_sample_of_the_weights(monkeypatch: pytest.MonkeyPatch) 
     torch.manual_seed(0)
     graph = phew.capture(resnet_cifar(20), torch.zeros(1, 3, 32, 32))
     whole = forecast_of(graph, Options())
-    monkeypatch.setattr("phew.forecast.SAMPLE_SIZE", 2**14)
+    monkeypatch.setattr("phew.walks.forecast.SAMPLE_SIZE", 2**14)
     sample = forecast_of(graph, Options())
     for num_walks in (200, 2_000, 20_000):
         assert sample.expected(num_walks) == pytest.approx(whole.expected(num_walks), rel=0.002)

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from phew.masks import Masks
+from phew.masks.masks import Masks
 
 
 def example_masks() -> Masks:

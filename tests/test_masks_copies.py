@@ -22,7 +22,8 @@ from masked_networks import (
 )
 from torch import nn
 
-from phew.masks import Masks
+import phew
+from phew.masks.masks import Masks
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ def test_a_copy_is_held_by_itself(duplicate: Callable[[nn.Module], nn.Module]) -
     assert_masked(duplicated, masks)
     assert not duplicated[0].weight.grad[~masks["0.weight"]].any()
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
-    Masks.release(duplicated)
+    phew.release(duplicated)
     train(model)
     assert_masked(model, masks)
 

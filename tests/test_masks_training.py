@@ -12,7 +12,8 @@ from masked_networks import assert_masked, masked_network, network, random_masks
 from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
-from phew.masks import Masks
+import phew
+from phew.masks.masks import Masks
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +84,7 @@ def test_stale_momentum_does_not_move_pruned_weights() -> None:
 def test_gradients_are_those_of_kept_weights() -> None:
     model, masks = masked_network()
     plain = copy.deepcopy(model)
-    Masks.release(plain)
+    phew.release(plain)
     inputs = torch.randn(5, 2, 8)
     model(inputs).square().sum().backward()
     plain(inputs).square().sum().backward()
@@ -143,7 +144,7 @@ def test_masks_of_fewer_parameters_let_go_of_the_others() -> None:
 
 def test_released_weights_are_zero_and_train() -> None:
     model, masks = masked_network()
-    Masks.release(model)
+    phew.release(model)
     assert_masked(model, masks)
     assert not model[0]._load_state_dict_post_hooks
     train(model)
@@ -261,7 +262,7 @@ def test_tied_weights_are_held_under_any_of_their_names(names: list[str]) -> Non
 def test_a_tied_weight_that_one_owner_released_is_free() -> None:
     model = Tied()
     random_masks(model).apply(model)
-    Masks.release(model.head)
+    phew.release(model.head)
     duplicated = copy.deepcopy(model)
     duplicated.load_state_dict(Tied().state_dict())
     assert duplicated.embedding.weight.all()

@@ -10,9 +10,9 @@ import torch
 from checkpoints import IMAGE, network
 
 import phew
-from phew.options import Options
-from phew.packed import PackedMasks, pack
-from phew.sampling import Sampler
+from phew.masks.packed import PackedMasks, pack
+from phew.walks.options import Options
+from phew.walks.sampler import Sampler
 
 
 @pytest.mark.parametrize("batch_size", [1, 37, 1000])

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 import phew
-from phew.capture.preserve import preserved
 from phew.models import resnet_cifar
+from phew.running.preserve import preserved
 
 
 class ReadsValues(nn.Module):

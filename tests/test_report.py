@@ -13,11 +13,11 @@ from random_graphs import random_graph
 from torch import Tensor, nn
 
 import phew
-from phew._rows import Row, folded, table
 from phew.graph import Approximation, Space, WalkGraph, WeightedLink, WiringLink
-from phew.reach import unreached_weights
+from phew.graph.reach import unreached_weights
+from phew.graph.report import Report
 from phew.reference import Reference
-from phew.report import Report
+from phew.support.tables import Row, folded, table
 
 
 class Block(nn.Module):
@@ -49,7 +49,7 @@ def section(report: str, title: str) -> list[str]:
 
 
 def test_totals() -> None:
-    report = phew.capture(Residual(2), torch.zeros(1, 3)).report()
+    report = str(phew.inspect(Residual(2), torch.zeros(1, 3)))
     *totals, entries, exits = report.split("\n\n")[0].splitlines()
     assert totals[0] == "148 prunable weights in 6 of 16 parameters"
     assert entries == "entries: input of stem (3 units)"
@@ -57,7 +57,7 @@ def test_totals() -> None:
 
 
 def test_every_weighted_link_and_repeated_blocks_once() -> None:
-    report = phew.capture(Residual(5), torch.zeros(1, 3), exclude=["head.*"]).report()
+    report = str(phew.inspect(Residual(5), torch.zeros(1, 3), exclude=["head.*"]))
     header, *rows = section(report, "Weighted links")
     assert header == "parameter shape from"
     assert "stem.weight 1 x 4 x 3 x 1 input of stem" in rows
@@ -68,7 +68,7 @@ def test_every_weighted_link_and_repeated_blocks_once() -> None:
 
 def test_forks_and_shortcuts() -> None:
     graph = phew.capture(Residual(3), torch.zeros(1, 3))
-    _, *rows = section(graph.report(), "Forks: 3 spaces")
+    _, *rows = section(str(phew.inspect(graph)), "Forks: 3 spaces")
     assert rows[0].startswith("stem 4 blocks.0.up, ~")
     assert rows[1].startswith("blocks.{0-1}.add x2 4 blocks.{1-2}.up, ~blocks.{1-2}.add")
     content = Report(graph).as_dict()
@@ -122,7 +122,7 @@ def test_notes_that_only_some_graphs_have() -> None:
         ),
         not_prunable={"c": "never used by the example inputs"},
     )
-    report = graph.report()
+    report = str(phew.inspect(graph))
     assert section(report, "Parameters in several links: 1") == ["a.weight 2 links"]
     assert section(report, "Parameters that weights are computed from: 1") == [
         "b.weight _weight_norm"
@@ -155,9 +155,9 @@ def test_weights_that_no_walk_reaches() -> None:
         sizes=[3, 4, 2, 5],
     )
     assert unreached_weights(graph) == {"a.weight": 6}
-    assert section(graph.report(), "Prunable parameters with weights that no walk reaches: 1") == [
-        "a.weight 6 of 12 weights"
-    ]
+    assert section(
+        str(phew.inspect(graph)), "Prunable parameters with weights that no walk reaches: 1"
+    ) == ["a.weight 6 of 12 weights"]
     avoided = dataclasses.replace(graph.links[2], shortcut=True)
     links = (*graph.links[:2], avoided, graph.links[3])
     assert unreached_weights(dataclasses.replace(graph, links=links)) == {
@@ -241,10 +241,10 @@ def test_long_names_are_relative_to_the_parameters() -> None:
     model = nn.ModuleDict({"a_module_of_a_long_name": nn.ModuleDict({"another_one_inside": inner})})
     model.forward = inner.forward  # type: ignore[method-assign]
     graph = phew.capture(model, torch.zeros(1, 4))
-    assert section(graph.report(), "Weighted links")[2].endswith(f"{prefix}.0")
+    assert section(str(phew.inspect(graph)), "Weighted links")[2].endswith(f"{prefix}.0")
     space = Space(f"{prefix}.{'y' * 40}", 4)
     graph = dataclasses.replace(graph, spaces=(graph.spaces[0], space, graph.spaces[2]))
-    _, first, second = section(graph.report(), "Weighted links")
+    _, first, second = section(str(phew.inspect(graph)), "Weighted links")
     assert first.endswith(" 1 x 4 x 4 x 1 input of ...0 ..." + "y" * 40)
     assert second.endswith(f" 1 x 4 x 4 x 1 ...{'y' * 40}")
 
@@ -256,7 +256,7 @@ def test_many_parameters_of_one_reason_are_told_apart_by_their_last_names() -> N
         sizes=[2, 2],
         not_prunable=dict.fromkeys([*names, "scale"], "vector"),
     )
-    assert section(graph.report(), "Parameters that are not prunable: 15") == [
+    assert section(str(phew.inspect(graph)), "Parameters that are not prunable: 15") == [
         "*.bias x14 vector",
         "scale vector",
     ]
@@ -272,13 +272,13 @@ def test_more_ends_than_fit_are_counted() -> None:
     graph = chain(dense(0, 1, "w", 2, 2), sizes=[2, 2])
     spaces = (*graph.spaces, *[Space(letter, 1) for letter in "abcdefg"])
     graph = dataclasses.replace(graph, spaces=spaces, exits=tuple(range(1, 9)))
-    exits = graph.report().split("\n\n")[0].splitlines()[-1]
+    exits = str(phew.inspect(graph)).split("\n\n")[0].splitlines()[-1]
     assert exits.startswith("exits: space 1 (2 units), a (1 unit), b (1 unit), ")
     assert exits.endswith(" and 2 more")
 
 
 def test_a_deep_network_has_a_short_report() -> None:
-    lines = phew.capture(Residual(60), torch.zeros(1, 3)).report().splitlines()
+    lines = str(phew.inspect(Residual(60), torch.zeros(1, 3))).splitlines()
     assert len(lines) < 30
     assert max(map(len, lines)) <= 120
 

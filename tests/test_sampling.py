@@ -15,13 +15,13 @@ from torch import nn
 
 import phew
 from phew import Masks
-from phew.engine import Engine
-from phew.forecast import Forecast
 from phew.graph import WalkGraph
 from phew.models import lenet5, resnet_cifar
-from phew.options import Options
 from phew.reference import Reference
-from phew.sampling import Sampler
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.forecast import Forecast
+from phew.walks.options import Options
+from phew.walks.sampler import Sampler
 
 OPTIONS = [
     {"fork": fork, "granularity": granularity, "power": power}
@@ -86,7 +86,7 @@ def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str
     unvisited = {
         name: torch.zeros(graph.parameters[name].shape, dtype=torch.bool) for name in graph.prunable
     }
-    engine = Engine(graph, options, num_threads=2)
+    engine = CpuEngine(graph, options, num_threads=2)
     weights, walks = engine.walk(range(num_walks), unvisited, first_listed=0, batch_size=num_walks)
     first = np.full(graph.num_prunable_weights, num_walks)
     np.minimum.at(first, weights.numpy(), walks.numpy())

@@ -104,7 +104,7 @@ def test_a_lookup_is_an_entry_even_if_it_is_tied() -> None:
     graph = phew.capture(Lookup(), TOKENS)
     assert graph.prunable == ("hidden.weight",)
     assert [graph.spaces[space].num_units for space in graph.entries] == [4]
-    assert graph.not_prunable["embedding.weight"] == (
+    assert graph.notes.not_prunable["embedding.weight"] == (
         "lookup embedding (pruned where include names it)"
     )
 
@@ -121,17 +121,17 @@ def test_a_lookup_is_pruned_where_it_is_included(include: Sequence[Any]) -> None
 def test_exclude_wins_over_include() -> None:
     graph = phew.capture(Lookup(), TOKENS, include=["*"], exclude=[nn.Embedding])
     assert graph.prunable == ("hidden.weight",)
-    assert graph.not_prunable["embedding.weight"] == "excluded by Embedding"
+    assert graph.notes.not_prunable["embedding.weight"] == "excluded by Embedding"
 
 
 def test_every_other_parameter_has_a_reason() -> None:
     model = Net()
     graph = phew.capture(model, ROW, exclude=["head.weight", nn.Conv1d])
     names = [name for name, _ in model.named_parameters()]
-    assert [name for name in names if name not in graph.prunable] == list(graph.not_prunable)
+    assert [name for name in names if name not in graph.prunable] == list(graph.notes.not_prunable)
     vector = "vector (bias, normalisation, ...)"
     unused = "never used by the example inputs"
-    reasons = dict(graph.not_prunable)
+    reasons = dict(graph.notes.not_prunable)
     use = reasons.pop("position")
     assert reasons == {
         "scale": "scalar",
@@ -163,8 +163,8 @@ def test_the_callers_reason_comes_first() -> None:
 
 def test_not_prunable_of_what_is_included_alone() -> None:
     graph = phew.capture(Net(), ROW, include=["head.*"])
-    assert graph.not_prunable["conv.weight"] == "not in include"
-    assert graph.not_prunable["head.bias"] == "vector (bias, normalisation, ...)"
+    assert graph.notes.not_prunable["conv.weight"] == "not in include"
+    assert graph.notes.not_prunable["head.bias"] == "vector (bias, normalisation, ...)"
 
 
 @pytest.mark.parametrize("argument", ["include", "exclude"])

@@ -13,7 +13,7 @@ from wiring_oracle import assert_wired_like_autograd
 
 import phew
 from phew.graph import WiringLink
-from phew.reach import unreached_weights
+from phew.graph.reach import unreached_weights
 
 ALL = NETWORKS | ATTENTION_NETWORKS | WEIGHT_NETWORKS
 
@@ -25,7 +25,7 @@ def test_wiring_is_where_autograd_sees_a_dependence(name: str) -> None:
     model, inputs = build(), tuple(torch.rand(shape) for shape in shapes)
     graph = phew.capture(model, inputs)
     assert_wired_like_autograd(graph, model, inputs)
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     assert unreached_weights(graph) == {}
 
 

@@ -12,7 +12,7 @@ from wiring_oracle import assert_wired_like_autograd
 from zoo import ZOO
 
 import phew
-from phew.reach import unreached_weights
+from phew.graph.reach import unreached_weights
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of other libraries are theirs
 
@@ -40,7 +40,7 @@ def zoo_model(name: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
 def test_wiring_is_where_autograd_sees_a_dependence(name: str) -> None:
     model, args, kwargs = zoo_model(name)
     graph = phew.capture(model, args or kwargs)
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     assert_wired_like_autograd(graph, model, args, kwargs, max_units=2)
 
 
@@ -48,7 +48,7 @@ def test_wiring_is_where_autograd_sees_a_dependence(name: str) -> None:
 def test_every_weight_is_reached_and_every_kept_one_on_a_path(name: str) -> None:
     model, args, kwargs = zoo_model(name)
     graph = phew.capture(model, args or kwargs)
-    assert graph.approximations == ()
+    assert graph.notes.approximations == ()
     assert unreached_weights(graph) == {}
     masks = phew.sample_masks(graph, density=0.1)
     gradients = masked_gradients(model, masks, args, kwargs)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from scipy.stats import chi2, norm
 
-from phew.engine import Engine
 from phew.graph import WalkGraph, WeightedLink
-from phew.options import Options
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.options import Options
 
 WALKS_AT_ONCE = 50_000
 
@@ -43,7 +43,7 @@ def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Directio
         },
         prunable=tuple(map(str, links)),
     )
-    engine = Engine(untied, options, num_threads=2)
+    engine = CpuEngine(untied, options, num_threads=2)
     unvisited = {
         name: torch.zeros(untied.parameters[name].shape, dtype=torch.uint8)
         for name in untied.prunable

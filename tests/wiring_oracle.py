@@ -93,7 +93,7 @@ def graph_sources(graph: WalkGraph, index: int, unit: int) -> dict[int, Units]:
     reached = {start: np.arange(graph.spaces[start].num_units) == unit}
     for space in range(start, -1, -1):
         if space in reached:
-            for number in graph.links_into[space]:
+            for number in graph.backward.onward[space]:
                 link = graph.links[number]
                 if not isinstance(link, WeightedLink):
                     units = link.reach(reached[space], backward=True)

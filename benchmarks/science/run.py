@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from suite import UnavailableError
 
-from phew.progress import progress_bar
+from phew.support.progress import progress_bar
 from science import scales
 from science.claims import judge
 from science.jobs import Job

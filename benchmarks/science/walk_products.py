@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from phew.flow import edge_probabilities, exact_flow
+from phew.analysis.expected_visits import edge_probabilities, exact_flow
 from phew.graph import WalkGraph, WeightedLink
-from phew.options import Power
+from phew.graph.weights import weights_of
+from phew.walks.options import Power
 
 
 def expected_product(graph: WalkGraph, *, power: Power) -> float:
@@ -25,7 +26,7 @@ def expected_product(graph: WalkGraph, *, power: Power) -> float:
         assert (link.source, link.target) == (index, index + 1), "the network must be a chain"
         if isinstance(link, WeightedLink):
             visits = edge_probabilities(graph, index, flow, backward=False, power=power)
-            squares = graph.weights_of(link).double().square()
+            squares = weights_of(graph, link).double().square()
             by_group = (link.num_groups, 1, -1, 1)
             near = flow.links[index].view(by_group)
             share = product.view(by_group) / near.where(near > 0, 1.0)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import nn
 
-from phew._rows import numbers_table
-from phew.analysis._kept import KeptWeights
-from phew.analysis.summary import Analysis, analyze
-from phew.api import as_densities, as_graph
-from phew.capture.selection import Selector
-from phew.progress import progress_bar
+from phew.analysis.kept import KeptWeights, whole_masks
+from phew.analysis.paths import squared_paths
+from phew.analysis.summary import Analysis, analyze_graph
+from phew.arguments import Selector, as_densities
+from phew.capture.graph_of import as_graph
+from phew.graph.notes import ApproximationWarning
+from phew.support.devices import cpu_by_default
+from phew.support.progress import progress_bar
+from phew.support.tables import numbers_table
 
 
 class Method(Protocol):
@@ -154,8 +158,12 @@ def compare(
     if not requested:
         raise ValueError(f"densities must hold at least one density, got {densities!r}.")
     graph = as_graph(model, example_inputs, include, exclude)
+    with cpu_by_default():
+        dense_trace = squared_paths(graph, {})
     rows: list[ComparisonRow] = []
-    with progress_bar("comparing", shown=progress) as report:
+    with progress_bar("comparing", shown=progress) as report, warnings.catch_warnings():
+        # `as_graph` has warned; each method would, too.
+        warnings.simplefilter("ignore", ApproximationWarning)
         for density in requested:
             for label, method in methods.items():
                 started = time.perf_counter()
@@ -166,6 +174,8 @@ def compare(
                 except ValueError as error:
                     raise ValueError(f"methods[{label!r}]: {error}") from error
                 seconds = time.perf_counter() - started
-                rows.append(ComparisonRow(label, density, seconds, analyze(graph, masks=masks)))
+                with cpu_by_default():
+                    analysis = analyze_graph(graph, whole_masks(graph, masks), dense_trace)
+                rows.append(ComparisonRow(label, density, seconds, analysis))
                 report(len(rows) / (len(methods) * len(requested)))
     return Comparison(tuple(rows))

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.analysis._kept import KeptWeights, kept_edges, whole_masks
+from phew.analysis.kept import KeptWeights, kept_edges, whole_masks
 from phew.analysis.paths import Scaled, counted_paths
-from phew.api import as_graph, cpu_by_default
-from phew.graph import WalkGraph, WeightedLink
+from phew.capture.graph_of import as_graph
+from phew.graph.walk_graph import WalkGraph
+from phew.support.devices import cpu_by_default
 
 
 def effective_masks(
@@ -59,10 +60,10 @@ def effective_weights(
         name: torch.zeros(mask.shape, dtype=torch.bool, device="cpu")
         for name, mask in masks.items()
     }
-    for link in graph.links:
-        if isinstance(link, WeightedLink) and link.parameter in masks:
-            sources = from_entries[link.source].values.view(link.num_groups, 1, -1, 1) > 0
-            targets = to_exits[link.target].values.view(link.num_groups, -1, 1, 1) > 0
+    for link in graph.weighted.values():
+        if link.parameter in masks:
+            sources = link.by_source(from_entries[link.source].values) > 0
+            targets = link.by_target(to_exits[link.target].values) > 0
             kept = kept_edges(link, masks) & sources & targets
             # A parameter may be the weights of several links.
             link.view(effective[link.parameter]).logical_or_(kept)

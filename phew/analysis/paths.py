@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from phew.analysis._kept import KeptWeights, kept_edges, whole_masks
-from phew.api import as_graph, cpu_by_default
-from phew.graph import WalkGraph, WeightedLink, WiringLink
+from phew.analysis.kept import KeptWeights, kept_edges, whole_masks
+from phew.capture.graph_of import as_graph
+from phew.graph.links import WeightedLink, WiringLink
+from phew.graph.walk_graph import WalkGraph
+from phew.graph.weights import weights_of
+from phew.support.devices import cpu_by_default
 
 _SMALLEST = 5e-324
 
@@ -148,7 +151,7 @@ def squared_paths(graph: WalkGraph, masks: KeptWeights) -> Scaled:
     def cross(link: WeightedLink, sums: torch.Tensor) -> torch.Tensor:
         # Of each unit the sum of products, and its derivative by the squares of kept weights.
         kept = kept_edges(link, masks)
-        weights = graph.weights_of(link)
+        weights = weights_of(graph, link)
         if not weights.isfinite().all():
             raise ValueError(
                 f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity."
@@ -190,17 +193,18 @@ def _propagate(
     Returns:
         Per space the sums, shape (num_units, num_columns).
     """
-    starts = graph.exits if backward else graph.entries
-    order = range(len(graph.spaces))
+    directed, reverse = graph.forward, graph.backward
+    if backward:
+        directed, reverse = reverse, directed
     sums = [Scaled(torch.empty(0), 0)] * len(graph.spaces)
-    for space in reversed(order) if backward else order:
+    for space in directed.order:
         own = torch.zeros(graph.spaces[space].num_units, num_columns, dtype=torch.float64)
-        if space in starts:
+        if space in directed.starts:
             own[:, 0] = 1
         parts = [Scaled(own, 0)]
-        for index in (graph.links_from if backward else graph.links_into)[space]:
+        for index in reverse.onward[space]:
             link = graph.links[index]
-            values, exponent = sums[link.target if backward else link.source]
+            values, exponent = sums[directed.near(index)]
             if isinstance(link, WiringLink):
                 crossed = _cross_wiring(link, values, backward=backward)
             else:
@@ -212,10 +216,8 @@ def _propagate(
 
 
 def _cross_wiring(link: WiringLink, values: torch.Tensor, *, backward: bool) -> torch.Tensor:
-    near, far = (torch.from_numpy(groups) for groups in (link.source_groups, link.target_groups))
-    if backward:
-        near, far = far, near
-    # A row for each group; the last one stands for "no group" (-1) and stays zero.
+    near, far = map(torch.from_numpy, link.near_and_far_groups(backward=backward))
+    # There is one row per group; the last one stands for "no group" (-1) and stays zero.
     by_group = values.new_zeros(link.num_groups + 1, values.shape[1])
     has_group = near >= 0
     by_group.index_add_(0, near[has_group], values[has_group])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,12 +10,15 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from phew._rows import numbers_table
-from phew.analysis._kept import KeptWeights, whole_masks
 from phew.analysis.connectivity import effective_weights
-from phew.analysis.paths import counted_paths, squared_paths, total_at_exits
-from phew.api import as_graph, cpu_by_default
-from phew.graph import Units, WalkGraph, WeightedLink
+from phew.analysis.kept import KeptWeights, whole_masks
+from phew.analysis.paths import Scaled, counted_paths, squared_paths, total_at_exits
+from phew.capture.graph_of import as_graph
+from phew.graph.links import Units, WeightedLink
+from phew.graph.reach import active_units
+from phew.graph.walk_graph import WalkGraph
+from phew.support.devices import cpu_by_default
+from phew.support.tables import numbers_table
 
 
 @dataclass(frozen=True)
@@ -176,22 +178,20 @@ def analyze(
     graph = as_graph(model, example_inputs)
     masks = whole_masks(graph, masks)
     with cpu_by_default():
-        return _analyze(graph, masks)
+        return analyze_graph(graph, masks, squared_paths(graph, {}))
 
 
-def _analyze(graph: WalkGraph, masks: KeptWeights) -> Analysis:
+def analyze_graph(graph: WalkGraph, masks: KeptWeights, dense_trace: Scaled) -> Analysis:
+    """Count what whole masks leave of a graph, given the path kernel trace without masks."""
     from_entries = counted_paths(graph, masks)
     to_exits = counted_paths(graph, masks, backward=True)
     effective = effective_weights(graph, masks, from_entries, to_exits)
-    active = graph.active_units(masks)
+    active = active_units(graph, masks)
     on_path = [
         ((a.values > 0) & (b.values > 0)).view(-1).numpy()
         for a, b in zip(from_entries, to_exits, strict=True)
     ]
-    links: dict[str, list[WeightedLink]] = defaultdict(list)
-    for link in graph.links:
-        if isinstance(link, WeightedLink) and link.parameter in masks:
-            links[link.parameter].append(link)
+    links = {name: [graph.weighted[index] for index in graph.links_of[name]] for name in masks}
     layers = [
         LayerAnalysis(
             name,
@@ -213,7 +213,7 @@ def _analyze(graph: WalkGraph, masks: KeptWeights) -> Analysis:
     ]
     return Analysis(
         tuple(layers),
-        squared_paths(graph, masks).over(squared_paths(graph, {})),
+        squared_paths(graph, masks).over(dense_trace),
         total_at_exits(graph, from_entries).log10(),
         _share(
             sum(layer.num_active_units for layer in hidden_layers),
@@ -235,9 +235,10 @@ def _count_units(links: list[WeightedLink], units: Sequence[Units]) -> int:
 def _spaces_before_weights(graph: WalkGraph) -> set[int]:
     """Return the spaces from which weights lead on."""
     spaces: set[int] = set()
-    for link in sorted(graph.links, key=lambda link: -link.target):
-        if isinstance(link, WeightedLink) or link.target in spaces:
-            spaces.add(link.source)
+    for space in graph.backward.order:
+        for index in graph.backward.onward[space]:
+            if index in graph.weighted or space in spaces:
+                spaces.add(graph.links[index].source)
     return spaces
 
 

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeAlias, get_args
 from torch import nn
 
 from phew.api import sample_masks
-from phew.capture.selection import Selector
-from phew.masks import Masks
-from phew.options import Granularity, Power
+from phew.arguments import Selector
+from phew.masks.masks import Masks
+from phew.walks.options import Granularity, Power
 
 Variant: TypeAlias = Literal["uniform", "inverse", "squared", "kernel"]
 

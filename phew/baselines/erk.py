@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.baselines._selection import Problem
+from phew.arguments import Selector
+from phew.baselines.problem import Problem
 from phew.baselines.random import draw_scores, keep_shares
-from phew.capture.selection import Selector
-from phew.masks import Masks
+from phew.masks.masks import Masks
 
 
 def erk(

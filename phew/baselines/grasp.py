@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.baselines._gradients import Loss, gradients_of
-from phew.baselines._selection import Problem
-from phew.capture.selection import Selector
-from phew.masks import Masks
+from phew.arguments import Selector
+from phew.baselines.gradients import Loss, gradients_of
+from phew.baselines.problem import Problem
+from phew.masks.masks import Masks
 
 
 def grasp(

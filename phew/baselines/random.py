@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from phew.baselines._selection import Problem, best
-from phew.capture.selection import Selector
-from phew.masks import Masks
+from phew.arguments import Selector
+from phew.baselines.problem import Problem, best
+from phew.masks.masks import Masks
 
 
 def random(

@@ -11,14 +11,13 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from phew.baselines._selection import Problem, best
-from phew.capture.checks import as_call
-from phew.capture.example_inputs import described_inputs
-from phew.capture.preserve import preserved
-from phew.capture.selection import Selector
-from phew.capture.tensors import output_tensors, tensors_in
-from phew.masks import Masks
-from phew.options import as_integer
+from phew.arguments import Selector, as_integer
+from phew.baselines.problem import Problem, best
+from phew.masks.masks import Masks
+from phew.running.call import as_call
+from phew.running.example_inputs import described_inputs
+from phew.running.preserve import preserved
+from phew.running.tensors import output_tensors, tensors_in
 
 
 def synflow(

@@ -11,17 +11,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.capture.checks import as_call, check_weights
-from phew.capture.example_inputs import described_inputs
+from phew.arguments import Selector
+from phew.capture.checks import check_weights
 from phew.capture.modes import Mode
 from phew.capture.operations import follow
-from phew.capture.preserve import preserved
-from phew.capture.selection import Selection, Selector, why_not_prunable
-from phew.capture.sharded import stand_in_for_shards
-from phew.capture.tensors import tensors_in
+from phew.capture.selection import Selection, why_not_prunable
 from phew.capture.tracer import MissingValuesError, Tracer
-from phew.graph import WalkGraph, WeightedLink
-from phew.sharding import reshard
+from phew.distributed.sharding import reshard
+from phew.graph.links import WeightedLink
+from phew.graph.notes import CaptureNotes
+from phew.graph.walk_graph import WalkGraph
+from phew.running.call import as_call
+from phew.running.example_inputs import described_inputs
+from phew.running.preserve import preserved
+from phew.running.sharded import stand_in_for_shards
+from phew.running.tensors import tensors_in
 
 
 def capture(
@@ -35,14 +39,14 @@ def capture(
 
     The model runs once, in evaluation mode, on tensors without data where it does not read values.
     An operation that capture does not know is replaced by a complete wiring and listed in
-    `WalkGraph.approximations`. The model is left as it was: parameters, buffers, gradients, flags,
+    `WalkGraph.notes`. The model is left as it was: parameters, buffers, gradients, flags,
     hooks, attributes and what Python containers in them hold (but not the insides of other
     objects); so are all random states.
 
     Prunable are the parameters of two or more dimensions that are weights of a link: not biases,
     normalisations, and embeddings that are added. Lookup embeddings, tied or not, are not pruned
-    unless `include` selects them: what they look up is an entry of the graph. `WalkGraph.report`
-    says what is not pruned, and why.
+    unless `include` selects them: what they look up is an entry of the graph. `phew.inspect` says
+    what is not pruned, and why.
 
     Of a model that is sharded by FSDP2 or by tensor parallelism no weights are gathered: it runs on
     shapes alone. One that reads values is to be captured before it is sharded, and its graph given
@@ -173,12 +177,14 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
             name: tuple(sorted(index[space] for space in owners))
             for name, owners in tracer.unit_parameters.items()
         },
-        approximations=tuple(dict.fromkeys(tracer.approximations)),
-        not_prunable=why_not_prunable(
-            model, selection, prunable=prunable, lookups=tracer.lookups, uses=tracer.uses
-        ),
-        derived={name: tracer.derived[name] for name in prunable if name in tracer.derived},
         aliases=_aliases(model, parameters),
+        notes=CaptureNotes(
+            approximations=tuple(dict.fromkeys(tracer.approximations)),
+            not_prunable=why_not_prunable(
+                model, selection, prunable=prunable, lookups=tracer.lookups, uses=tracer.uses
+            ),
+            derived={name: tracer.derived[name] for name in prunable if name in tracer.derived},
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import torch
 
 from phew.capture.labels import CONSTANT
 from phew.capture.wiring import IntArray, Matrix, distinct_rows, groups_of, pairs_in
-from phew.graph import Groups, Link, Space, WeightedLink, WiringLink
+from phew.graph.links import Groups, Link, Space, WeightedLink, WiringLink
 
 MOST_FACTORS = 2**24
 """A product of products is wired from all factors where these are at most so many labels."""

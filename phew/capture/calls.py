@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from phew.capture.tensors import tensors_in
+from phew.running.tensors import tensors_in
 
 
 @dataclass(frozen=True)

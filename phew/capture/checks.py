@@ -1,4 +1,4 @@
-"""What capture asks of its arguments."""
+"""What capture asks of a model's weights."""
 
 from __future__ import annotations
 
@@ -11,22 +11,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from phew.graph import WEIGHT_DTYPES
-from phew.sharding import own_part
-
-
-def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the positional and the keyword arguments that example inputs stand for."""
-    if isinstance(example_inputs, torch.Tensor):
-        return (example_inputs,), {}
-    if isinstance(example_inputs, tuple):
-        return example_inputs, {}
-    if isinstance(example_inputs, dict):
-        return (), example_inputs
-    raise TypeError(
-        "example_inputs must be a tensor, a tuple of positional arguments or a dict of keyword "
-        f"arguments, got {type(example_inputs).__name__}."
-    )
+from phew.distributed.sharding import own_part
+from phew.graph.weights import WEIGHT_DTYPES
 
 
 def check_weights(model: nn.Module, excluded: Container[str]) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypeAlias
 
 from torch import nn
 
-Selector: TypeAlias = str | type[nn.Module]
-"""A name pattern, or a type of module: the parameters that such modules own themselves."""
+from phew.arguments import Selector
 
 
 class Selection:

@@ -34,9 +34,9 @@ from phew.capture.modes import (
     run_on_shapes,
     without_data,
 )
-from phew.capture.preserve import TensorSaver
-from phew.capture.tensors import may_hold_units, output_tensors, tensors_in
-from phew.graph import Approximation
+from phew.graph.notes import Approximation
+from phew.running.preserve import TensorSaver
+from phew.running.tensors import may_hold_units, output_tensors, tensors_in
 
 
 class MissingValuesError(ValueError):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from phew.graph import Groups
+from phew.graph.links import Groups
 
 Matrix = npt.NDArray[np.int32]
 """Labels by position: a row a position, a column a place; negative ones are no units."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from phew import __version__
+from phew._core import __version__
 from phew.cli import compare, info, inspect, prune
 
 app = typer.Typer(

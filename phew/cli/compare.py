@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
-from phew import Masks, analysis, baselines, capture, sample_masks
-from phew._files import write_whole
+from phew import analysis, baselines
+from phew.api import sample_masks
+from phew.capture import capture
 from phew.cli.messages import errors_in_one_line, tell_approximations
 from phew.cli.networks import (
     AsJson,
@@ -26,6 +27,9 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
+from phew.graph.notes import ApproximationWarning
+from phew.masks.masks import Masks
+from phew.support.files import write_whole
 
 
 def compare(
@@ -69,8 +73,8 @@ def compare(
         graph = capture(network, example_inputs, include=included, exclude=excluded)
         tell_approximations(graph)
         with warnings.catch_warnings():
-            # Of what has been told.
-            warnings.filterwarnings("ignore", "phew does not know the exact wiring")
+            # `tell_approximations` has printed these.
+            warnings.simplefilter("ignore", ApproximationWarning)
             comparison = analysis.compare(
                 network,
                 example_inputs,

@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from phew import __version__, _core, built_with_cuda
+from phew._core import __version__, instruction_set, instruction_sets
 from phew.cli.networks import AsJson
 from phew.models import NETWORKS
+from phew.walks.devices import built_with_cuda
 
 
 def models() -> None:
@@ -37,8 +38,8 @@ def info(as_json: AsJson = False) -> None:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
-        "instruction_set": _core.instruction_set(),
-        "instruction_sets": _core.instruction_sets(),
+        "instruction_set": instruction_set(),
+        "instruction_sets": instruction_sets(),
         "built_with_cuda": built_with_cuda,
         "cuda": torch.version.cuda,
         "devices": [_describe_device(index) for index in range(torch.cuda.device_count())],

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from phew import capture
+from phew.capture import capture
 from phew.cli.messages import errors_in_one_line
 from phew.cli.networks import (
     AsJson,
@@ -18,7 +18,7 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
-from phew.report import Report
+from phew.graph.report import Report
 
 
 def inspect(
@@ -42,12 +42,13 @@ def inspect(
     with errors_in_one_line():
         network, example_inputs = load_network(model, input_shape, init_seed)
         graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
+        report = Report(graph)
     if as_json:
         header = {
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
         }
-        typer.echo(json.dumps(header | Report(graph).as_dict()))
+        typer.echo(json.dumps(header | report.as_dict()))
     else:
-        typer.echo(graph.report())
+        typer.echo(str(report))

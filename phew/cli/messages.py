@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import typer
 
-from phew.graph import WalkGraph
+from phew.graph.walk_graph import WalkGraph
 
 
 @contextmanager
@@ -22,6 +22,6 @@ def errors_in_one_line() -> Iterator[None]:
 
 def tell_approximations(graph: WalkGraph) -> None:
     """Tell what capture does not know, and why."""
-    for operation in graph.approximations:
+    for operation in graph.notes.approximations:
         message = f"taken as a complete wiring: {operation}: {operation.reason}"
         typer.echo(f"phew: {message}", err=True)

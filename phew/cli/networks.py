@@ -15,8 +15,8 @@ import torch
 import typer
 from torch import nn
 
-from phew.capture.example_inputs import described_inputs
 from phew.models import NETWORKS
+from phew.running.example_inputs import described_inputs
 
 Model: TypeAlias = Annotated[
     str,

@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from phew import capture, prune_checkpoint, sample_masks
-from phew.checkpoint import Checkpoint
+from phew.api import sample_masks
+from phew.capture import capture
+from phew.checkpoints.run import prune_checkpoint, stored_buffers
+from phew.checkpoints.stored_tensors import Checkpoint
 from phew.cli.messages import errors_in_one_line, tell_approximations
 from phew.cli.networks import (
     AsJson,
@@ -25,8 +27,7 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
-from phew.options import Fork, Granularity, Power
-from phew.streaming import stored_buffers
+from phew.walks.options import Fork, Granularity, Power
 
 
 def prune(
@@ -123,7 +124,7 @@ def prune(
         }
         if checkpoint is not None and out is not None:
             masks = prune_checkpoint(
-                graph, checkpoint, out=out, weights=weights, resume=resume, **options
+                graph, checkpoint, out=out, write_weights=weights, resume=resume, **options
             )
         else:
             masks = sample_masks(graph, device=device or "cpu", **options)
@@ -140,7 +141,7 @@ def prune(
             "num_kept": masks.num_kept,
             "num_weights": masks.num_weights,
             "num_walks": masks.num_walks,
-            "approximations": [asdict(operation) for operation in graph.approximations],
+            "approximations": [asdict(operation) for operation in graph.notes.approximations],
             "seconds": seconds,
             "out": None if out is None else str(out),
             "info": dict(masks.info),

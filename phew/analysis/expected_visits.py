@@ -1,0 +1,98 @@
+"""The exact flow: expected visits of every edge, computed without sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from phew.graph.links import WeightedLink
+from phew.graph.walk_graph import WalkGraph
+from phew.graph.weights import weights_of
+from phew.reference import link_mass
+from phew.walks.cpu_engine import CpuEngine
+from phew.walks.options import Fork, Options, Power
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The expected passages of one walk of one direction.
+
+    Attributes:
+        units: Per space, the probability that a walk passes each unit, float64.
+        links: Per link, the probability that a walk takes it from each unit on its near side,
+            float64.
+        totals: Per weighted link, the mass of each near unit's edges to live units.
+    """
+
+    units: list[torch.Tensor]
+    links: list[torch.Tensor]
+    totals: dict[int, torch.Tensor]
+
+
+def exact_flow(
+    graph: WalkGraph,
+    *,
+    backward: bool,
+    fork: Fork = "uniform",
+    power: Power = 1,
+    num_threads: int = 1,
+) -> Flow:
+    """Pass probability through the links, from the live entries (exits) on.
+
+    Args:
+        graph: The walk graph, its parameters finite.
+        backward: Whether walks run from the exits to the entries.
+        fork: How a walk chooses among links.
+        power: The power of the magnitude that an edge is chosen by.
+        num_threads: Number of threads.
+
+    Returns:
+        The flow; a space's probabilities sum to the share of the walks that pass through it.
+    """
+    engine = CpuEngine(graph, Options(fork=fork, power=power), num_threads=num_threads)
+    flow = engine.flow(backward=backward)
+    totals = {
+        index: (measure.target_totals if backward else measure.source_totals).astype(np.float64)
+        for index, measure in enumerate(engine.measures)
+        if index in graph.weighted
+    }
+    return Flow(
+        units=[torch.tensor(units) for units in flow.units],
+        links=[torch.tensor(units) for units in flow.links],
+        totals={index: torch.from_numpy(total) for index, total in totals.items()},
+    )
+
+
+def edge_probabilities(
+    graph: WalkGraph, index: int, flow: Flow, *, backward: bool, power: Power = 1
+) -> torch.Tensor:
+    """Return the probability that a walk uses each edge of a weighted link.
+
+    Args:
+        graph: The walk graph.
+        index: Index of a weighted link.
+        flow: The exact flow of the same direction and power.
+        backward: The direction.
+        power: The power of the magnitude that an edge is chosen by.
+
+    Returns:
+        Probabilities, float64, in the shape of the link's view.
+    """
+    link = graph.links[index]
+    if not isinstance(link, WeightedLink):
+        raise TypeError(f"index must be that of a weighted link, got {index}, a wiring link.")
+    groups = link.num_groups
+    near_shape, far_shape = (groups, 1, -1, 1), (groups, -1, 1, 1)
+    far = link.target
+    if backward:
+        near_shape, far_shape, far = far_shape, near_shape, link.source
+    live = torch.from_numpy(graph.live[far]).view(far_shape)
+    num_edges = live.view(groups, -1).sum(dim=1).view(groups, 1, 1, 1) * link.num_positions
+    totals = flow.totals[index].view(near_shape)
+    is_zero = totals == 0
+    rate = flow.links[index].view(near_shape) / torch.where(is_zero, num_edges.clamp(min=1), totals)
+    magnitudes = weights_of(graph, link).double().abs().numpy()
+    masses = torch.from_numpy(link_mass(magnitudes, power).masses)
+    return torch.where(is_zero, 1.0, masses) * live * rate

@@ -1,0 +1,47 @@
+"""Masks as the analysis takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import torch
+
+from phew.distributed.sharding import is_sharded
+from phew.graph.links import WeightedLink
+from phew.graph.walk_graph import WalkGraph
+from phew.masks.packed import PackedMasks
+
+KeptWeights: TypeAlias = Mapping[str, torch.Tensor]
+"""Boolean tensors by parameter name, e.g. `phew.Masks`; weights without a mask are kept."""
+
+
+def whole_masks(graph: WalkGraph, masks: KeptWeights) -> KeptWeights:
+    """Return masks that fit the weights of a graph: as they are, or gathered and packed.
+
+    Raises:
+        TypeError: If one is not a bool tensor.
+        ValueError: If one is not of a weight of the graph, or not of its shape.
+    """
+    any_sharded = False
+    for name, mask in masks.items():
+        any_sharded |= is_sharded(mask)
+        if name not in graph.parameters:
+            raise ValueError(f"masks must be of weights of the model, got one of {name!r}.")
+        if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
+            kind = getattr(mask, "dtype", type(mask).__name__)
+            raise TypeError(f"masks[{name!r}] must be a bool tensor, got {kind}.")
+        shape = tuple(graph.parameters[name].shape)
+        if tuple(mask.shape) != shape:
+            raise ValueError(
+                f"masks[{name!r}] must have the shape of its parameter, {shape}, "
+                f"got {tuple(mask.shape)}. Analyse the model that the masks were made from."
+            )
+    return PackedMasks.of(masks) if any_sharded else masks
+
+
+def kept_edges(link: WeightedLink, masks: KeptWeights) -> torch.Tensor:
+    """Return which edges of a link are kept, shape `link.shape`, on the CPU."""
+    if link.parameter in masks:
+        return link.view(masks[link.parameter].cpu())
+    return torch.ones(link.shape, dtype=torch.bool)

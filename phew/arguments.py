@@ -1,0 +1,54 @@
+"""What callers pass: every check of an argument that several calls share, with its message."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from numbers import Real
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+Selector: TypeAlias = str | type[nn.Module]
+"""A name pattern, or a type of module: the parameters that such modules own themselves."""
+
+MAX_NUM_THREADS = 1024
+
+
+def as_densities(densities: Sequence[float]) -> list[float]:
+    """Return densities as floats; raise TypeError or ValueError unless each is one in (0, 1]."""
+    try:
+        values = list(densities)
+    except TypeError:
+        raise TypeError(f"densities must be a sequence of densities, got {densities!r}.") from None
+    return [as_density(value) for value in values]
+
+
+def as_density(density: object) -> float:
+    """Return a density as a float; raise TypeError or ValueError unless it is in (0, 1]."""
+    if not isinstance(density, Real) or isinstance(density, bool):
+        raise TypeError(f"density must be a number in (0, 1], got {density!r}.")
+    if not 0 < float(density) <= 1:
+        raise ValueError(f"density must be in (0, 1], got {density}.")
+    return float(density)
+
+
+def as_num_threads(num_threads: object) -> int:
+    """Return a number of threads, by default that of torch."""
+    if num_threads is None:
+        return torch.get_num_threads()
+    number = as_integer("num_threads", num_threads)
+    if not 1 <= number <= MAX_NUM_THREADS:
+        raise ValueError(f"num_threads must be in [1, {MAX_NUM_THREADS}], got {number}.")
+    return number
+
+
+def as_integer(name: str, value: object) -> int:
+    """Return an argument that must be an integer, of Python or another library, as an int."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be an integer, got {value!r}.")

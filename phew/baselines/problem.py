@@ -1,0 +1,98 @@
+"""Which weights a method may prune, and the best of them by score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from phew.arguments import Selector, as_density
+from phew.capture.graph_of import as_graph
+from phew.graph.walk_graph import WalkGraph
+from phew.masks.assembly import assemble_masks
+from phew.masks.mask_file import Scalar
+from phew.masks.masks import Masks
+
+Scores = dict[str, torch.Tensor]
+"""Per prunable parameter, a score for each weight."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be pruned, and how much of it is to be kept.
+
+    Attributes:
+        graph: The captured model.
+        density: Kept / prunable weights.
+    """
+
+    graph: WalkGraph
+    density: float
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        example_inputs: Any,
+        density: float,
+        include: Sequence[Selector] | None,
+        exclude: Sequence[Selector],
+    ) -> Problem:
+        """Capture a model.
+
+        Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If the density is not in (0, 1] or keeps no weight.
+        """
+        density = as_density(density)
+        problem = cls(as_graph(model, example_inputs, include, exclude), density)
+        if problem.num_kept(1.0) == 0:
+            raise ValueError("model must have prunable weights, got none.")
+        if problem.num_kept(problem.density) == 0:
+            raise ValueError(
+                f"density must keep at least one of {problem.num_kept(1.0):,} weights, "
+                f"got {density}."
+            )
+        return problem
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The prunable parameters, detached."""
+        return {name: self.graph.parameters[name].detach() for name in self.graph.prunable}
+
+    def num_kept(self, density: float) -> int:
+        """Return how many weights a density keeps."""
+        return round(density * self.graph.num_prunable_weights)
+
+    def keep_best(self, scores: Scores, *, method: str, **info: Scalar) -> Masks:
+        """Make masks of the weights of the highest scores."""
+        kept = best(scores, self.num_kept(self.density))
+        return self.keep(kept, method=method, **info)
+
+    def keep(self, kept: Mapping[str, torch.Tensor], *, method: str, **info: Scalar) -> Masks:
+        """Make masks of the weights that are kept."""
+        return assemble_masks(self.graph, kept, {"method": method, "density": self.density, **info})
+
+
+def best(scores: Scores, num_kept: int) -> dict[str, torch.Tensor]:
+    """Flag exactly so many weights, those of the highest scores; of equal ones the first.
+
+    Raises:
+        ValueError: If a score is NaN.
+    """
+    flat = torch.cat([score.reshape(-1) for score in scores.values()])
+    if flat.isnan().any():
+        name = next(name for name, score in scores.items() if score.isnan().any())
+        raise ValueError(f"the score of every weight must be a number, got NaN in {name!r}.")
+    threshold = flat.kthvalue(len(flat) - num_kept + 1).values
+    kept = flat > threshold
+    equal = (flat == threshold).nonzero().squeeze(1)
+    kept[equal[: num_kept - int(kept.count_nonzero())]] = True
+    parts = kept.split([score.numel() for score in scores.values()])
+    return {
+        name: part.view(score.shape)
+        for (name, score), part in zip(scores.items(), parts, strict=True)
+    }

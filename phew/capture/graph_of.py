@@ -1,0 +1,82 @@
+"""The graph of what callers pass as a model, and the report on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from phew.arguments import Selector
+from phew.capture import capture
+from phew.graph.notes import ApproximationWarning
+from phew.graph.report import Report
+from phew.graph.walk_graph import WalkGraph
+from phew.support.warn import warn_caller
+
+_MOST_NAMES = 5
+
+
+def as_graph(
+    model: nn.Module | WalkGraph,
+    example_inputs: Any,
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
+) -> WalkGraph:
+    """Capture a model, unless it is a graph already; warn of what capture does not know."""
+    if not isinstance(model, WalkGraph):
+        graph = capture(model, example_inputs, include=include, exclude=exclude)
+        if graph.notes.approximations:
+            _warn_of_approximations(graph)
+        return graph
+    if example_inputs is not None:
+        raise TypeError("example_inputs must be left out where model is a WalkGraph.")
+    for argument, is_given in (("include", include is not None), ("exclude", bool(exclude))):
+        if is_given:
+            raise TypeError(f"{argument} must be given to capture where model is a WalkGraph.")
+    return model
+
+
+def _warn_of_approximations(graph: WalkGraph) -> None:
+    operations = [str(operation) for operation in graph.notes.approximations]
+    names = ", ".join(operations[:_MOST_NAMES])
+    names += ", ..." if len(operations) > _MOST_NAMES else ""
+    message = f"phew does not know the exact wiring of {names}: taken as a complete one."
+    warn_caller(message, ApproximationWarning)
+
+
+def inspect(
+    model: nn.Module | WalkGraph,
+    example_inputs: Any = None,
+    *,
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
+) -> Report:
+    """Report what of a model can be pruned, and how walks pass through it.
+
+    The report has every link, fork and shortcut; the parameters that are not prunable, and why;
+    the operations whose wiring is not known; and the weights that no walk reaches.
+
+    Args:
+        model: The model, or the graph that `capture` made of it; its weights are not read.
+        example_inputs: What the model accepts (see `capture`, which says where it may be left out).
+        include: What alone is to be pruned (see `capture`).
+        exclude: What of it is not to be pruned.
+
+    Returns:
+        The report: `print` shows it as text, and `as_dict` returns what JSON can hold.
+
+    Raises:
+        TypeError: As from `capture`.
+        ValueError: As from `capture`.
+
+    Example:
+        >>> import torch, phew
+        >>> layers = torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+        >>> report = phew.inspect(torch.nn.Sequential(*layers), torch.zeros(1, 8))
+        >>> print(str(report).splitlines()[0])
+        40 prunable weights in 2 of 4 parameters
+        >>> report.as_dict()["not_prunable"]["0.bias"]
+        'vector (bias, normalisation, ...)'
+    """
+    return Report(as_graph(model, example_inputs, include, exclude))

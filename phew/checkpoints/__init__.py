@@ -1,0 +1,1 @@
+"""Checkpoints of any size are pruned where they are on disk."""

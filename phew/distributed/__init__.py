@@ -1,0 +1,1 @@
+"""Several processes: the ranks of a group, and tensors of which each holds a part."""

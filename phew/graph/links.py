@@ -1,0 +1,143 @@
+"""Spaces of units, and the links that join them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Units: TypeAlias = npt.NDArray[np.bool_]
+"""A subset of a space: one flag per unit."""
+
+Groups: TypeAlias = npt.NDArray[np.int32]
+"""The group of each unit in a wiring link, -1 for none."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """An ordered set of units, e.g. the 64 channels that a convolution puts out."""
+
+    name: str
+    num_units: int
+
+
+@dataclass(frozen=True)
+class WeightedLink:
+    """Edges that are the weights of one parameter, as a strided view of it.
+
+    The view has the shape (num_groups, targets_per_group, sources_per_group, num_positions): inside
+    each group every source unit has an edge to every target unit at each kernel position. Unit g *
+    sources_per_group + s of the source space is source s of group g; targets are counted the same
+    way.
+
+    `Conv2d(4, 6, kernel_size=3, groups=2)`, whose weight has the shape (6, 2, 3, 3), is a link of
+    shape (2, 3, 2, 9) with the strides (54, 18, 9, 1): group 1 joins source units 2 and 3 to target
+    units 3, 4 and 5 by nine edges each.
+
+    Attributes:
+        source: Index of the space that the edges leave.
+        target: Index of the space that they enter; larger than `source`.
+        parameter: Name of the parameter, as in `named_parameters()`.
+        offset: First element of the view in the contiguous parameter.
+        strides: Steps of the view's four dimensions, in elements of the contiguous parameter.
+        shortcut: Whether walks avoid this link while a unit has another.
+        num_uses: By how many values each weight is multiplied in the run that was captured: for a
+            convolution, the places of the feature map that it puts out, times the batch size.
+    """
+
+    source: int
+    target: int
+    parameter: str
+    num_groups: int
+    targets_per_group: int
+    sources_per_group: int
+    num_positions: int
+    strides: tuple[int, int, int, int]
+    offset: int = 0
+    shortcut: bool = False
+    num_uses: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(num_groups, targets_per_group, sources_per_group, num_positions)."""
+        return (self.num_groups, self.targets_per_group, self.sources_per_group, self.num_positions)
+
+    @property
+    def num_edges(self) -> int:
+        """The number of edges."""
+        return math.prod(self.shape)
+
+    def view(self, parameter: torch.Tensor) -> torch.Tensor:
+        """View a tensor of the parameter's shape as the link's edges, shape `self.shape`."""
+        contiguous = parameter.contiguous()
+        # A tensor may be a part of another, and `as_strided` counts from the beginning of that.
+        offset = contiguous.storage_offset() + self.offset
+        return contiguous.as_strided(self.shape, self.strides, offset)
+
+    def by_source(self, values: torch.Tensor | Units) -> torch.Tensor:
+        """View one value per source unit so that it is broadcast over the link's edges."""
+        return torch.as_tensor(values).view(self.num_groups, 1, -1, 1)
+
+    def by_target(self, values: torch.Tensor | Units) -> torch.Tensor:
+        """View one value per target unit so that it is broadcast over the link's edges."""
+        return torch.as_tensor(values).view(self.num_groups, -1, 1, 1)
+
+    def reach(self, units: Units, *, backward: bool = False) -> Units:
+        """Return the units on the far side that have an edge from one of `units`."""
+        per_group = (self.targets_per_group, self.sources_per_group)
+        near, far = per_group if backward else per_group[::-1]
+        reached = units.reshape(self.num_groups, near).any(axis=1) & (self.num_positions > 0)
+        return np.repeat(reached, far)
+
+
+@dataclass(frozen=True, eq=False)
+class WiringLink:
+    """Edges without weights: a source and a target unit are joined where their groups are equal.
+
+    One pair of vectors describes the identity (each unit is its own group), a flatten (the targets
+    of one channel share the channel's group), a permutation, a slice (group -1 has no edges) and a
+    complete wiring (one group for all).
+
+    A flatten of 2 channels of 3 places has the source groups 0 1 and the target groups 0 0 0 1 1 1.
+
+    Attributes:
+        source: Index of the space that the edges leave.
+        target: Index of the space that they enter; larger than `source`.
+        source_groups: Group of each source unit, int32, -1 for none.
+        target_groups: Group of each target unit, int32, -1 for none.
+        shortcut: Whether walks avoid this link while a unit has another.
+    """
+
+    source: int
+    target: int
+    source_groups: Groups
+    target_groups: Groups
+    shortcut: bool = False
+
+    @cached_property
+    def num_groups(self) -> int:
+        """One more than the highest group."""
+        return int(max(self.source_groups.max(initial=-1), self.target_groups.max(initial=-1))) + 1
+
+    def near_and_far_groups(self, *, backward: bool) -> tuple[Groups, Groups]:
+        """Return the groups on the side that walks of a direction come from, and on the other."""
+        if backward:
+            return self.target_groups, self.source_groups
+        return self.source_groups, self.target_groups
+
+    def reach(self, units: Units, *, backward: bool = False) -> Units:
+        """Return the units on the far side that have an edge from one of `units`."""
+        near, far = self.near_and_far_groups(backward=backward)
+        # There is one flag per group; the last one stands for "no group" (-1) and stays false.
+        reached = np.zeros(self.num_groups + 1, dtype=np.bool_)
+        reached[near[units]] = True
+        reached[-1] = False
+        return reached[far]
+
+
+Link: TypeAlias = WeightedLink | WiringLink

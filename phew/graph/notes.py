@@ -1,0 +1,44 @@
+"""What capture has to tell of a graph beside its structure; no walk depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class ApproximationWarning(UserWarning):
+    """Warns of operations whose exact wiring phew does not know."""
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """An operation that capture replaced by a complete wiring.
+
+    Attributes:
+        operation: The operation's name, e.g. "cumsum".
+        module: Name of the module that called it, "" for the model itself.
+        reason: Why its exact wiring is not known.
+    """
+
+    operation: str
+    module: str
+    reason: str
+
+    def __str__(self) -> str:
+        return self.operation + (f" in {self.module!r}" if self.module else "")
+
+
+@dataclass(frozen=True)
+class CaptureNotes:
+    """What capture approximated, and what it did not take for prunable weights.
+
+    Attributes:
+        approximations: Operations that capture replaced by a complete wiring.
+        not_prunable: The parameters of the model that are not prunable, by name: the reason.
+        derived: Prunable parameters that a layer's weights are computed from, by name: the
+            operation that computes them, e.g. a weight norm.
+    """
+
+    approximations: tuple[Approximation, ...] = ()
+    not_prunable: Mapping[str, str] = field(default_factory=dict)
+    derived: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,57 @@
+"""The weights of a walk graph, as walks follow them."""
+
+from __future__ import annotations
+
+import torch
+
+from phew.distributed.sharding import whole
+from phew.graph.links import WeightedLink
+from phew.graph.walk_graph import WalkGraph
+
+WEIGHT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+"""Dtypes of magnitudes that walks follow."""
+
+_CPU = torch.device("cpu")
+
+
+def data_of(
+    graph: WalkGraph,
+    parameter: str,
+    device: torch.device = _CPU,
+    gathered: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return a parameter's data, contiguous on a device.
+
+    Args:
+        graph: The walk graph.
+        parameter: The parameter's name.
+        device: The device.
+        gathered: All of the parameter where it is sharded; without it, all ranks that hold a part
+            gather it in this call.
+
+    Returns:
+        The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`; the magnitudes if the
+        parameter is complex.
+
+    Raises:
+        ValueError: If the parameter's shape has changed since the graph was made.
+    """
+    if gathered is None:
+        gathered = whole(graph.parameters[parameter].detach())
+    data = gathered.to(device).contiguous()
+    shape = graph.parameter_shapes[parameter]
+    if data.shape != shape:
+        raise ValueError(
+            f"parameter {parameter!r} must be of the shape {tuple(shape)} that it was "
+            f"captured with, got {tuple(data.shape)}. Capture the model again."
+        )
+    if data.is_complex():
+        # The result of abs() differs between machines; this one does not.
+        squares = data.real.double().square() + data.imag.double().square()
+        data = squares.sqrt().to(data.real.dtype)
+    return data if data.dtype in WEIGHT_DTYPES else data.float()
+
+
+def weights_of(graph: WalkGraph, link: WeightedLink, device: torch.device = _CPU) -> torch.Tensor:
+    """Return a link's weights on a device, shape `link.shape`."""
+    return link.view(data_of(graph, link.parameter, device))

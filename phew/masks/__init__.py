@@ -1,0 +1,1 @@
+"""Masks: which weights are kept. They know parameters by name, and nothing of walks."""

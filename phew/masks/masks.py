@@ -1,0 +1,313 @@
+"""Masks: which weights of a model are kept; applying, saving, loading and summing them up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from phew.distributed.sharding import (
+    count_nonzero,
+    equal,
+    is_sharded,
+    own_part,
+    placed_like,
+    reshard,
+)
+from phew.masks import hold
+from phew.masks.mask_file import MaskFile, Scalar, read_mask_file, write_mask_file
+from phew.masks.packed import PackedMasks
+from phew.masks.summary import Summary, SummaryRow
+
+
+class Masks(Mapping[str, torch.Tensor]):
+    """Map the name of each prunable parameter to a bool tensor of its shape, true = kept.
+
+    Masks that were loaded, or sampled from a checkpoint, are packed, one bit per weight. A mask
+    that is asked for is unpacked, and then takes one byte per weight.
+
+    The masks of a model that is sharded by FSDP2 or tensor parallelism may be DTensors, of which
+    each rank holds its part. Counts are then of all parts. `pack`, `save` and `==` gather masks, so
+    all ranks must call them.
+
+    Example:
+        >>> import torch, phew
+        >>> model = torch.nn.Linear(3, 2)
+        >>> masks = phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)})
+        >>> masks.apply(model)
+        >>> int(model.weight.count_nonzero())
+        2
+    """
+
+    def __init__(
+        self,
+        masks: Mapping[str, torch.Tensor],
+        *,
+        unit_masks: Mapping[str, torch.Tensor] | None = None,
+        active_units: Mapping[str, tuple[int, int]] | None = None,
+        num_kept: Mapping[str, int] | None = None,
+        info: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        """Take the masks as they are, without copying them.
+
+        Args:
+            masks: Parameter name, as in `named_parameters()`, to bool tensor.
+            unit_masks: Name of a bias or normalisation parameter to bool tensor of its shape,
+                false where the unit is dead in the mask.
+            active_units: Name of a weight parameter to (units with a kept incoming weight, units).
+            num_kept: Name of a parameter whose mask is sharded to the number of its kept weights;
+                without it, all ranks must count together.
+            info: How the masks were made: method, density, seed, num_walks, ...
+
+        Raises:
+            TypeError: If a mask is not a bool tensor, or a value of `info` not a scalar.
+            ValueError: If a name is in both `masks` and `unit_masks`.
+        """
+        self._masks = masks if isinstance(masks, PackedMasks) else dict(masks)
+        self._unit_masks = dict(unit_masks or {})
+        self._active_units = dict(active_units or {})
+        self._num_kept = dict(num_kept or {})
+        self._info = dict(info or {})
+        if not isinstance(self._masks, PackedMasks):
+            _check_bool("masks", self._masks)
+        _check_bool("unit_masks", self._unit_masks)
+        for name in self._unit_masks:
+            if name in self._masks:
+                raise ValueError(
+                    f"unit_masks must name other parameters than masks, got {name!r} in both. "
+                    "Leave it out of one."
+                )
+        for key, value in self._info.items():
+            if not isinstance(value, str | int | float | bool):
+                raise TypeError(
+                    f"info[{key!r}] must be a str, int, float or bool, got {value!r}. "
+                    "Convert it, e.g. with tensor.item()."
+                )
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """The mask of a parameter, the same tensor each time."""
+        if isinstance(self._masks, PackedMasks):
+            return self._masks.open(name)
+        return self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the masked parameters."""
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        """The number of masked parameters."""
+        return len(self._masks)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both keep the same weights and units, however they were made."""
+        if not isinstance(other, Masks):
+            return NotImplemented
+        return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
+
+    def __getstate__(self) -> dict[str, Any]:
+        masks = self._masks
+        masks = masks.copy() if isinstance(masks, PackedMasks) else _apart(masks)
+        return {**self.__dict__, "_masks": masks, "_unit_masks": _apart(self._unit_masks)}
+
+    def __repr__(self) -> str:
+        """What is kept and how the masks were made, in one line."""
+        parameters = f"{len(self)} parameter{'' if len(self) == 1 else 's'}"
+        if self._ranks_count_together():
+            # One rank alone, e.g. in a debugger, would wait for the others.
+            kept = f"sharded, {self.num_weights:,} weights"
+        else:
+            kept = f"{self.num_kept:,} of {self.num_weights:,} weights kept ({self.density:.2%})"
+        info = [f"{key}={value!r}" for key, value in self._info.items()]
+        return f"Masks({', '.join([parameters, kept, *info])})"
+
+    @property
+    def unit_masks(self) -> Mapping[str, torch.Tensor]:
+        """Name of a bias or normalisation parameter to bool tensor, false = the unit is dead."""
+        return dict(self._unit_masks)
+
+    @property
+    def active_units(self) -> Mapping[str, tuple[int, int]]:
+        """Name of a weight parameter to (units with a kept incoming weight, units)."""
+        return dict(self._active_units)
+
+    @property
+    def info(self) -> Mapping[str, Scalar]:
+        """How the masks were made."""
+        return dict(self._info)
+
+    @property
+    def num_walks(self) -> int | None:
+        """Walks that were needed; None where the masks were not walked."""
+        num_walks = self._info.get("num_walks")
+        return num_walks if isinstance(num_walks, int) else None
+
+    @property
+    def num_weights(self) -> int:
+        """Prunable weights."""
+        return sum(shape.numel() for shape in self._shapes.values())
+
+    @property
+    def num_kept(self) -> int:
+        """Kept weights."""
+        return sum(map(self._num_kept_of, self._masks))
+
+    @property
+    def density(self) -> float:
+        """Kept / prunable weights; 1 where there are none."""
+        return self.summary().total.density
+
+    def apply(self, model: nn.Module, *, unit_masks: bool = False) -> None:
+        """Zero the pruned weights of `model`, in place, and hold them at zero.
+
+        They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
+        `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel and FSDP2, and have no
+        gradient. The keys of `state_dict()` stay as they are. Masks applied before are released
+        first (see `phew.release`). A parameter that is put in the
+        place of another is not held: apply after the weights are in their final form. Of a sharded
+        parameter each rank takes its part of the mask.
+
+        Args:
+            model: The model that the masks were made from.
+            unit_masks: Whether to hold the biases and normalisation parameters of dead units too.
+
+        Raises:
+            ValueError: If the masks do not fit the model; it is then unchanged.
+
+        Example:
+            >>> import torch, phew
+            >>> model = torch.nn.Linear(3, 2)
+            >>> phew.Masks({"weight": torch.zeros(2, 3, dtype=torch.bool)}).apply(model)
+            >>> model(torch.ones(3)).equal(model.bias)
+            True
+        """
+        reshard(model)
+        masks = {**self._masks, **(self._unit_masks if unit_masks else {})}
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        hold.check_fit(masks, parameters)
+        placed = {name: placed_like(mask, parameters[name]) for name, mask in masks.items()}
+        hold.hold(model, {name: own_part(mask) for name, mask in placed.items()})
+
+    def summary(self) -> Summary:
+        """Count what is kept, per parameter and in all.
+
+        Returns:
+            The counts; `print` shows them as a table.
+
+        Example:
+            >>> import torch, phew
+            >>> print(phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)}).summary())
+            parameter  shape  kept  weights  density
+            ----------------------------------------
+            weight     2 x 3     2        6   33.33%
+            ----------------------------------------
+            total                2        6   33.33%
+        """
+        rows = [
+            SummaryRow(
+                name,
+                tuple(shape),
+                self._num_kept_of(name),
+                shape.numel(),
+                *self._active_units.get(name, (None, None)),
+            )
+            for name, shape in self._shapes.items()
+        ]
+        return Summary(tuple(rows))
+
+    def pack(self) -> PackedMasks:
+        """Return the masks in one bit per weight, on the CPU; sharded ones are gathered."""
+        return PackedMasks.of(self._masks)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the masks to a safetensors file, whole or not at all.
+
+        It holds one bit per weight; `phew/masks/mask_file.py` describes the format.
+
+        Args:
+            path: The file; replaced if it exists.
+
+        Raises:
+            OSError: If the file cannot be written.
+
+        Example:
+            >>> import pathlib, tempfile, torch, phew
+            >>> path = pathlib.Path(tempfile.mkdtemp(), "masks.safetensors")
+            >>> masks = phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)})
+            >>> masks.save(path)
+            >>> phew.Masks.load(path) == masks
+            True
+        """
+        unit_masks = PackedMasks.of(self._unit_masks)
+        write_mask_file(path, MaskFile(self.pack(), unit_masks, self._active_units, self._info))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Masks:
+        """Read masks that `save` wrote. Nothing in the file is executed.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The masks, on the CPU.
+
+        Raises:
+            OSError: If there is no such file, or it cannot be read.
+            ValueError: If the file is cut off or not a mask file of phew.
+
+        Example: see `save`.
+        """
+        file = read_mask_file(path)
+        return cls(
+            file.masks,
+            unit_masks=file.unit_masks,
+            active_units=file.active_units,
+            info=file.info,
+        )
+
+    @property
+    def _shapes(self) -> dict[str, torch.Size]:
+        if isinstance(self._masks, PackedMasks):
+            return self._masks.shapes
+        return {name: mask.shape for name, mask in self._masks.items()}
+
+    def _num_kept_of(self, name: str) -> int:
+        if name in self._num_kept:
+            return self._num_kept[name]
+        if isinstance(self._masks, PackedMasks):
+            return self._masks.num_kept(name)
+        return count_nonzero(self._masks[name])
+
+    def _ranks_count_together(self) -> bool:
+        return not isinstance(self._masks, PackedMasks) and any(
+            is_sharded(mask) and name not in self._num_kept for name, mask in self._masks.items()
+        )
+
+
+def _apart(masks: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Clone masks that are parts of larger tensors, all of which would be pickled."""
+    return {
+        name: mask.clone() if _is_part_of_larger(mask) else mask for name, mask in masks.items()
+    }
+
+
+def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
+    return masks.keys() == others.keys() and all(
+        equal(mask, others[name]) for name, mask in masks.items()
+    )
+
+
+def _is_part_of_larger(mask: torch.Tensor) -> bool:
+    return own_part(mask).untyped_storage().nbytes() > own_part(mask).numel()
+
+
+def _check_bool(argument: str, masks: dict[str, torch.Tensor]) -> None:
+    for name, mask in masks.items():
+        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask)
+        if kind != torch.bool:
+            raise TypeError(
+                f"{argument}[{name!r}] must be a bool tensor, got {kind}. "
+                "Compare to get one, e.g. scores > threshold."
+            )

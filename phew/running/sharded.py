@@ -1,0 +1,37 @@
+"""Models of whose parameters each rank holds a part, as they were before."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from phew.distributed.sharding import is_sharded, whole
+
+
+def stand_in_for_shards(model: nn.Module) -> None:
+    """Put whole parameters without data in the place of sharded ones, and gather none but buffers.
+
+    To be called while a model is preserved: it is not undone here.
+    """
+    stand_ins: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if is_sharded(parameter):
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
+                stand_in = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+                setattr(module, name, stand_ins.setdefault(id(parameter), stand_in))
+        for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):
+            if is_sharded(buffer):
+                # Their values may say which units are joined.
+                setattr(module, name, whole(buffer))
+    if stand_ins:
+        for module in model.modules():
+            _remove_hooks(module)
+
+
+def _remove_hooks(module: nn.Module) -> None:
+    """Remove the hooks that gather a module's parameters and distribute what it is called with."""
+    for hooks in (module._forward_pre_hooks, module._forward_hooks):
+        for key, hook in list(hooks.items()):
+            if str(getattr(hook, "__module__", "")).startswith("torch.distributed."):
+                del hooks[key]

@@ -1,0 +1,1 @@
+"""From a graph and a density to the weights that walks visit."""

@@ -1,0 +1,94 @@
+"""Graphs and numbers as `phew._core`, which knows neither torch nor Python's graph, takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+
+import phew._core as _core
+from phew.graph.links import Link, WeightedLink
+from phew.graph.walk_graph import WalkGraph
+from phew.walks.options import Options
+
+Visits: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Numbers of weights (see `WalkGraph.first_numbers`) and of the walks that visit them, int64."""
+
+Flows: TypeAlias = tuple[_core.Flow, _core.Flow]
+"""The exact flows of forward and of backward walks."""
+
+
+class NotFiniteError(ValueError):
+    """Raised where a parameter holds infinite or NaN weights.
+
+    Attributes:
+        parameter: Its name.
+    """
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+def check_finite(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> None:
+    """Raise NotFiniteError if the engine has measured a weight that is infinite or NaN."""
+    for index, link in graph.weighted.items():
+        if not measures[index].is_finite:
+            raise NotFiniteError(
+                link.parameter,
+                f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
+                "Initialise it; walks pass through it even where it is excluded.",
+            )
+
+
+def core_options(options: Options) -> _core.Options:
+    """Return options for the engine."""
+    return _core.Options(**asdict(options))
+
+
+def core_graph(graph: WalkGraph) -> _core.Graph:
+    """Return a walk graph for the engine, which gets the weights link by link (`LinkLoader`)."""
+    links = [_core_link(link) for link in graph.links]
+    return _core.Graph(graph.live, links, graph.entries, graph.exits)
+
+
+def _core_link(link: Link) -> _core.WeightedLink | _core.WiringLink:
+    if isinstance(link, WeightedLink):
+        return _core.WeightedLink(
+            link.source,
+            link.target,
+            shape=link.shape,
+            strides=link.strides,
+            offset=link.offset,
+            shortcut=link.shortcut,
+        )
+    return _core.WiringLink(
+        link.source,
+        link.target,
+        source_groups=link.source_groups,
+        target_groups=link.target_groups,
+        shortcut=link.shortcut,
+    )
+
+
+def walk_range(walks: range, first_listed: int | None) -> _core.WalkRange:
+    """Return walks for the engine, which lists the visits of those from `first_listed` on."""
+    return _core.WalkRange(
+        walks.start,
+        len(walks),
+        first_listed=walks.stop if first_listed is None else first_listed,
+        step=walks.step,
+    )
+
+
+def direction(*, backward: bool) -> Literal["forward", "backward"]:
+    """Return a direction as the engine calls it."""
+    return "backward" if backward else "forward"
+
+
+def as_int64(numbers: np.ndarray[Any, np.dtype[np.uint64]]) -> torch.Tensor:
+    """Return the engine's uint64 numbers as an int64 tensor of the same memory."""
+    return torch.from_numpy(numbers.view(np.int64))

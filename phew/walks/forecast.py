@@ -1,0 +1,121 @@
+"""How far walks reach, and how many of them a density needs."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
+
+from phew.graph.links import WeightedLink
+from phew.walks.bridge import Flows
+from phew.walks.engine import Engine
+from phew.walks.reachable import count_reachable
+
+SAMPLE_SIZE = 2**20
+"""Number of weights that a forecast looks at; networks with fewer are looked at whole."""
+
+Numbers = npt.NDArray[np.float64]
+
+
+class Forecast:
+    """The expected number of weights that are visited, by number of walks.
+
+    Args:
+        engine: The engine that will walk.
+
+    Attributes:
+        reachable: How many weights of each prunable parameter walks can visit.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._graph = engine.graph
+        # The flows hold a few float64 per unit; as locals they are freed before walking.
+        flows = _flows(engine)
+        self._rates, self._numbers = self._weights_by_rate(flows)
+        self.reachable = count_reachable(engine, flows)
+
+    @property
+    def visits_per_walk(self) -> float:
+        """The number of visits that a walk is expected to make."""
+        return float(self._numbers @ self._rates)
+
+    def expected(self, num_walks: float) -> float:
+        """Return the number of weights that so many walks are expected to visit."""
+        # Over n walks a weight is missed with probability e^(-rate n).
+        return float(self._numbers @ -np.expm1(-self._rates * num_walks))
+
+    def walks_for(self, num_weights: float) -> int:
+        """Return the number of walks that is expected to visit so many weights."""
+        num_weights = min(num_weights, self._numbers.sum() - 0.5)
+        high = 1.0
+        while self.expected(high) < num_weights and high < 2.0**63:
+            high *= 2
+        low = 0.0
+        while high - low > max(1.0, 1e-4 * low):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.expected(middle) < num_weights else (low, middle)
+        return int(high)
+
+    def uncertainty(self, num_weights: float) -> float:
+        """Return by what share of so many weights a forecast may be off.
+
+        0.1 %, and three standard deviations of what is visited one by one, or a kernel at a time.
+        """
+        return 0.001 + 3 * math.sqrt(self._weights_per_visit / num_weights)
+
+    @cached_property
+    def _weights_per_visit(self) -> float:
+        """How many weights are visited with a weight, itself included, on average."""
+        if self._engine.options.granularity == "weight":
+            return 1.0
+        numbers = [(link.num_edges, link.num_positions) for link in self._prunable_links.values()]
+        num_weights = sum(number for number, _ in numbers)
+        return sum(number * together for number, together in numbers) / num_weights
+
+    def _weights_by_rate(self, flows: Flows) -> tuple[Numbers, Numbers]:
+        """Return the rates at which walks visit weights, and the numbers of weights."""
+        graph = self._graph
+        share = min(1.0, SAMPLE_SIZE / graph.num_prunable_weights)
+        links = self._prunable_links
+        histograms = self._engine.count_rates([*links], *flows, share=share)
+        rates, numbers = [np.empty(0)], [np.empty(0)]
+        for link, histogram in zip(links.values(), histograms, strict=True):
+            # Links that share a parameter visit the same weights, as one link taken more often.
+            num_uses = self._num_uses(link.parameter)
+            rates.append(histogram.rates * num_uses)
+            numbers.append(histogram.numbers / num_uses)
+        return _merged(np.concatenate(rates), np.concatenate(numbers))
+
+    def _num_uses(self, parameter: str) -> float:
+        """Return how many links the weights of a parameter are in, on average and at least 1."""
+        links = self._graph.links_of[parameter]
+        num_edges = sum(self._graph.weighted[index].num_edges for index in links)
+        return max(1.0, num_edges / max(self._graph.parameters[parameter].numel(), 1))
+
+    @cached_property
+    def _prunable_links(self) -> dict[int, WeightedLink]:
+        """The weighted links of prunable parameters by index."""
+        prunable = set(self._graph.prunable)
+        return {
+            index: link
+            for index, link in self._graph.weighted.items()
+            if link.parameter in prunable
+        }
+
+
+def _flows(engine: Engine) -> Flows:
+    calls = [partial(engine.flow, backward=backward) for backward in (False, True)]
+    forward, backward = engine.ranks.run_divided(calls, all_alike=engine.loads_together)
+    return forward, backward
+
+
+def _merged(rates: Numbers, numbers: Numbers) -> tuple[Numbers, Numbers]:
+    """Merge rates that are within 5 % of each other: mean rates and numbers of weights."""
+    bins = np.floor(np.log2(rates) * 16).astype(np.int64)
+    bins -= bins.min(initial=0)
+    totals = np.bincount(bins, numbers).astype(np.float64)
+    used = totals > 0
+    return np.bincount(bins, numbers * rates)[used] / totals[used], totals[used]

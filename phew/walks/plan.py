@@ -1,0 +1,75 @@
+"""Which walks to make next on the way to a number of visited weights.
+
+The forecast says how many walks are needed, give or take its uncertainty. Walks that are surely
+needed only mark what they visit, which is cheap. The last ones are listed: each of their visits is
+kept with the number of its walk, so that the walk that visits the last missing weight is found.
+
+    60,000 weights are missing; the forecast is 8,000 walks, and may be off by 5 %:
+
+    walk      0 ........................ 7,500 ........ 8,600
+              marked                     listed
+              (0.95 x 60,000 weights     (up to 1.05 x 60,000
+               need 7,500 walks)          need 8,600 walks)
+
+If the listed walks still visit too few weights, they are marked and the next plan goes on from
+there. If the marked walks already visit too many, their marks are taken back, and the next plan
+marks fewer and lists more.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from phew.walks.forecast import Forecast
+
+LANDING_SIZE = 2**16
+"""Walks that are listed visit by visit when none have been made before."""
+
+
+class Plan(NamedTuple):
+    """Walks to make next.
+
+    Attributes:
+        first_listed: The first walk whose visits are listed.
+        end: One more than the last walk.
+        lists_many: Whether the listed visits are likely to be more than there are weights.
+    """
+
+    first_listed: int
+    end: int
+    lists_many: bool
+
+
+def plan_walks(
+    forecast: Forecast,
+    *,
+    num_weights: int,
+    num_walks: int,
+    missing: int,
+    caution: float,
+    attempt: int,
+) -> Plan:
+    """Plan the walks to a number of visited weights.
+
+    Args:
+        forecast: The forecast; it is corrected by what has been visited.
+        num_weights: The number of prunable weights.
+        num_walks: How many walks have been made.
+        missing: How many weights more are to be visited.
+        caution: By how many times its uncertainty the forecast is taken to be off.
+        attempt: How many plans to the same number of weights have failed.
+    """
+    tolerance = caution * forecast.uncertainty(missing)
+    expected = forecast.expected(num_walks)
+    first_listed = num_walks
+    if tolerance < 1:
+        few = forecast.walks_for(expected + (1 - tolerance) * missing)
+        first_listed = max(first_listed, few)
+    many = forecast.walks_for(expected + (1 + tolerance) * missing)
+    # Eight times as many at each attempt, whatever the forecast says, so attempts are few.
+    num_listed = 8**attempt * max(1, many + 1 - first_listed)
+    # After n walks an unmarked weight has a rate below about 1/n, so n more walks list it about
+    # once. At most n walks are listed, so that the list stays shorter than the weights.
+    num_listed = min(num_listed, max(first_listed, LANDING_SIZE))
+    lists_many = forecast.visits_per_walk * num_listed > num_weights
+    return Plan(first_listed, first_listed + num_listed, lists_many)

@@ -1,0 +1,79 @@
+"""From a density to a number of weights, and what is said where walks cannot visit so many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from phew.graph.walk_graph import WalkGraph
+from phew.walks.forecast import Forecast
+
+MOST_WALKS = 2**34
+"""The most walks that are begun: minutes of walking on a small network, days on a large one."""
+
+_MOST_NAMES = 5
+
+
+def check_walkable(graph: WalkGraph) -> None:
+    """Raise ValueError unless walks can be made and have weights to visit."""
+    if graph.num_prunable_weights == 0:
+        raise ValueError("model must have prunable weights, got none.")
+    for name, parameter in graph.parameters.items():
+        if parameter.is_meta:
+            raise ValueError(
+                f"model must hold its weights, got {name!r} on the meta device. "
+                "Load or initialise it first, e.g. with model.to_empty(device='cpu')."
+            )
+    if not any(graph.live[space].any() for space in graph.entries):
+        raise ValueError(
+            "model must have a path from its input to its output, got none: "
+            "no output depends on a floating-point input or an embedding."
+        )
+
+
+def target_of(density: float, graph: WalkGraph, forecast: Forecast) -> int:
+    """Return the number of weights that a density keeps, if walks can reach it.
+
+    Args:
+        density: Kept / prunable weights, in (0, 1].
+        graph: The walk graph.
+        forecast: The forecast of walks on it.
+
+    Raises:
+        ValueError: If the number is 0, or out of reach, or takes too many walks.
+    """
+    num_weights = graph.num_prunable_weights
+    target = round(density * num_weights)
+    if target == 0:
+        raise ValueError(
+            f"density must keep at least one of {num_weights:,} weights, got {density}."
+        )
+    if target > sum(forecast.reachable.values()):
+        raise ValueError(_out_of_reach(density, graph, forecast.reachable))
+    num_walks = forecast.walks_for(target)
+    if num_walks > MOST_WALKS:
+        raise ValueError(
+            f"density {density} takes some {num_walks:.0e} walks: a few weights are so small "
+            "beside others that walks hardly ever take them. Lower the density."
+        )
+    return target
+
+
+def _out_of_reach(density: float, graph: WalkGraph, reachable: Mapping[str, int]) -> str:
+    share = sum(reachable.values()) / graph.num_prunable_weights
+    message = f"density {density} is out of reach: walks reach {share:.1%} of the prunable weights;"
+    unreached = [name for name, number in reachable.items() if number == 0]
+    if unreached:
+        names = ", ".join(map(repr, unreached[:_MOST_NAMES]))
+        names += ", ..." if len(unreached) > _MOST_NAMES else ""
+        verb = "is" if len(unreached) == 1 else "are"
+        return (
+            f"{message} {names} {verb} not on any path from input to output that walks take. "
+            f"Lower the density, or leave such weights out with exclude=[{unreached[0]!r}]."
+        )
+    missing = {name: graph.parameters[name].numel() - reachable[name] for name in reachable}
+    name = max(missing, key=lambda name: missing[name])
+    return (
+        f"{message} no walk takes {missing[name]:,} weights of {name!r}, which are zero beside "
+        "others or not on a path from input to output. Lower the density, or initialise the "
+        "weights."
+    )
