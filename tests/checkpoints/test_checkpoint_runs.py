@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import IMAGE, SHARDS, network, save
+from saved_networks import IMAGE, SHARDS, network, save
 from torch import nn
 
 import phew

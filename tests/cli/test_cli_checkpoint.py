@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from checkpoints import SHARDS, save
+from saved_networks import SHARDS, save
 from test_cli import run
 from torch import nn
 

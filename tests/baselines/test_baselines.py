@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_authors import DATA, NETWORKS
+from authors_networks import DATA, NETWORKS
 from torch import nn
 from torch.nn import functional as F
 

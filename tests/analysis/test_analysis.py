@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from authors_networks import NETWORKS, masks_of_ones
 from kept_paths import masked_gradients
 from path_kernel import path_kernel_trace
-from test_authors import NETWORKS, masks_of_ones
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -26,7 +26,7 @@ from torch import nn
 
 import phew
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROW = Training("digits", "mlp", "PHEW", 0.1, seed=3, num_epochs=2)
 
 

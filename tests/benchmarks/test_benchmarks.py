@@ -31,7 +31,7 @@ from phew import _core
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.options import Options
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from phew.graph import Approximation, Space, WalkGraph, WeightedLink, WiringLink
 from phew.graph.reach import unreached_weights
 from phew.graph.report import Report
 from phew.reference import Reference
-from phew.support.tables import Row, folded, table
 
 
 class Block(nn.Module):
@@ -180,59 +179,6 @@ def test_unreached_weights_are_those_that_the_reference_does_not_reach() -> None
         assert unreached_weights(graph) == expected
         partly += any(0 < n < graph.parameters[name].numel() for name, n in expected.items())
     assert partly > 20
-
-
-def test_a_folded_name_stands_for_exactly_its_rows() -> None:
-    names = ["a1.b0", "a1.b1", "a2.b0", "a2.b1", "a3.b0", "a3.b2", "c"]
-    assert [(row.names[0], row.count) for row in folded(Row((name,)) for name in names)] == [
-        ("a1.b{0-1}", 2),
-        ("a2.b{0-1}", 2),
-        ("a3.b{0,2}", 2),
-        ("c", 1),
-    ]
-    assert folded(Row((f"a{i}.b{j}",)) for i in range(3) for j in range(2)) == [
-        Row(("a{0-2}.b{0-1}",), count=6)
-    ]
-
-
-def test_rows_fold_where_other_names_keep_step_and_facts_are_equal() -> None:
-    rows = [Row((f"l{i}", f"l{i - 1}", "x7"), ("8" if i < 4 else "9",)) for i in range(1, 6)]
-    assert folded(rows) == [
-        Row(("l{1-3}", "l{0-2}", "x7"), ("8",), count=3),
-        Row(("l{4-5}", "l{3-4}", "x7"), ("9",), count=2),
-    ]
-    assert [row.times for row in folded([*rows[:2], Row(("m",))])] == ["x2", ""]
-
-
-def test_numbers_are_written_as_they_are() -> None:
-    names = ["a07", "b08.c", "b09.c", "b10.c"]
-    assert [row.names[0] for row in folded(Row((name,)) for name in names)] == ["a07", "b{08-10}.c"]
-
-
-def test_numbers_of_equal_steps_are_a_run() -> None:
-    (row,) = folded(Row((f"a.{index}",)) for index in [0, 1, 2, 4, 7, 9, 11, 13, 20])
-    assert row == Row(("a.{0-2,4,7,9,11,13,20}",), count=9)
-    (row,) = folded(Row((f"a.{index}",)) for index in range(1, 500, 2))
-    assert row.names == ("a.{1,3,..,499}",)
-
-
-def test_folded_rows_are_in_the_order_of_their_first() -> None:
-    names = ["a.0.x", "b", "a.1.x", "a.1.y"]
-    assert [row.names[0] for row in folded(Row((name,)) for name in names)] == [
-        "a.{0-1}.x",
-        "b",
-        "a.1.y",
-    ]
-
-
-def test_tables_are_aligned_and_wrapped() -> None:
-    long = " ".join(["word"] * 30)
-    lines = table([("a", "", "1"), ("bbb", "", long)])
-    assert lines[0] == "  a    1"
-    assert lines[1].startswith("  bbb  word")
-    assert lines[2].startswith("       word")
-    assert max(map(len, lines)) <= 120
-    assert " ".join(" ".join(lines[1:]).split()) == f"bbb {long}"
 
 
 def test_long_names_are_relative_to_the_parameters() -> None:

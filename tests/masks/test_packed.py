@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import IMAGE, network
+from saved_networks import IMAGE, network
 
 import phew
 from phew.masks.packed import PackedMasks, pack

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from checkpoints import IMAGE, SHARDS, network, save
+from saved_networks import IMAGE, SHARDS, network, save
 
 import phew
 from phew.checkpoints.run import MASKS

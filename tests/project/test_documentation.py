@@ -10,7 +10,7 @@ import pytest
 
 import phew
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(phew.__path__, "phew.")
