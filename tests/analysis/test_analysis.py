@@ -12,12 +12,13 @@ import torch
 from authors_networks import NETWORKS, masks_of_ones
 from kept_paths import masked_gradients
 from path_kernel import path_kernel_trace
+from small_networks import COLOUR_IMAGE, IMAGE, lenet5, resnet20
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import phew
 from phew import analysis, baselines
-from phew.models import lenet5, resnet, resnet_cifar, vgg
+from phew.models import resnet, resnet_cifar, vgg
 
 Masks = Mapping[str, torch.Tensor]
 
@@ -94,8 +95,7 @@ def test_the_path_kernel_is_that_of_the_squared_network(name: str, density: floa
 
 @pytest.mark.parametrize("density", [0.1, 0.01])
 def test_effective_weights_are_those_with_a_gradient(density: float) -> None:
-    torch.manual_seed(0)
-    model, example = resnet_cifar(20), torch.zeros(1, 3, 32, 32)
+    model, example = resnet20(), COLOUR_IMAGE
     masks = baselines.random(model, example, density=density)
     effective = analysis.effective_masks(model, example, masks=masks)
     for name, gradient in masked_gradients(model, masks, [example]).items():
@@ -190,8 +190,7 @@ def test_the_hidden_width_does_not_depend_on_the_order_of_masks() -> None:
 
 @pytest.mark.parametrize("density", [0.3, 0.05, 0.001])
 def test_masks_of_walks_are_effective_everywhere(density: float) -> None:
-    torch.manual_seed(0)
-    graph = phew.capture(lenet5(), torch.zeros(1, 1, 28, 28))
+    graph = phew.capture(lenet5(), IMAGE)
     result = analysis.analyze(graph, masks=phew.sample_masks(graph, density=density))
     assert result.total.num_effective == result.total.num_kept
     assert result.total.num_effective_units == result.total.num_active_units

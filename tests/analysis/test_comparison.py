@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from small_networks import IMAGE, lenet5
 from torch import nn
 
 import phew
 from phew import analysis, baselines
-from phew.models import lenet5
 
 METHODS = {
     "PHEW": partial(phew.sample_masks, seed=3),
@@ -24,26 +24,25 @@ DENSITIES = [0.1, 0.01]
 
 
 @pytest.fixture(scope="module")
-def network() -> tuple[nn.Module, torch.Tensor]:
-    torch.manual_seed(0)
-    return lenet5(), torch.zeros(1, 1, 28, 28)
+def lenet() -> tuple[nn.Module, torch.Tensor]:
+    return lenet5(), IMAGE
 
 
 @pytest.fixture(scope="module")
-def comparison(network: tuple[nn.Module, torch.Tensor]) -> analysis.Comparison:
-    return analysis.compare(*network, methods=METHODS, densities=DENSITIES)
+def comparison(lenet: tuple[nn.Module, torch.Tensor]) -> analysis.Comparison:
+    return analysis.compare(*lenet, methods=METHODS, densities=DENSITIES)
 
 
 def test_each_row_is_the_analysis_of_a_methods_masks(
-    network: tuple[nn.Module, torch.Tensor], comparison: analysis.Comparison
+    lenet: tuple[nn.Module, torch.Tensor], comparison: analysis.Comparison
 ) -> None:
     rows = iter(comparison.rows)
     for density in DENSITIES:
         for label, method in METHODS.items():
             row = next(rows)
-            masks = method(*network, density=density)
+            masks = method(*lenet, density=density)
             assert (row.method, row.density) == (label, density)
-            assert row.analysis == analysis.analyze(*network, masks=masks)
+            assert row.analysis == analysis.analyze(*lenet, masks=masks)
             assert row.seconds > 0
     assert next(rows, None) is None
     assert comparison.methods == list(METHODS)
@@ -92,7 +91,7 @@ def test_a_network_that_is_cut_has_no_paths_in_the_table() -> None:
 
 
 def test_methods_get_the_model_the_density_and_what_is_to_be_pruned() -> None:
-    model, example = lenet5(), torch.zeros(1, 1, 28, 28)
+    model, example = lenet5(), IMAGE
     seen: list[Any] = []
 
     def method(*arguments: Any, **options: Any) -> phew.Masks:

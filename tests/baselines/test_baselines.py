@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from authors_networks import DATA, NETWORKS
+from small_networks import COLOUR_IMAGE, lenet5, resnet20
 from torch import nn
 from torch.nn import functional as F
 
 import phew
 from phew import Masks, baselines
 from phew.baselines.erk import erk_densities
-from phew.models import lenet5, resnet_cifar
 
 IMAGES = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8)
@@ -39,11 +39,6 @@ METHODS: dict[str, Callable[..., Masks]] = {
 }
 
 methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return lenet5()
 
 
 def authors_network(name: str) -> tuple[nn.Module, torch.Tensor]:
@@ -95,10 +90,10 @@ def test_random_layer_densities_scatter_as_the_authors_do(name: str) -> None:
 @methods
 @pytest.mark.parametrize("density", [0.5, 0.1, 0.013])
 def test_the_density_is_exact(method: Callable[..., Masks], density: float) -> None:
-    masks = method(network(), IMAGES, density=density)
+    masks = method(lenet5(), IMAGES, density=density)
     assert masks.num_kept == round(density * masks.num_weights)
     assert masks.info["density"] == density
-    phew_masks = phew.sample_masks(network(), IMAGES, density=0.5)
+    phew_masks = phew.sample_masks(lenet5(), IMAGES, density=0.5)
     assert masks.keys() == phew_masks.keys()
     assert masks.unit_masks.keys() == phew_masks.unit_masks.keys()
 
@@ -120,7 +115,7 @@ def test_the_model_stays_as_it_was(method: Callable[..., Masks]) -> None:
 
 @methods
 def test_what_is_excluded_is_not_pruned(method: Callable[..., Masks]) -> None:
-    masks = method(network(), IMAGES, density=0.1, exclude=["conv1.*"])
+    masks = method(lenet5(), IMAGES, density=0.1, exclude=["conv1.*"])
     assert "conv1.weight" not in masks
     assert masks.num_kept == round(0.1 * masks.num_weights)
 
@@ -133,12 +128,12 @@ def test_densities_out_of_range_are_refused(
     method: Callable[..., Masks], density: Any, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="density must be"):
-        method(network(), IMAGES, density=density)
+        method(lenet5(), IMAGES, density=density)
 
 
 def test_masks_of_one_seed_are_the_same_and_of_another_not() -> None:
     first, second, other = (
-        baselines.random(network(), IMAGES, density=0.1, seed=seed) for seed in (3, 3, 4)
+        baselines.random(lenet5(), IMAGES, density=0.1, seed=seed) for seed in (3, 3, 4)
     )
     assert first == second
     assert any(not first[name].equal(other[name]) for name in first)
@@ -160,7 +155,7 @@ def test_synflow_scores_are_sums_over_paths() -> None:
 
 def test_synflow_of_a_deep_network_does_not_collapse() -> None:
     torch.manual_seed(0)
-    masks = baselines.synflow(resnet_cifar(20), torch.zeros(1, 3, 32, 32), density=0.02)
+    masks = baselines.synflow(resnet20(), COLOUR_IMAGE, density=0.02)
     assert all(mask.any() for mask in masks.values())
 
 
@@ -174,10 +169,10 @@ def test_erk_shares_are_in_proportion() -> None:
 
 def test_losses_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="loss must return a tensor of one element"):
-        baselines.snip(network(), IMAGES, density=0.1, loss=lambda model: model(IMAGES))
+        baselines.snip(lenet5(), IMAGES, density=0.1, loss=lambda model: model(IMAGES))
     with pytest.raises(ValueError, match=r"NaN in 'conv1\.weight'"):
         baselines.snip(
-            network(), IMAGES, density=0.1, loss=lambda model: model(IMAGES).sum() * float("nan")
+            lenet5(), IMAGES, density=0.1, loss=lambda model: model(IMAGES).sum() * float("nan")
         )
 
 

@@ -39,6 +39,7 @@ def run_tiny(results: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     judged = run_tiny(path)
@@ -217,6 +218,7 @@ def test_data_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
         load(name, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_data_set_that_is_missing_ends_the_command_with_a_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.science", "--data", "cifar10"]
     command += ["--folder", str(tmp_path), "--results", str(tmp_path / "results.jsonl")]

@@ -70,7 +70,9 @@ def test_attention_is_a_fork_of_three_however_it_is_written(grouped: bool) -> No
     assert [units for _, units in reached[0]] == [units for _, units in reached[1]] == heads
 
 
-class ClassToken(nn.Module):
+class ClassTokenOfAnySize(nn.Module):
+    """A class token among patches without positions, so images may have any size."""
+
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Conv2d(3, 4, 2, stride=2)
@@ -85,7 +87,9 @@ class ClassToken(nn.Module):
 
 
 def test_a_class_token_costs_as_much_as_a_token_whatever_their_number() -> None:
-    small, large = (phew.capture(ClassToken(), torch.zeros(1, 3, size, size)) for size in (4, 64))
+    small, large = (
+        phew.capture(ClassTokenOfAnySize(), torch.zeros(1, 3, size, size)) for size in (4, 64)
+    )
     assert small.spaces == large.spaces
     # The patches' residual does not lead to the class token.
     embedded = weighted_links(small)[0].target

@@ -1,4 +1,4 @@
-"""A small network, saved as Hugging Face saves them."""
+"""Checkpoints as Hugging Face saves them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ import json
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from torch import nn
 
-from phew.models import lenet5
-
 SHARDS = 3
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return lenet5()
-
-
-IMAGE = torch.zeros(1, 1, 28, 28)
 
 
 def save(model: nn.Module, folder: Path, *, num_shards: int = 1) -> Path:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from saved_networks import IMAGE, SHARDS, network, save
+from saved_networks import SHARDS, save
+from small_networks import COLOUR_IMAGE, IMAGE, Permuted, lenet5, resnet20
 from torch import nn
 
 import phew
 from phew import Masks
 from phew.checkpoints.run import MASKS
 from phew.checkpoints.stored_tensors import Checkpoint
-from phew.models import resnet_cifar
 
 
 def on_meta(model: nn.Module) -> nn.Module:
@@ -30,9 +30,7 @@ def on_meta(model: nn.Module) -> nn.Module:
 def test_masks_are_those_of_the_model(
     num_shards: int, dtype: torch.dtype, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    torch.manual_seed(0)
-    model = resnet_cifar(20).to(dtype)
-    example = torch.zeros(1, 3, 32, 32, dtype=dtype)
+    model, example = resnet20().to(dtype), COLOUR_IMAGE.to(dtype)
     folder = save(model, tmp_path / "model", num_shards=num_shards)
     expected = phew.sample_masks(model, example, density=0.1, **options)
     masks = phew.prune_checkpoint(
@@ -80,7 +78,7 @@ def test_masks_of_a_language_model_are_those_of_the_model(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("num_shards", [1, SHARDS])
 def test_pruned_weights_are_zero_and_all_else_is_as_it_was(num_shards: int, tmp_path: Path) -> None:
-    model = network()
+    model = lenet5()
     folder = save(model, tmp_path / "model", num_shards=num_shards)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     out = tmp_path / "out"
@@ -106,28 +104,16 @@ def test_a_file_takes_one_descriptor(tmp_path: Path) -> None:
 
 
 def test_a_tensor_is_in_the_file_that_the_index_says(tmp_path: Path) -> None:
-    folder = save(network(), tmp_path / "model", num_shards=2)
-    expected = phew.sample_masks(network(), IMAGE, density=0.1)
+    folder = save(lenet5(), tmp_path / "model", num_shards=2)
+    expected = phew.sample_masks(lenet5(), IMAGE, density=0.1)
     weight_map = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
     (name, file), *_ = weight_map.items()
     (other,) = {*weight_map.values()} - {file}
     tensors = safetensors.torch.load_file(folder / other)
-    stale = torch.randn_like(network().get_parameter(name).data)
+    stale = torch.randn_like(lenet5().get_parameter(name).data)
     safetensors.torch.save_file(tensors | {name: stale}, folder / other)
     out = tmp_path / "out"
-    assert phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=out) == expected
-
-
-class Permuted(nn.Module):
-    """A model whose buffer says which units are joined."""
-
-    def __init__(self, *, persistent: bool = True) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(8, 8), nn.Linear(4, 4)
-        self.register_buffer("order", torch.tensor([1, 3, 5, 7]), persistent=persistent)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.b(self.a(inputs)[:, self.order])
+    assert phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out) == expected
 
 
 def test_buffers_on_the_meta_device_are_read_from_the_checkpoint(tmp_path: Path) -> None:
@@ -146,7 +132,7 @@ def test_buffers_on_the_meta_device_are_read_from_the_checkpoint(tmp_path: Path)
         phew.prune_checkpoint(meta, folder, example, density=0.3, out=tmp_path / "other")
 
 
-class Tied(nn.Module):
+class TiedAutoencoder(nn.Module):
     """A decoder that shares the weights of its encoder, transposed in use."""
 
     def __init__(self) -> None:
@@ -164,7 +150,7 @@ def test_tied_weights_may_be_stored_under_any_of_their_names(
     stored: tuple[str, ...], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    model, example = Tied(), torch.zeros(1, 6)
+    model, example = TiedAutoencoder(), torch.zeros(1, 6)
     tensors = {"hidden.weight": model.hidden.weight.data, "hidden.bias": model.hidden.bias.data}
     tensors |= {f"{name}.weight": model.encode.weight.data.clone() for name in stored}
     (tmp_path / "model").mkdir()
@@ -182,8 +168,8 @@ def test_tied_weights_may_be_stored_under_any_of_their_names(
 
 
 def test_the_default_device_does_not_matter(tmp_path: Path) -> None:
-    folder = save(network(), tmp_path / "model")
-    model = network()
+    folder = save(lenet5(), tmp_path / "model")
+    model = lenet5()
     expected = phew.sample_masks(model, IMAGE, density=0.1)
     with torch.device("meta"):
         masks = phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=tmp_path / "out")
@@ -193,24 +179,24 @@ def test_the_default_device_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_file_is_a_checkpoint_too(tmp_path: Path) -> None:
-    safetensors.torch.save_file(network().state_dict(), tmp_path / "weights.safetensors")
+    safetensors.torch.save_file(lenet5().state_dict(), tmp_path / "weights.safetensors")
     checkpoint = Checkpoint(tmp_path / "weights.safetensors")
     weight = checkpoint.tensor("fc1.weight", (120, 400))
-    assert weight.equal(network().fc1.weight)
+    assert weight.equal(lenet5().fc1.weight)
 
 
 def test_no_checkpoint_is_an_error_that_names_the_path(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing"):
         phew.prune_checkpoint(
-            network(), tmp_path / "nothing", IMAGE, density=0.1, out=tmp_path / "out"
+            lenet5(), tmp_path / "nothing", IMAGE, density=0.1, out=tmp_path / "out"
         )
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
-        phew.prune_checkpoint(network(), tmp_path, IMAGE, density=0.1, out=tmp_path / "out")
+        phew.prune_checkpoint(lenet5(), tmp_path, IMAGE, density=0.1, out=tmp_path / "out")
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
 def test_weights_are_not_copied(tmp_path: Path) -> None:
-    file = save(network(), tmp_path / "model") / "model.safetensors"
+    file = save(lenet5(), tmp_path / "model") / "model.safetensors"
     tensor = Checkpoint(file).tensor("fc1.weight", (120, 400))
     mapped = [
         [int(address, 16) for address in line.split()[0].split("-")]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from saved_networks import IMAGE, SHARDS, network, save
+from saved_networks import SHARDS, save
+from small_networks import IMAGE, lenet5
 
 import phew
 from phew.checkpoints.run import MASKS
@@ -114,10 +115,10 @@ def spoil_index(folder: Path) -> None:
 def test_damage_is_named(
     damage: Any, error: type[Exception], words: list[str], tmp_path: Path
 ) -> None:
-    folder = save(network(), tmp_path / "model", num_shards=SHARDS)
+    folder = save(lenet5(), tmp_path / "model", num_shards=SHARDS)
     damage(folder)
     with pytest.raises(error) as caught:
-        phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=tmp_path / "out")
+        phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=tmp_path / "out")
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / "out" / MASKS).exists()
@@ -128,5 +129,5 @@ def test_other_kinds_of_files_are_named(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"PK" * 100)
         with pytest.raises(ValueError, match=r"checkpoint must be a safetensors file, .* Convert"):
             phew.prune_checkpoint(
-                network(), tmp_path / name, IMAGE, density=0.1, out=tmp_path / "out"
+                lenet5(), tmp_path / name, IMAGE, density=0.1, out=tmp_path / "out"
             )

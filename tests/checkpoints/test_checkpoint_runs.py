@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from saved_networks import IMAGE, SHARDS, network, save
+from saved_networks import SHARDS, save
+from small_networks import IMAGE, lenet5
 from torch import nn
 
 import phew
@@ -83,6 +84,7 @@ def check_whole(out: Path, expected: Path) -> set[str]:
     return {file.name for file in files}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_whole_files_and_is_resumed(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save(resnet(18, image_size=32), tmp_path / "model", num_shards=SHARDS)
@@ -108,7 +110,7 @@ NUM_KILLS = int(os.environ.get("PHEW_NUM_KILLS", "5"))
 
 
 def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
-    model, folder, out = network(), save(network(), tmp_path / "model"), tmp_path / "out"
+    model, folder, out = lenet5(), save(lenet5(), tmp_path / "model"), tmp_path / "out"
     phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out)
     with pytest.raises(FileExistsError, match="out must be an empty folder"):
         phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out)
@@ -142,40 +144,40 @@ def test_another_model_of_the_same_parameters_is_another_run(tmp_path: Path) -> 
 
 
 def test_files_that_no_run_left_are_not_taken_for_its_own(tmp_path: Path) -> None:
-    folder, out = save(network(), tmp_path / "model"), tmp_path / "out"
+    folder, out = save(lenet5(), tmp_path / "model"), tmp_path / "out"
     out.mkdir()
     (out / "model.safetensors").touch()
     with pytest.raises(FileExistsError, match="out must be an empty folder"):
-        phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=out, resume=True)
+        phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out, resume=True)
     (folder / "model.safetensors").rename(folder / MASKS)
     with pytest.raises(ValueError, match="checkpoint must have files of other names"):
-        phew.prune_checkpoint(network(), folder / MASKS, IMAGE, density=0.1, out=tmp_path / "new")
+        phew.prune_checkpoint(lenet5(), folder / MASKS, IMAGE, density=0.1, out=tmp_path / "new")
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
-    folder, out = save(network(), tmp_path / "model"), tmp_path / "out"
+    folder, out = save(lenet5(), tmp_path / "model"), tmp_path / "out"
     with own_folder(out), pytest.raises(BlockingIOError, match=r"Another process .*out'"):
-        phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=out)
+        phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out)
     assert not out.exists()
-    phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=out)
+    phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out)
 
 
 def test_a_call_that_fails_leaves_no_folder(tmp_path: Path) -> None:
-    folder = save(network(), tmp_path / "model")
+    folder = save(lenet5(), tmp_path / "model")
     with pytest.raises(ValueError, match="density must keep at least one"):
-        phew.prune_checkpoint(network(), folder, IMAGE, density=1e-9, out=tmp_path / "out")
+        phew.prune_checkpoint(lenet5(), folder, IMAGE, density=1e-9, out=tmp_path / "out")
     with pytest.raises(FileNotFoundError):
-        phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=tmp_path / "no" / "out")
+        phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=tmp_path / "no" / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_files_of_others_stay_where_they_are(tmp_path: Path) -> None:
-    folder, out = save(network(), tmp_path / "model"), tmp_path / "out"
-    phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=out)
+    folder, out = save(lenet5(), tmp_path / "model"), tmp_path / "out"
+    phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out)
     own, others = out / f".{MASKS}.{'0a' * 16}.partial", out / ".notes.partial"
     own.touch()
     others.touch()
-    phew.prune_checkpoint(network(), folder, IMAGE, density=0.1, out=out, resume=True)
+    phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out, resume=True)
     assert {path.name for path in out.iterdir()} == {MASKS, others.name}
 
 
@@ -209,7 +211,7 @@ def test_a_run_that_is_killed_at_any_change_of_a_file_is_resumed(
     def run(out: Path, num_changes: int) -> dict[str, bytes]:
         nonlocal num_left
         num_left = num_changes
-        options = {"density": 0.3, "weights": True, "resume": True}
+        options = {"density": 0.3, "write_weights": True, "resume": True}
         phew.prune_checkpoint(model, folder, torch.zeros(1, 64), out=out, **options)
         return {path.name: path.read_bytes() for path in out.iterdir() if path.name != MASKS}
 

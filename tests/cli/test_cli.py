@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from rich.text import Text
-from typer.testing import CliRunner, Result
+from command_line import plain, run
+from small_networks import IMAGE, lenet5
 
 import phew
-from phew.cli import app
-from phew.models import NETWORKS, lenet5
+from phew import models
+from phew.models import NETWORKS
 
 MY_NETWORKS = """
 import torch
@@ -39,15 +39,6 @@ def make_mistake():
 
 not_callable = 3
 """
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments, env={"COLUMNS": "120"}, prog_name="phew")
-
-
-def plain(text: str) -> str:
-    """Without the colours that some continuous integration services force."""
-    return Text.from_ansi(text).plain
 
 
 @pytest.fixture
@@ -108,8 +99,7 @@ def test_prune_prints_the_summary_and_one_line_of_facts() -> None:
     result = run("prune", "lenet5", "--density", "0.1")
     assert result.exit_code == 0, result.stderr
     *summary, facts = result.stdout.splitlines()
-    torch.manual_seed(0)
-    masks = phew.sample_masks(lenet5(), torch.zeros(1, 1, 28, 28), density=0.1)
+    masks = phew.sample_masks(lenet5(), IMAGE, density=0.1)
     assert summary == str(masks.summary()).splitlines()
     assert facts.startswith(
         f"density {masks.density:.6g}: kept {masks.num_kept:,} of 61,470 weights "
@@ -127,7 +117,7 @@ def test_prune_saves_the_masks_that_the_library_samples(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.endswith(f" s; saved to {path}\n")
     torch.manual_seed(4)
-    network = lenet5()
+    network = models.lenet5()
     expected = phew.sample_masks(network, torch.zeros(1, 1, 28, 28), density=0.05, seed=3)
     masks = phew.Masks.load(path)
     assert masks == expected

@@ -9,40 +9,25 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from command_line import run
 from saved_networks import SHARDS, save
-from test_cli import run
+from small_networks import Permuted
 from torch import nn
 
 import phew
 from phew import Masks
 from phew.checkpoints.run import MASKS
 
-NETWORKS = """
-import torch
-
-class Permuted(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = torch.nn.Linear(8, 8), torch.nn.Linear(4, 4)
-        self.register_buffer("order", torch.tensor([1, 3, 5, 7]))
-
-    def forward(self, inputs):
-        return self.second(self.first(inputs)[:, self.order])
-"""
-PRUNE = ("prune", "permuted_networks:Permuted", "--input-shape", "8", "--density", "0.3")
+PRUNE = ("prune", "small_networks:Permuted", "--input-shape", "8", "--density", "0.3")
 
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     """A model whose buffer says which units are joined, and its checkpoint in `model`."""
-    (tmp_path / "permuted_networks.py").write_text(NETWORKS)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.delitem(sys.modules, "permuted_networks", raising=False)
-    import permuted_networks
-
+    monkeypatch.setattr(sys, "path", list(sys.path))
     torch.manual_seed(3)
-    model: nn.Module = permuted_networks.Permuted()
+    model = Permuted()
     save(model, tmp_path / "model", num_shards=SHARDS)
     return model
 

@@ -16,7 +16,9 @@ from unittest import mock
 
 import pytest
 import torch
+from equality import assert_same_masks
 from rank_networks import CASES, lenet5, resnet20, shard
+from small_networks import Permuted
 from torch import distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -70,15 +72,6 @@ def sample(model: Any, inputs: Any = None, **options: Any) -> Any:
     return phew.sample_masks(model, inputs, group=dist.group.WORLD, **options)
 
 
-def assert_equal(masks: Masks, expected: Masks) -> None:
-    """The same masks, of parts that are those of the parameters."""
-    assert masks.info == expected.info
-    assert masks.active_units == expected.active_units
-    assert masks.num_kept == expected.num_kept
-    assert str(masks.summary()) == str(expected.summary())
-    assert masks == expected
-
-
 # Masks are those of one process
 
 
@@ -87,10 +80,10 @@ def walk_whole_weights(case: str) -> None:
     model, inputs = make()
     expected = phew.sample_masks(model, inputs, **options)
     for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
-        assert_equal(masks, plain)
+        assert_same_masks(masks, plain)
     graph = phew.capture(model, inputs, exclude=options.pop("exclude", ()))
     for masks, plain in zip(sample(graph, **options), expected, strict=True):
-        assert_equal(masks, plain)
+        assert_same_masks(masks, plain)
 
 
 def walk_sharded_weights(case: str) -> None:
@@ -100,7 +93,7 @@ def walk_sharded_weights(case: str) -> None:
     before = dict(shard(model).named_parameters())
     hooks = [[*module._forward_pre_hooks] for module in model.modules()]
     for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
-        assert_equal(masks, plain)
+        assert_same_masks(masks, plain)
         for name, mask in masks.items():
             parameter = model.get_parameter(name)
             assert isinstance(mask, DTensor)
@@ -124,7 +117,7 @@ def check_batches(folder: Path) -> None:
                 mock.patch.object(Forecast, "visits_per_walk", num_visits),
             ):
                 for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
-                    assert_equal(masks, plain)
+                    assert_same_masks(masks, plain)
 
 
 def check_shares(folder: Path) -> None:
@@ -177,7 +170,7 @@ def check_training(folder: Path) -> None:
     # After which the weights of the root stay gathered.
     model(inputs)
     masks = phew.prune(model, inputs, density=0.1, group=dist.group.WORLD)
-    assert_equal(masks, expected)
+    assert_same_masks(masks, expected)
     train(model, inputs)
     assert_held(model, expected)
     phew.release(model)
@@ -212,7 +205,7 @@ def check_saving(folder: Path) -> None:
     masks = sample(shard(lenet5()[0]), lenet5()[1], density=0.1)
     path = folder / f"{dist.get_rank()}.safetensors"
     masks.save(path)
-    assert_equal(Masks.load(path), phew.sample_masks(*lenet5(), density=0.1))
+    assert_same_masks(Masks.load(path), phew.sample_masks(*lenet5(), density=0.1))
 
 
 def check_analysis(folder: Path) -> None:
@@ -240,7 +233,7 @@ def check_captures(folder: Path) -> None:
     assert digest_of_graph(phew.capture(model, inputs)) == digest_of_graph(graph)
     # What was captured before, given the parts.
     sharded = {name: p for name, p in model.named_parameters() if name in graph.parameters}
-    assert_equal(sample(dataclasses.replace(graph, parameters=sharded), density=0.1), expected)
+    assert_same_masks(sample(dataclasses.replace(graph, parameters=sharded), density=0.1), expected)
 
 
 def check_tensor_parallelism(folder: Path) -> None:
@@ -257,7 +250,7 @@ def check_tensor_parallelism(folder: Path) -> None:
     model = parallelize_module(network(), mesh["tensor"], plan)
     fully_shard(model, mesh=mesh["data"])
     masks = phew.prune(model, inputs, density=0.4, group=dist.group.WORLD)
-    assert_equal(masks, expected)
+    assert_same_masks(masks, expected)
     train(model, inputs)
     assert_held(model, expected)
 
@@ -265,22 +258,16 @@ def check_tensor_parallelism(folder: Path) -> None:
 def check_sharded_buffers(folder: Path) -> None:
     """Their values say which units are joined."""
 
-    class Permuted(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            self.first, self.second = nn.Linear(8, 8), nn.Linear(4, 4)
-            self.register_buffer("order", torch.tensor([1, 3, 5, 7]))
-
-        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            return self.second(self.first(inputs)[:, self.order])
+    def permuted() -> nn.Module:
+        torch.manual_seed(0)
+        return Permuted()
 
     inputs = torch.zeros(1, 8)
-    expected = phew.sample_masks(Permuted(), inputs, density=0.3)
+    expected = phew.sample_masks(permuted(), inputs, density=0.3)
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    model = distribute_module(Permuted(), mesh)
+    model = distribute_module(permuted(), mesh)
     assert isinstance(model.order, DTensor)
-    assert_equal(sample(model, inputs, density=0.3), expected)
+    assert_same_masks(sample(model, inputs, density=0.3), expected)
     assert isinstance(model.order, DTensor)
 
 

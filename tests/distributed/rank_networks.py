@@ -6,21 +6,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import small_networks
 import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from phew import models
-
 
 def resnet20() -> tuple[nn.Module, Any]:
-    torch.manual_seed(0)
-    return models.resnet_cifar(20), torch.zeros(1, 3, 32, 32)
+    return small_networks.resnet20(), small_networks.COLOUR_IMAGE
 
 
 def lenet5() -> tuple[nn.Module, Any]:
-    torch.manual_seed(0)
-    return models.lenet5(), torch.zeros(1, 1, 28, 28)
+    return small_networks.lenet5(), small_networks.IMAGE
 
 
 def llama() -> tuple[nn.Module, Any]:

@@ -46,6 +46,7 @@ def test_two_ranks(name: str, of_two: Outcomes) -> None:
     assert outcomes == [""] * (1 if name == LAST else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_FOUR)
 def test_four_ranks(name: str, of_four: Outcomes) -> None:
     assert [outcomes[name] for outcomes in of_four] == [""] * 4

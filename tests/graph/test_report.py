@@ -13,7 +13,7 @@ from random_graphs import random_graph
 from torch import Tensor, nn
 
 import phew
-from phew.graph import Approximation, Space, WalkGraph, WeightedLink, WiringLink
+from phew.graph import Approximation, CaptureNotes, Space, WalkGraph, WeightedLink, WiringLink
 from phew.graph.reach import unreached_weights
 from phew.graph.report import Report
 from phew.reference import Reference
@@ -113,13 +113,15 @@ def test_notes_that_only_some_graphs_have() -> None:
         dense(1, 2, "a.weight", 4, 4),
         dense(2, 3, "b.weight", 4, 4),
         sizes=[4, 4, 4, 4],
-        derived={"b.weight": "_weight_norm"},
-        approximations=(
-            Approximation("sort", "layers.0", "its order depends on values"),
-            Approximation("sort", "layers.1", "its order depends on values"),
-            Approximation("sort", "", "phew does not know it"),
+        notes=CaptureNotes(
+            derived={"b.weight": "_weight_norm"},
+            approximations=(
+                Approximation("sort", "layers.0", "its order depends on values"),
+                Approximation("sort", "layers.1", "its order depends on values"),
+                Approximation("sort", "", "phew does not know it"),
+            ),
+            not_prunable={"c": "never used by the example inputs"},
         ),
-        not_prunable={"c": "never used by the example inputs"},
     )
     report = str(phew.inspect(graph))
     assert section(report, "Parameters in several links: 1") == ["a.weight 2 links"]
@@ -200,7 +202,7 @@ def test_many_parameters_of_one_reason_are_told_apart_by_their_last_names() -> N
     graph = chain(
         dense(0, 1, "w", 2, 2),
         sizes=[2, 2],
-        not_prunable=dict.fromkeys([*names, "scale"], "vector"),
+        notes=CaptureNotes(not_prunable=dict.fromkeys([*names, "scale"], "vector")),
     )
     assert section(str(phew.inspect(graph)), "Parameters that are not prunable: 15") == [
         "*.bias x14 vector",

@@ -10,7 +10,7 @@ from torch import nn
 from phew.masks.masks import Masks
 
 
-def network() -> nn.Sequential:
+def signal_network() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(2, 6, 3, padding=1),
         nn.BatchNorm1d(6),
@@ -32,7 +32,7 @@ def random_masks(model: nn.Module, density: float = 0.3) -> Masks:
 
 
 def masked_network() -> tuple[nn.Sequential, Masks]:
-    model = network()
+    model = signal_network()
     masks = random_masks(model)
     masks.apply(model)
     return model, masks

@@ -15,8 +15,8 @@ import torch.multiprocessing
 from masked_networks import (
     assert_masked,
     masked_network,
-    network,
     random_masks,
+    signal_network,
     train,
     train_distributed,
 )
@@ -75,7 +75,7 @@ def test_parameters_can_be_sent_to_another_process_without_a_warning() -> None:
 
 def test_state_dict_keys_are_unchanged() -> None:
     model, _ = masked_network()
-    assert list(model.state_dict()) == list(network().state_dict())
+    assert list(model.state_dict()) == list(signal_network().state_dict())
 
 
 def test_state_dict_round_trip_into_a_fresh_model() -> None:
@@ -84,7 +84,7 @@ def test_state_dict_round_trip_into_a_fresh_model() -> None:
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     buffer.seek(0)
-    fresh = network()
+    fresh = signal_network()
     fresh.load_state_dict(torch.load(buffer, weights_only=True))
     masks.apply(fresh)
     assert all(value.equal(fresh.state_dict()[name]) for name, value in model.state_dict().items())
@@ -96,7 +96,7 @@ def test_state_dict_round_trip_into_a_fresh_model() -> None:
 def test_a_dense_state_dict_is_masked_when_it_is_loaded(assign: bool) -> None:
     model, masks = masked_network()
     for _ in range(2):
-        model.load_state_dict(network().state_dict(), assign=assign)
+        model.load_state_dict(signal_network().state_dict(), assign=assign)
         assert_masked(model, masks)
     train(model)
     assert_masked(model, masks)
@@ -109,7 +109,7 @@ def test_a_dense_state_dict_is_masked_when_it_is_loaded(assign: bool) -> None:
 def test_a_model_that_left_its_device_is_masked_when_it_is_loaded_again() -> None:
     model, masks = masked_network()
     model.to("meta").to_empty(device="cpu")
-    model.load_state_dict(network().state_dict())
+    model.load_state_dict(signal_network().state_dict())
     assert_masked(model, masks)
     train(model)
     assert_masked(model, masks)
@@ -147,7 +147,7 @@ def test_a_masked_model_compiles_to_one_graph(backend: str) -> None:
 
 def test_masks_can_be_applied_to_a_model_that_was_compiled() -> None:
     torch._dynamo.reset()
-    model = network()
+    model = signal_network()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     train(compiled)
     masks = random_masks(model)
@@ -161,7 +161,7 @@ def test_two_processes_hold_the_same_weights(tmp_path: Path) -> None:
     (first, first_grad), (second, second_grad) = (
         torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)
     )
-    masks = random_masks(network())
+    masks = random_masks(signal_network())
     for name, mask in masks.items():
         assert first[name].equal(second[name])
         assert first[name].ne(0).equal(mask)

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 import torch
-from masked_networks import assert_masked, masked_network, network, random_masks, train
+from masked_networks import assert_masked, masked_network, random_masks, signal_network, train
 from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
@@ -70,7 +70,7 @@ def test_complex_weights_are_held() -> None:
 
 
 def test_stale_momentum_does_not_move_pruned_weights() -> None:
-    model = network()
+    model = signal_network()
     masks = random_masks(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     train(model, optimizer)
@@ -104,7 +104,7 @@ def test_a_sparse_gradient_leaves_pruned_weights_zero() -> None:
 
 
 def test_unit_masks_hold_biases_and_normalisation() -> None:
-    model = network()
+    model = signal_network()
     alive = torch.tensor([True, True, False, True, False, True])
     names = ["0.bias", "1.weight", "1.bias"]
     masks = Masks(dict(random_masks(model)), unit_masks=dict.fromkeys(names, alive))
@@ -121,7 +121,7 @@ def test_unit_masks_hold_biases_and_normalisation() -> None:
 
 
 def test_applying_again_replaces_the_hold() -> None:
-    model = network()
+    model = signal_network()
     sparse, dense = random_masks(model, 0.2), random_masks(model, 0.6)
     sparse.apply(model)
     dense.apply(model)
@@ -149,7 +149,7 @@ def test_released_weights_are_zero_and_train() -> None:
     assert not model[0]._load_state_dict_post_hooks
     train(model)
     assert model[0].weight.all()
-    model.load_state_dict(network().state_dict())
+    model.load_state_dict(signal_network().state_dict())
     assert model[4].weight.all()
 
 
@@ -175,7 +175,7 @@ def test_the_hold_frees_the_model() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_any_floating_point_weights(dtype: torch.dtype) -> None:
-    model = network().to(dtype)
+    model = signal_network().to(dtype)
     masks = random_masks(model)
     masks.apply(model)
     assert_masked(model, masks)
@@ -209,7 +209,7 @@ def test_pruned_weights_become_positive_zero_in_their_own_memory_format() -> Non
 
 
 def test_a_frozen_weight_is_held_also_after_it_is_unfrozen() -> None:
-    model = network()
+    model = signal_network()
     model[4].requires_grad_(False)
     masks = random_masks(model)
     masks.apply(model)
@@ -224,7 +224,7 @@ def test_a_frozen_weight_is_held_also_after_it_is_unfrozen() -> None:
     assert model[4].weight.grad.any()
 
 
-class Tied(nn.Module):
+class TiedEmbedding(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(8, 5)
@@ -243,7 +243,7 @@ def train_tied(model: nn.Module) -> None:
     "names", [["embedding.weight"], ["head.weight"], ["head.weight", "embedding.weight"]]
 )
 def test_tied_weights_are_held_under_any_of_their_names(names: list[str]) -> None:
-    model = Tied()
+    model = TiedEmbedding()
     mask = torch.rand(8, 5) < 0.4
     masks = Masks(dict.fromkeys(names, mask))
     masks.apply(model)
@@ -260,11 +260,11 @@ def test_tied_weights_are_held_under_any_of_their_names(names: list[str]) -> Non
 
 
 def test_a_tied_weight_that_one_owner_released_is_free() -> None:
-    model = Tied()
+    model = TiedEmbedding()
     random_masks(model).apply(model)
     phew.release(model.head)
     duplicated = copy.deepcopy(model)
-    duplicated.load_state_dict(Tied().state_dict())
+    duplicated.load_state_dict(TiedEmbedding().state_dict())
     assert duplicated.embedding.weight.all()
 
 

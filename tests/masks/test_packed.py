@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from saved_networks import IMAGE, network
+from small_networks import IMAGE, lenet5
 
 import phew
 from phew.masks.packed import PackedMasks, pack
@@ -17,7 +17,7 @@ from phew.walks.sampler import Sampler
 
 @pytest.mark.parametrize("batch_size", [1, 37, 1000])
 def test_packed_visits_are_those_in_bytes(batch_size: int) -> None:
-    graph = phew.capture(network(), IMAGE)
+    graph = phew.capture(lenet5(), IMAGE)
     samples = []
     for packed in (False, True):
         sampler = Sampler(graph, Options(), num_threads=2, packed=packed, batch_size=batch_size)
@@ -30,7 +30,7 @@ def test_packed_visits_are_those_in_bytes(batch_size: int) -> None:
 
 
 def test_walks_go_on_from_any_batch() -> None:
-    graph = phew.capture(network(), IMAGE)
+    graph = phew.capture(lenet5(), IMAGE)
     saved = []
     sampler = Sampler(
         graph,
@@ -69,14 +69,14 @@ FILE = "masks.safetensors"
 
 
 def test_a_mask_file_takes_a_bit_a_weight(tmp_path: Path) -> None:
-    masks = phew.sample_masks(network(), IMAGE, density=0.1)
+    masks = phew.sample_masks(lenet5(), IMAGE, density=0.1)
     masks.save(tmp_path / FILE)
     size = (tmp_path / FILE).stat().st_size
     assert masks.num_weights / 8 < size < masks.num_weights / 8 + 2500
 
 
 def test_packed_masks_are_pickled_once(tmp_path: Path) -> None:
-    graph = phew.capture(network(), IMAGE)
+    graph = phew.capture(lenet5(), IMAGE)
     sampler = Sampler(graph, Options(), num_threads=1, packed=True)
     (sample,) = sampler.run([sampler.target(0.1)])
     masks = phew.Masks(sample.visited)

@@ -9,6 +9,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train_mnist1d", "train_digits"])
 def test_example_prints_a_row_for_each_method_and_density(name: str) -> None:
     result = subprocess.run(

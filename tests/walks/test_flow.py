@@ -12,28 +12,22 @@ import pytest
 import torch
 from graph_walks import passages, reachable_weights
 from random_graphs import random_graph
+from small_networks import COLOUR_IMAGE, lenet5, resnet20
 from torch import nn
 from visit_statistics import excess, prunable_links, visit_counts
+from walk_options import OPTIONS_BY_WEIGHT, graph_seeds, with_options, with_options_by_weight
 
 import phew
 from phew.analysis.expected_visits import Flow, edge_probabilities, exact_flow
 from phew.graph import Space, WalkGraph, WeightedLink, WiringLink
-from phew.models import lenet5, resnet_cifar
 from phew.reference import Reference
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.forecast import Forecast
-from phew.walks.options import Granularity, Options
+from phew.walks.options import Options
 
-OPTIONS = [
-    Options(fork=fork, power=power) for fork, power in product(("uniform", "mass"), (1, 0, 2, -1))
-]
 BOUND = 4.0
 """On the excess of a chi-square statistic, in standard deviations. Walks start from all units in
 turn, so visits may be more even than chance, and only an excess tells of a fault."""
-
-
-def describe(options: Options) -> str:
-    return f"{options.fork}-{options.power}"
 
 
 def grouped_network() -> nn.Module:
@@ -51,7 +45,7 @@ def grouped_network() -> nn.Module:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "lenet5": (lenet5, (1, 28, 28)),
-    "resnet20": (lambda: resnet_cifar(20), (3, 32, 32)),
+    "resnet20": (resnet20, (3, 32, 32)),
     "grouped": (grouped_network, (3, 10, 8)),
 }
 
@@ -105,9 +99,9 @@ def excesses(graph: WalkGraph, options: Options, num_walks: int) -> list[float]:
     return result
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=describe)
+@with_options_by_weight
 def test_flow_is_that_of_the_reference(options: Options) -> None:
-    for seed, backward in product(range(OPTIONS.index(options), 96, len(OPTIONS)), (False, True)):
+    for seed, backward in product(graph_seeds(options, 96, OPTIONS_BY_WEIGHT), (False, True)):
         graph = even_random_graph(np.random.default_rng(seed))
         reference = Reference(graph, fork=options.fork, power=options.power)
         expected = passages(reference, backward=backward)
@@ -119,9 +113,9 @@ def test_flow_is_that_of_the_reference(options: Options) -> None:
             np.testing.assert_allclose(probabilities, weights, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=describe)
+@with_options_by_weight
 def test_flow_ends_where_nothing_leads_on(options: Options) -> None:
-    for seed, backward in product(range(OPTIONS.index(options), 96, len(OPTIONS)), (False, True)):
+    for seed, backward in product(graph_seeds(options, 96, OPTIONS_BY_WEIGHT), (False, True)):
         graph = random_graph(np.random.default_rng(seed))
         reference = Reference(graph, fork=options.fork, power=options.power)
         flow = exact_flow(graph, backward=backward, fork=options.fork, power=options.power)
@@ -134,15 +128,15 @@ def test_flow_ends_where_nothing_leads_on(options: Options) -> None:
         assert ends == pytest.approx(1, abs=1e-9)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=describe)
+@with_options_by_weight
 def test_visits_in_networks_are_as_expected(network_graph: WalkGraph, options: Options) -> None:
     z = excesses(network_graph, options, num_walks=50_000)
     assert max(z) < BOUND
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=describe)
+@with_options_by_weight
 def test_visits_in_random_graphs_are_as_expected(options: Options) -> None:
-    for seed in range(OPTIONS.index(options), 96, len(OPTIONS)):
+    for seed in graph_seeds(options, 96, OPTIONS_BY_WEIGHT):
         graph = even_random_graph(np.random.default_rng(seed))
         z = excesses(graph, dataclasses.replace(options, seed=seed), num_walks=10_000)
         assert max(z, default=0.0) < BOUND, f"graph {seed}"
@@ -170,12 +164,8 @@ def scatter(graph: WalkGraph, num_weights: float, options: Options) -> float:
     return (num_weights * (max(sizes) if options.granularity == "kernel" else 1)) ** 0.5
 
 
-@pytest.mark.parametrize("granularity", ["weight", "kernel"])
-@pytest.mark.parametrize("options", OPTIONS, ids=describe)
-def test_forecast_is_of_what_is_visited(
-    network_graph: WalkGraph, options: Options, granularity: Granularity
-) -> None:
-    options = dataclasses.replace(options, granularity=granularity)
+@with_options
+def test_forecast_is_of_what_is_visited(network_graph: WalkGraph, options: Options) -> None:
     forecast = forecast_of(network_graph, options)
     for num_walks in (200, 2_000, 20_000):
         visited = num_visited(network_graph, num_walks, options)
@@ -213,8 +203,7 @@ def test_number_of_walks_is_the_inverse_of_the_forecast(network_graph: WalkGraph
 
 
 def test_forecast_from_a_sample_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    graph = phew.capture(resnet_cifar(20), torch.zeros(1, 3, 32, 32))
+    graph = phew.capture(resnet20(), COLOUR_IMAGE)
     whole = forecast_of(graph, Options())
     monkeypatch.setattr("phew.walks.forecast.SAMPLE_SIZE", 2**14)
     sample = forecast_of(graph, Options())
@@ -222,11 +211,9 @@ def test_forecast_from_a_sample_of_the_weights(monkeypatch: pytest.MonkeyPatch) 
         assert sample.expected(num_walks) == pytest.approx(whole.expected(num_walks), rel=0.002)
 
 
-@pytest.mark.parametrize("granularity", ["weight", "kernel"])
-@pytest.mark.parametrize("options", OPTIONS, ids=describe)
-def test_reachable_is_what_some_walk_visits(options: Options, granularity: Granularity) -> None:
-    options = dataclasses.replace(options, granularity=granularity)
-    for seed in range(OPTIONS.index(dataclasses.replace(options, granularity="weight")), 160, 8):
+@with_options
+def test_reachable_is_what_some_walk_visits(options: Options) -> None:
+    for seed in graph_seeds(options, 320):
         graph = random_graph(np.random.default_rng(seed))
         visits = reachable_weights(Reference(graph, **vars(options)))
         expected = Counter(visit.parameter for visit in visits)

@@ -4,42 +4,31 @@ import copy
 import pickle
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations, pairwise, product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from equality import assert_same_elements
 from random_graphs import random_graph
+from small_networks import COLOUR_IMAGE, IMAGE, lenet5, resnet20
 from torch import nn
+from walk_engines import EngineOn
+from walk_options import graph_seeds, with_options
 
 import phew
 from phew import Masks
 from phew.graph import WalkGraph
-from phew.models import lenet5, resnet_cifar
 from phew.reference import Reference
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.forecast import Forecast
 from phew.walks.options import Options
-from phew.walks.sampler import Sampler
 
-OPTIONS = [
-    {"fork": fork, "granularity": granularity, "power": power}
-    for fork, granularity, power in product(
-        ("uniform", "mass"), ("weight", "kernel"), (1, 0, 2, -1)
-    )
-]
-SCHEDULES = list(product((1, 2, 3, 7), (1, 7, 1 << 20)))
+BATCH_SIZES = (1, 7, 1 << 20)
 NUM_GRAPHS = 160
 DENSITIES = [0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 0.9, 0.98]
-
-
-def assert_equal(
-    masks: dict[str, torch.Tensor] | Masks, expected: dict[str, Any] | Masks, message: str = ""
-) -> None:
-    assert masks.keys() == expected.keys()
-    for name, mask in masks.items():
-        np.testing.assert_array_equal(mask.cpu(), expected[name], err_msg=f"{message} {name}")
 
 
 def densities_within_reach(
@@ -52,33 +41,33 @@ def densities_within_reach(
     return [int(target) / graph.num_prunable_weights for target in targets]
 
 
-@pytest.mark.parametrize(
-    "options", OPTIONS, ids=lambda options: "-".join(map(str, options.values()))
-)
-def test_masks_are_those_of_the_reference(options: dict[str, Any]) -> None:
-    for seed in range(OPTIONS.index(options), NUM_GRAPHS, len(OPTIONS)):
-        rng = np.random.default_rng(seed)
+@with_options
+def test_masks_are_those_of_the_reference(options: Options, engine: EngineOn) -> None:
+    schedules = list(product(engine.num_threads, BATCH_SIZES))
+    for number in graph_seeds(options, NUM_GRAPHS):
+        rng = np.random.default_rng(number)
         graph = random_graph(rng)
-        options["seed"] = int(rng.integers(2**64, dtype=np.uint64))
-        reference = Reference(graph, **options)
+        seeded = replace(options, seed=int(rng.integers(2**64, dtype=np.uint64)))
+        reference = Reference(graph, **vars(seeded))
         densities = densities_within_reach(rng, graph, reference)
         expected = [reference.sample_masks(density) for density in densities]
         # All from one run, here in any order, equal those of separate runs.
         for masks, result in zip(
-            phew.sample_masks(graph, densities=densities, **options), expected, strict=True
+            phew.sample_masks(engine.put(graph), densities=densities, **vars(seeded)),
+            expected,
+            strict=True,
         ):
             assert masks.num_walks == result.num_walks
-            assert_equal(masks, result.masks, f"graph {seed}")
-        for number in rng.choice(len(SCHEDULES), size=3, replace=False):
-            num_threads, batch_size = SCHEDULES[number]
-            sampler = Sampler(
-                graph, Options(**options), num_threads=num_threads, batch_size=batch_size
-            )
+            assert_same_elements(masks, result.masks, f"graph {number}")
+        for schedule in rng.choice(len(schedules), size=3, replace=False):
+            num_threads, batch_size = schedules[schedule]
+            sampler = engine.sampler(graph, seeded, num_threads=num_threads, batch_size=batch_size)
             ascending = sorted(expected, key=lambda result: result.num_walks)
             targets = sorted(sampler.target(density) for density in densities)
             for sample, result in zip(sampler.run(targets), ascending, strict=True):
-                assert sample.num_walks == result.num_walks, f"graph {seed}, {SCHEDULES[number]}"
-                assert_equal(sample.visited, result.masks, f"graph {seed}, {SCHEDULES[number]}")
+                where = f"graph {number}, {num_threads=}, {batch_size=}"
+                assert sample.num_walks == result.num_walks, where
+                assert_same_elements(sample.visited, result.masks, where)
 
 
 def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str, Any]:
@@ -99,8 +88,7 @@ def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str
 
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
 def test_masks_are_what_the_first_walks_visit(granularity: str) -> None:
-    torch.manual_seed(0)
-    graph = phew.capture(lenet5(), torch.zeros(1, 1, 28, 28))
+    graph = phew.capture(lenet5(), IMAGE)
     firsts = first_visits(graph, Options(granularity=granularity), 40_000)
     in_order = np.sort(np.concatenate([first.reshape(-1) for first in firsts.values()]))
     densities = [0.001, 0.02, 0.1, 0.3, 0.5]
@@ -111,13 +99,12 @@ def test_masks_are_what_the_first_walks_visit(granularity: str) -> None:
     ):
         last_walk = in_order[round(density * len(in_order)) - 1]
         assert masks.num_walks == last_walk + 1
-        assert_equal(masks, {name: first <= last_walk for name, first in firsts.items()})
+        assert_same_elements(masks, {name: first <= last_walk for name, first in firsts.items()})
 
 
 @pytest.fixture(scope="module")
 def resnet() -> WalkGraph:
-    torch.manual_seed(0)
-    return phew.capture(resnet_cifar(20), torch.zeros(1, 3, 32, 32))
+    return phew.capture(resnet20(), COLOUR_IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +129,7 @@ def test_masks_hold_at_most_one_walk_too_much(
 
 
 def test_kept_weights_are_on_kept_paths(resnet_masks: dict[float, Masks]) -> None:
-    network = resnet_cifar(20).double().eval()
+    network = resnet20().double().eval()
     for masks in resnet_masks.values():
         for name, parameter in network.named_parameters():
             if name in masks:
@@ -174,7 +161,7 @@ def test_masks_do_not_depend_on_the_forecast(
         densities, phew.sample_masks(resnet, densities=densities), strict=True
     ):
         assert masks.num_walks == resnet_masks[density].num_walks
-        assert_equal(masks, resnet_masks[density])
+        assert_same_elements(masks, resnet_masks[density])
 
 
 def test_one_density_of_several_is_that_of_its_own_run(
@@ -183,10 +170,10 @@ def test_one_density_of_several_is_that_of_its_own_run(
     for density in (0.05, 0.5):
         masks = phew.sample_masks(resnet, density=density, num_threads=1)
         assert masks.num_walks == resnet_masks[density].num_walks
-        assert_equal(masks, resnet_masks[density])
+        assert_same_elements(masks, resnet_masks[density])
     twice = phew.sample_masks(resnet, densities=[0.1, 0.01, 0.1])
     for density, masks in zip([0.1, 0.01, 0.1], twice, strict=True):
-        assert_equal(masks, resnet_masks[density])
+        assert_same_elements(masks, resnet_masks[density])
     assert phew.sample_masks(resnet, densities=[]) == []
 
 
@@ -213,7 +200,7 @@ def test_masks_say_how_they_were_made(resnet_masks: dict[float, Masks]) -> None:
     }
 
 
-def network() -> nn.Sequential:
+def small_convnet() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3),
@@ -247,18 +234,18 @@ SAME_WEIGHTS: dict[str, Callable[[nn.Module], object]] = {
 
 @pytest.mark.parametrize("change", SAME_WEIGHTS)
 def test_equal_weights_have_equal_masks(change: str) -> None:
-    expected = phew.sample_masks(network(), INPUTS, density=0.2)
-    changed = network()
+    expected = phew.sample_masks(small_convnet(), INPUTS, density=0.2)
+    changed = small_convnet()
     SAME_WEIGHTS[change](changed)
     masks = phew.sample_masks(changed, INPUTS.to(changed[0].weight.dtype), density=0.2)
-    assert_equal(masks, expected)
+    assert_same_elements(masks, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_has_the_masks_of_its_values(dtype: torch.dtype) -> None:
-    half = network().to(dtype)
+    half = small_convnet().to(dtype)
     masks = phew.sample_masks(half, INPUTS.to(dtype), density=0.2)
-    assert_equal(masks, phew.sample_masks(copy.deepcopy(half).float(), INPUTS, density=0.2))
+    assert_same_elements(masks, phew.sample_masks(copy.deepcopy(half).float(), INPUTS, density=0.2))
 
 
 def test_tied_weights_have_one_mask() -> None:
@@ -271,13 +258,13 @@ def test_tied_weights_have_one_mask() -> None:
 
 
 def test_layer_of_zeros_is_walked_uniformly() -> None:
-    model = network()
+    model = small_convnet()
     nn.init.zeros_(model[3].weight)
     masks = phew.sample_masks(model, INPUTS, density=0.5)
     assert 0.1 < masks["3.weight"].double().mean() < 0.9
-    uniform = network()
+    uniform = small_convnet()
     nn.init.constant_(uniform[3].weight, 0.1)
-    assert_equal(masks, phew.sample_masks(uniform, INPUTS, density=0.5))
+    assert_same_elements(masks, phew.sample_masks(uniform, INPUTS, density=0.5))
 
 
 class WithEmptyLayer(nn.Module):
@@ -299,7 +286,7 @@ def test_layer_without_units_has_an_empty_mask() -> None:
 
 
 def test_kernels_are_kept_whole() -> None:
-    masks = phew.sample_masks(network(), INPUTS, density=0.2, granularity="kernel")
+    masks = phew.sample_masks(small_convnet(), INPUTS, density=0.2, granularity="kernel")
     kept = [masks[name].flatten(2) for name in ("0.weight", "3.weight")]
     for kernels in kept:
         assert kernels.any()
@@ -308,8 +295,7 @@ def test_kernels_are_kept_whole() -> None:
 
 
 def test_units_are_active_where_a_kept_weight_leads_to_them() -> None:
-    torch.manual_seed(0)
-    masks = phew.sample_masks(lenet5(), torch.zeros(1, 1, 28, 28), density=0.004)
+    masks = phew.sample_masks(lenet5(), IMAGE, density=0.004)
     num_inactive = 0
     for name, mask in masks.items():
         active = mask.flatten(1).any(dim=1)
@@ -320,14 +306,13 @@ def test_units_are_active_where_a_kept_weight_leads_to_them() -> None:
 
 
 def test_parameters_may_be_parts_of_another_tensor() -> None:
-    torch.manual_seed(0)
     model = lenet5()
-    expected = Reference(phew.capture(model, torch.zeros(1, 1, 28, 28))).sample_masks(0.05)
+    expected = Reference(phew.capture(model, IMAGE)).sample_masks(0.05)
     flat = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
     parts = flat.split([parameter.numel() for parameter in model.parameters()])
     for parameter, part in zip(model.parameters(), parts, strict=True):
         parameter.data = part.view(parameter.shape)
-    graph = phew.capture(model, torch.zeros(1, 1, 28, 28))
+    graph = phew.capture(model, IMAGE)
     masks = phew.sample_masks(graph, density=0.05)
     for name, mask in Reference(graph).sample_masks(0.05).masks.items():
         assert np.array_equal(mask, expected.masks[name])
@@ -335,14 +320,14 @@ def test_parameters_may_be_parts_of_another_tensor() -> None:
 
 
 def test_excluded_weights_are_walked_and_kept() -> None:
-    masks = phew.sample_masks(network(), INPUTS, density=0.2, exclude=["3.*"])
+    masks = phew.sample_masks(small_convnet(), INPUTS, density=0.2, exclude=["3.*"])
     assert list(masks) == ["0.weight", "6.weight"]
     assert masks.density == pytest.approx(0.2, abs=0.001)
 
 
 def test_seeds_have_masks_of_their_own() -> None:
     seeds = [0, 1, 2**32, 2**63, 2**64 - 1]
-    masks = [phew.sample_masks(network(), INPUTS, density=0.2, seed=seed) for seed in seeds]
+    masks = [phew.sample_masks(small_convnet(), INPUTS, density=0.2, seed=seed) for seed in seeds]
     for one, other in combinations(masks, 2):
         assert one != other
 
@@ -353,7 +338,7 @@ def random_states() -> tuple[Any, ...]:
 
 
 def test_random_states_are_left_alone() -> None:
-    model = network()
+    model = small_convnet()
     before = random_states()
     phew.sample_masks(model, INPUTS, density=0.2)
     assert random_states() == before
@@ -376,8 +361,7 @@ def test_masks_do_not_depend_on_how_the_processor_treats_subnormals() -> None:
 
 
 def test_sampled_masks_are_pickled_once() -> None:
-    torch.manual_seed(0)
-    masks = phew.sample_masks(lenet5(), torch.zeros(1, 1, 28, 28), density=0.1)
+    masks = phew.sample_masks(lenet5(), IMAGE, density=0.1)
     pickled = pickle.dumps(masks)
     assert len(pickled) < 1.2 * masks.num_weights
     assert pickle.loads(pickled) == masks

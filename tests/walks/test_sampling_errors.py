@@ -42,14 +42,14 @@ class WithoutPath(nn.Module):
         return torch.ones_like(self.first(x))
 
 
-def network() -> nn.Sequential:
+def small_mlp() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
 
 
-def network_with(value: float) -> nn.Sequential:
+def mlp_with(value: float) -> nn.Sequential:
     """A network with some weights of some units of the first layer at a value."""
-    model = network()
+    model = small_mlp()
     with torch.no_grad():
         model[0].weight[:4, :3] = value
     return model
@@ -111,7 +111,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], float, str]] = {
         "weights out with exclude=['side.weight'].",
     ),
     "zeros beside other weights": (
-        lambda: network_with(0.0),
+        lambda: mlp_with(0.0),
         0.9,
         "density 0.9 is out of reach: walks reach 81.2% of the prunable weights; no walk takes 12 "
         "weights of '0.weight', which are zero beside others or not on a path from input to "
@@ -124,19 +124,19 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], float, str]] = {
         "floating-point input or an embedding.",
     ),
     "NaN": (
-        lambda: network_with(float("nan")),
+        lambda: mlp_with(float("nan")),
         0.5,
         "parameter '0.weight' must hold finite weights, got NaN or infinity. Initialise it; walks "
         "pass through it even where it is excluded.",
     ),
     "infinity": (
-        lambda: network_with(float("-inf")),
+        lambda: mlp_with(float("-inf")),
         0.5,
         "parameter '0.weight' must hold finite weights, got NaN or infinity. Initialise it; walks "
         "pass through it even where it is excluded.",
     ),
     "no data": (
-        lambda: network().to("meta"),
+        lambda: small_mlp().to("meta"),
         0.5,
         "model must hold its weights, got '0.weight' on the meta device. Load or initialise it "
         "first, e.g. with model.to_empty(device='cpu').",
@@ -148,7 +148,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], float, str]] = {
 def test_argument_out_of_range(
     arguments: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
-    model = network()
+    model = small_mlp()
     before = state_of(model)
     with pytest.raises(kind, match="^" + re.escape(message)):
         phew.prune(model, INPUTS, **({"density": 0.5} | arguments))
@@ -170,26 +170,29 @@ def test_model_that_cannot_be_pruned_so(name: str) -> None:
 @pytest.mark.parametrize("arguments", [{}, {"density": 0.5, "densities": [0.1]}])
 def test_density_and_densities_exclude_each_other(arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=r"^density or densities must be given, and not both\.$"):
-        phew.sample_masks(network(), INPUTS, **arguments)
+        phew.sample_masks(small_mlp(), INPUTS, **arguments)
 
 
 def test_densities_are_checked_one_by_one() -> None:
     with pytest.raises(ValueError, match=r"^density must be in \(0, 1\], got 2\.$"):
-        phew.sample_masks(network(), INPUTS, densities=[0.5, 2])
+        phew.sample_masks(small_mlp(), INPUTS, densities=[0.5, 2])
 
 
 @pytest.mark.parametrize("densities", [0.1, np.array(0.1)])
 def test_densities_are_a_sequence(densities: Any) -> None:
     message = f"densities must be a sequence of densities, got {densities!r}."
     with pytest.raises(TypeError, match="^" + re.escape(message)):
-        phew.sample_masks(network(), INPUTS, densities=densities)
+        phew.sample_masks(small_mlp(), INPUTS, densities=densities)
 
 
 def test_integers_of_numpy_are_integers() -> None:
     options = {"seed": 3, "power": 2, "num_threads": 2}
     masks, expected = (
         phew.sample_masks(
-            network(), INPUTS, density=0.5, **{name: kind(value) for name, value in options.items()}
+            small_mlp(),
+            INPUTS,
+            density=0.5,
+            **{name: kind(value) for name, value in options.items()},
         )
         for kind in (np.int64, int)
     )
@@ -198,14 +201,14 @@ def test_integers_of_numpy_are_integers() -> None:
 
 
 def test_zero_weights_are_within_reach_of_other_powers() -> None:
-    model = network_with(0.0)
+    model = mlp_with(0.0)
     for power in (0, -1):
         assert phew.sample_masks(model, INPUTS, density=1, power=power).density == 1
     assert phew.sample_masks(model, INPUTS, density=52 / 64).num_kept == 52
 
 
 def test_a_graph_has_its_inputs_and_exclusions() -> None:
-    graph = phew.capture(network(), INPUTS)
+    graph = phew.capture(small_mlp(), INPUTS)
     with pytest.raises(
         TypeError, match=r"^example_inputs must be left out where model is a WalkGraph\.$"
     ):
@@ -217,7 +220,7 @@ def test_a_graph_has_its_inputs_and_exclusions() -> None:
 
 
 def test_only_a_model_is_pruned() -> None:
-    graph = phew.capture(network(), INPUTS)
+    graph = phew.capture(small_mlp(), INPUTS)
     with pytest.raises(TypeError, match=r"^model must be a torch\.nn\.Module, got WalkGraph\.$"):
         phew.prune(graph, None, density=0.5)
 
@@ -254,17 +257,17 @@ def test_more_walks_than_anyone_waits_for_are_refused() -> None:
 )
 def test_other_devices_are_refused(device: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        phew.sample_masks(network(), INPUTS, density=0.5, device=device)
+        phew.sample_masks(small_mlp(), INPUTS, density=0.5, device=device)
 
 
 def test_a_cuda_device_without_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phew.api.built_with_cuda", False)
+    monkeypatch.setattr("phew.walks.devices.built_with_cuda", False)
     with pytest.raises(ValueError, match=r"needs phew with CUDA.*cmake.define.PHEW_CUDA=ON"):
-        phew.sample_masks(network(), INPUTS, density=0.5, device="cuda")
-    monkeypatch.setattr("phew.api.built_with_cuda", True)
+        phew.sample_masks(small_mlp(), INPUTS, density=0.5, device="cuda")
+    monkeypatch.setattr("phew.walks.devices.built_with_cuda", True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(ValueError, match="must be one that is there, got 'cuda:1': torch"):
-        phew.sample_masks(network(), INPUTS, density=0.5, device="cuda:1")
+        phew.sample_masks(small_mlp(), INPUTS, density=0.5, device="cuda:1")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ValueError, match="must be one of 1 CUDA devices, got 'cuda:1'"):
-        phew.sample_masks(network(), INPUTS, density=0.5, device=torch.device("cuda", 1))
+        phew.sample_masks(small_mlp(), INPUTS, density=0.5, device=torch.device("cuda", 1))

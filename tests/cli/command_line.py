@@ -1,0 +1,17 @@
+"""The command line, run in this process."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from typer.testing import CliRunner, Result
+
+from phew.cli import app
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "120"}, prog_name="phew")
+
+
+def plain(text: str) -> str:
+    """Without the colours that some continuous integration services force."""
+    return Text.from_ansi(text).plain

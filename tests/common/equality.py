@@ -1,0 +1,31 @@
+"""When masks are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from phew import Masks
+
+
+def assert_same_elements(
+    found: Mapping[str, torch.Tensor], expected: Mapping[str, Any], message: str = ""
+) -> None:
+    """Check that tensors have the names and the elements of others, wherever these are."""
+    assert found.keys() == expected.keys(), message
+    for name, mask in found.items():
+        other = torch.as_tensor(expected[name]).cpu()
+        np.testing.assert_array_equal(mask.cpu(), other, err_msg=f"{message} {name}")
+
+
+def assert_same_masks(found: Masks, expected: Masks) -> None:
+    """Check that masks keep the same weights and units, and tell the same of themselves."""
+    assert found.info == expected.info
+    assert found.active_units == expected.active_units
+    assert found.num_kept == expected.num_kept
+    assert str(found.summary()) == str(expected.summary())
+    # On any device, and gathered where they are sharded.
+    assert found == expected
