@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 import phew
 from phew import analysis, baselines
+from phew.analysis.paths import Scaled, squared_paths
 
 METHODS = {
     "PHEW": partial(phew.sample_masks, seed=3),
@@ -124,6 +125,22 @@ def test_a_density_out_of_reach_names_the_method() -> None:
     methods = {"magnitude": baselines.magnitude, "walks": phew.sample_masks}
     with pytest.raises(ValueError, match=r"^methods\['walks'\]: density 0.9 is out of reach: "):
         analysis.compare(Cut(), torch.zeros(1, 4), methods=methods, densities=[0.9])
+
+
+def test_the_path_kernel_of_the_dense_network_is_computed_once(
+    lenet: tuple[nn.Module, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_dense = 0
+
+    def counted(graph: phew.WalkGraph, masks: Mapping[str, torch.Tensor]) -> Scaled:
+        nonlocal num_dense
+        num_dense += not masks
+        return squared_paths(graph, masks)
+
+    for module in ("comparison", "summary"):
+        monkeypatch.setattr(f"phew.analysis.{module}.squared_paths", counted)
+    analysis.compare(*lenet, methods=METHODS, densities=DENSITIES)
+    assert num_dense == 1
 
 
 def never(*arguments: Any, **options: Any) -> phew.Masks:

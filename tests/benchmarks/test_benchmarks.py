@@ -55,6 +55,7 @@ def rows_of(benchmark: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]
     return rows
 
 
+@pytest.mark.slow
 def test_each_method_is_measured_beside_the_engine(lines: list[dict[str, Any]]) -> None:
     rows = rows_of("end_to_end", copy.deepcopy(lines))
     engine = rows[0]
@@ -78,6 +79,7 @@ def test_each_method_is_measured_beside_the_engine(lines: list[dict[str, Any]]) 
         assert f"| lenet5 | {row['method']} |" in " ".join(table.split())
 
 
+@pytest.mark.slow
 def test_hops_are_the_same_for_all_instruction_sets_and_threads(
     lines: list[dict[str, Any]],
 ) -> None:
@@ -90,6 +92,7 @@ def test_hops_are_the_same_for_all_instruction_sets_and_threads(
         assert row["share_of_bound"] > 0
 
 
+@pytest.mark.slow
 def test_tables_and_the_bound_are_measured(lines: list[dict[str, Any]]) -> None:
     for row in rows_of("tables", copy.deepcopy(lines)):
         assert row["num_weights"] == 61_470
@@ -98,6 +101,7 @@ def test_tables_and_the_bound_are_measured(lines: list[dict[str, Any]]) -> None:
         assert row["hops_per_second"] > 1e6
 
 
+@pytest.mark.slow
 def test_time_and_memory_are_measured_as_networks_grow(lines: list[dict[str, Any]]) -> None:
     rows = rows_of("scaling", copy.deepcopy(lines))
     measured = [scaling.Row(**row) for row in rows if "density" in row]
@@ -113,6 +117,7 @@ def test_time_and_memory_are_measured_as_networks_grow(lines: list[dict[str, Any
     assert "| seconds against walks, vgg19_bn " in scaling.tables([*measured, *threads])
 
 
+@pytest.mark.slow
 def test_checkpoints_are_pruned_where_they_are_on_disk(lines: list[dict[str, Any]]) -> None:
     rows = [large.Row(**row) for row in rows_of("large", copy.deepcopy(lines))]
     assert [row.num_weights for row in rows] == [116_736, 434_176]
@@ -124,6 +129,7 @@ def test_checkpoints_are_pruned_where_they_are_on_disk(lines: list[dict[str, Any
     assert "| 434,176 |" in large.tables(rows)
 
 
+@pytest.mark.slow
 def test_ranks_send_a_bit_a_weight(lines: list[dict[str, Any]]) -> None:
     (row,) = (ranks.Row(**row) for row in rows_of("ranks", copy.deepcopy(lines)))
     assert row.num_weights == 61_470
@@ -135,6 +141,7 @@ def test_ranks_send_a_bit_a_weight(lines: list[dict[str, Any]]) -> None:
     assert "| lenet5  |" in ranks.tables([row])
 
 
+@pytest.mark.slow
 def test_forecasts_are_as_near_as_is_allowed_for(lines: list[dict[str, Any]]) -> None:
     rows = [forecast.Row(**row) for row in rows_of("forecast", copy.deepcopy(lines))]
     assert [(row.granularity, row.num_cases) for row in rows] == [("weight", 18), ("kernel", 18)]
@@ -165,6 +172,7 @@ def test_an_exponent_is_fitted_with_its_interval() -> None:
     assert fit.margin == pytest.approx(3.1824 * (1.2 / 3 / 10) ** 0.5, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_peers_walk_the_same_graph_in_proportion_to_its_weights(
     lines: list[dict[str, Any]],
 ) -> None:
@@ -205,6 +213,7 @@ def test_a_process_that_fails_says_why(
         within_limits(seconds, 2**36, {}, function, argument)
 
 
+@pytest.mark.slow
 def test_each_model_is_captured_and_pruned_and_trained(lines: list[dict[str, Any]]) -> None:
     rows = rows_of("coverage", copy.deepcopy(lines))
     assert len(rows) == 6

@@ -14,7 +14,7 @@ from zoo import ZOO
 import phew
 from phew.graph.reach import unreached_weights
 
-pytestmark = pytest.mark.filterwarnings("default")  # those of other libraries are theirs
+pytestmark = pytest.mark.filterwarnings("default")  # other libraries warn too
 
 WIRED = (
     *("tv/efficientnet_b0", "tv/shufflenet_v2_x0_5", "tv/squeezenet1_0", "tv/swin_v2_t"),
@@ -30,13 +30,21 @@ PRUNED = (
 )
 
 
+QUICK = {"hf/llama", "misc/lstm", "misc/unet", "tv/squeezenet1_0"}
+
+
+def marked_slow(names: tuple[str, ...]) -> list[Any]:
+    """Return the names as parameters, of which only the quick ones are not slow."""
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def zoo_model(name: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     torch.manual_seed(0)
     model, inputs = ZOO[name].build().eval(), ZOO[name].inputs()
     return (model, (), inputs) if isinstance(inputs, dict) else (model, inputs, {})
 
 
-@pytest.mark.parametrize("name", WIRED)
+@pytest.mark.parametrize("name", marked_slow(WIRED))
 def test_wiring_is_where_autograd_sees_a_dependence(name: str) -> None:
     model, args, kwargs = zoo_model(name)
     graph = phew.capture(model, args or kwargs)
@@ -44,7 +52,7 @@ def test_wiring_is_where_autograd_sees_a_dependence(name: str) -> None:
     assert_wired_like_autograd(graph, model, args, kwargs, max_units=2)
 
 
-@pytest.mark.parametrize("name", PRUNED)
+@pytest.mark.parametrize("name", marked_slow(PRUNED))
 def test_every_weight_is_reached_and_every_kept_one_on_a_path(name: str) -> None:
     model, args, kwargs = zoo_model(name)
     graph = phew.capture(model, args or kwargs)

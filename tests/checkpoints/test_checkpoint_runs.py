@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,31 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
         phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out, resume=True)
     with pytest.raises(ValueError, match="out must be another folder than the checkpoint's"):
         phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=folder)
+
+
+def test_a_run_of_another_version_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, folder, out = lenet5(), save(lenet5(), tmp_path / "model"), tmp_path / "out"
+    phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out)
+    monkeypatch.setattr("phew.checkpoints.run.__version__", "0.0.1")
+    with pytest.raises(ValueError, match="a run of the same arguments left, got another's"):
+        phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out, resume=True)
+
+
+def test_what_a_run_leaves_until_the_folder_is_locked_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def after_another_run(out: Path) -> Iterator[None]:
+        with own_folder(out):
+            (out / MASKS).touch()
+            yield
+
+    monkeypatch.setattr("phew.checkpoints.run.own_folder", after_another_run)
+    folder, out = save(lenet5(), tmp_path / "model"), tmp_path / "out"
+    with pytest.raises(FileExistsError, match="Go on with what a run left there with resume"):
+        phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out)
 
 
 def test_another_model_of_the_same_parameters_is_another_run(tmp_path: Path) -> None:

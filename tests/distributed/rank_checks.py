@@ -222,6 +222,8 @@ def check_counts_without_others(folder: Path) -> None:
     if dist.get_rank() == 0:
         assert f"{masks.num_kept:,} of" in repr(masks)
     counted = Masks(dict(masks))
+    if dist.get_rank() == 0:
+        assert "sharded, 61,470 weights" in repr(counted)
     assert counted.num_kept == masks.num_kept
 
 

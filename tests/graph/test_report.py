@@ -47,6 +47,20 @@ def section(report: str, title: str) -> list[str]:
     return [" ".join(line.split()) for line in found.splitlines()[1:]]
 
 
+def test_inspect_reports_on_a_model_or_its_graph() -> None:
+    model, example = Residual(2), torch.zeros(1, 3)
+    selection: dict[str, Any] = {"include": ["blocks.*"], "exclude": ["*.down.weight"]}
+    report = phew.inspect(model, example, **selection)
+    assert isinstance(report, phew.Report)
+    assert str(report).splitlines()[0] == "64 prunable weights in 2 of 16 parameters"
+    not_prunable = report.as_dict()["not_prunable"]
+    assert not_prunable["stem.weight"] == "not in include"
+    assert not_prunable["blocks.0.down.weight"] == "excluded by '*.down.weight'"
+    of_graph = phew.inspect(phew.capture(model, example, **selection))
+    assert str(of_graph) == str(report)
+    assert of_graph.as_dict() == report.as_dict()
+
+
 def test_totals() -> None:
     report = str(phew.inspect(Residual(2), torch.zeros(1, 3)))
     *totals, entries, exits = report.split("\n\n")[0].splitlines()

@@ -83,3 +83,24 @@ def test_packed_masks_are_pickled_once(tmp_path: Path) -> None:
     pickled = pickle.dumps(masks)
     assert len(pickled) < masks.num_weights / 8 + 5000
     assert pickle.loads(pickled) == masks
+
+
+def test_a_loaded_mask_that_is_changed_stays_so(tmp_path: Path) -> None:
+    sampled = phew.sample_masks(lenet5(), IMAGE, density=0.1)
+    sampled.save(tmp_path / FILE)
+    masks = phew.Masks.load(tmp_path / FILE)
+    (name, *_) = masks
+    masks[name][0] = False
+    num_kept = int(masks[name].count_nonzero())
+    assert num_kept < sampled[name].count_nonzero()
+    assert not masks[name][0].any()
+    assert masks.num_kept == sampled.num_kept - int(sampled[name][0].count_nonzero())
+    assert masks.summary().rows[0].num_kept == num_kept
+    assert masks != sampled
+    masks.save(tmp_path / "changed.safetensors")
+    for copy in (
+        phew.Masks.load(tmp_path / "changed.safetensors"),
+        pickle.loads(pickle.dumps(masks)),
+    ):
+        assert copy == masks
+        assert not copy[name][0].any()

@@ -21,7 +21,6 @@ BOUND = 4.0
 """In standard deviations, or standard errors."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "convnet5"])
 def test_walks_visit_as_the_authors_do(name: str) -> None:
     authors = NETWORKS[name]

@@ -1,0 +1,27 @@
+"""What an import of phew says where it cannot work."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import phew
+
+
+def test_sources_without_the_extension_say_how_to_install_them(tmp_path: Path) -> None:
+    sources = Path(phew.__path__[0])
+    shutil.copytree(sources, tmp_path / "phew", ignore=shutil.ignore_patterns("_core*"))
+    result = subprocess.run(
+        [sys.executable, "-c", "import phew"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: phew must be installed, got its sources in ")
+    assert str(tmp_path / "phew") in last
+    assert "without the compiled engine, phew._core. Install it with `pip install .`" in last
