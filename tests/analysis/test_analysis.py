@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="index"
 import math
 from collections.abc import Mapping
 from typing import Any

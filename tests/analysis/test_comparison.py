@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="no-any-return"
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,7 +17,7 @@ import phew
 from phew import analysis, baselines
 from phew.analysis.paths import Scaled, squared_paths
 
-METHODS = {
+METHODS: dict[str, Callable[..., phew.Masks]] = {
     "PHEW": partial(phew.sample_masks, seed=3),
     "magnitude": baselines.magnitude,
     "random by layer": partial(baselines.random, scope="layer"),
@@ -80,7 +81,7 @@ def test_the_table_has_a_line_for_each_row(comparison: analysis.Comparison) -> N
 
 
 def test_a_network_that_is_cut_has_no_paths_in_the_table() -> None:
-    def nothing(model: nn.Module, example_inputs: Any, **options: Any) -> dict[str, torch.Tensor]:
+    def nothing(model: nn.Module, *arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
         parameters = model.named_parameters()
         return {name: torch.zeros(each.shape).bool() for name, each in parameters if each.dim() > 1}
 
@@ -122,7 +123,10 @@ def test_a_density_out_of_reach_names_the_method() -> None:
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             return self.used(inputs) + 0 * self.unused(torch.zeros_like(inputs))
 
-    methods = {"magnitude": baselines.magnitude, "walks": phew.sample_masks}
+    methods: dict[str, Callable[..., phew.Masks]] = {
+        "magnitude": baselines.magnitude,
+        "walks": phew.sample_masks,
+    }
     with pytest.raises(ValueError, match=r"^methods\['walks'\]: density 0.9 is out of reach: "):
         analysis.compare(Cut(), torch.zeros(1, 4), methods=methods, densities=[0.9])
 

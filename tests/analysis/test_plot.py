@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="arg-type, index, union-attr"
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -25,7 +27,7 @@ from phew.analysis import Comparison, compare
 from phew.cli.compare import labelled_methods
 from phew.models import lenet5, resnet_cifar
 
-METHODS = {
+METHODS: dict[str, Callable[..., phew.Masks]] = {
     "magnitude": baselines.magnitude,
     "PHEW": phew.sample_masks,
     "random by layer": partial(baselines.random, scope="layer"),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import coverage
-import covered
 import end_to_end
 import forecast
 import large
@@ -25,6 +24,7 @@ from covered import Row, cover
 from layered import LayeredGraph
 from peer_engines import PEERS
 from processes import Failure, within_limits
+from zoo import ZOO
 
 import phew
 from phew import _core
@@ -229,9 +229,9 @@ def test_each_model_is_captured_and_pruned_and_trained(lines: list[dict[str, Any
 
 
 def test_a_model_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build() -> None:
+    def build() -> torch.nn.Module:
         raise RuntimeError("no such layer")
 
-    entry = covered.ZOO["misc/mlp"]._replace(build=build)
-    monkeypatch.setitem(covered.ZOO, "misc/mlp", entry)
+    entry = ZOO["misc/mlp"]._replace(build=build)
+    monkeypatch.setitem(ZOO, "misc/mlp", entry)
     assert cover("misc/mlp") == Row("misc/mlp", failure="RuntimeError: no such layer")

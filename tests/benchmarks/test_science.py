@@ -17,7 +17,7 @@ from PIL import Image
 from science.claims import Claim, judge
 from science.data import DataSet, load, shifted_and_flipped
 from science.intervals import interval
-from science.jobs import DENSE, Structure, Training, WalkProduct, row_of
+from science.jobs import DENSE, Job, Structure, Training, WalkProduct, row_of
 from science.results import Results
 from science.scales import FULL, PAPER_DENSITIES, TINY, paper_scale
 from science.training import Protocol, train
@@ -74,7 +74,7 @@ def row_of_fields(job: Training) -> dict[str, Any]:
 def test_results_know_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     results = Results(path)
-    jobs = [ROW, Structure("lenet5", "PHEW", 0.1, 0), WalkProduct("lenet5", 0)]
+    jobs: list[Job] = [ROW, Structure("lenet5", "PHEW", 0.1, 0), WalkProduct("lenet5", 0)]
     assert results.missing(jobs) == jobs
     results.add(ROW, {"accuracy": 0.5, "loss": 1.0})
     results.add(jobs[1], {"width": 1.0})

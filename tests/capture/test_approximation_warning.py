@@ -25,7 +25,10 @@ def test_the_warning_points_to_the_caller(prune: Callable[..., Any]) -> None:
 
 
 def test_a_comparison_warns_once() -> None:
-    methods = {"walks": phew.sample_masks, "magnitude": baselines.magnitude}
+    methods: dict[str, Callable[..., phew.Masks]] = {
+        "walks": phew.sample_masks,
+        "magnitude": baselines.magnitude,
+    }
     with pytest.warns(phew.ApproximationWarning) as caught:
         analysis.compare(Orthogonal(), EXAMPLE, methods=methods, densities=[0.5, 0.75])
     assert [warning.filename for warning in caught] == [__file__]

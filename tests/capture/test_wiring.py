@@ -34,8 +34,10 @@ def test_the_oracle_tells_a_wrong_wire() -> None:
     model, inputs = build(), tuple(torch.rand(shape) for shape in shapes)
     graph = phew.capture(model, inputs)
     assert_wired_like_autograd(graph, model, inputs)
-    index = next(i for i, link in enumerate(graph.links) if isinstance(link, WiringLink))
-    wrong = replace(graph.links[index], source_groups=graph.links[index].source_groups[::-1])
+    index, link = next(
+        (i, link) for i, link in enumerate(graph.links) if isinstance(link, WiringLink)
+    )
+    wrong = replace(link, source_groups=link.source_groups[::-1])
     links = (*graph.links[:index], wrong, *graph.links[index + 1 :])
     with pytest.raises(AssertionError):
         assert_wired_like_autograd(replace(graph, links=links), model, inputs)

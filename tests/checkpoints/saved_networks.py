@@ -18,7 +18,7 @@ def save(model: nn.Module, folder: Path, *, num_shards: int = 1) -> Path:
     if num_shards == 1:
         safetensors.torch.save_file(tensors, folder / "model.safetensors")
         return folder
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number in range(num_shards):
         names = list(tensors)[number::num_shards]
         file = f"model-{number + 1:05}-of-{num_shards:05}.safetensors"

@@ -13,6 +13,7 @@ from small_networks import IMAGE, lenet5
 
 import phew
 from phew import models
+from phew.graph import Approximation, CaptureNotes
 from phew.models import NETWORKS
 
 MY_NETWORKS = """
@@ -208,11 +209,11 @@ def test_a_model_that_describes_its_input_needs_no_shape() -> None:
 def test_approximations_are_warned_of_with_their_reason(
     my_networks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unknown = phew.graph.Approximation("frobnicate", "0", "phew does not know it")
+    unknown = Approximation("frobnicate", "0", "phew does not know it")
 
     def capture(*arguments: Any, **options: Any) -> phew.WalkGraph:
         graph = phew.capture(*arguments, **options)
-        return dataclasses.replace(graph, notes=phew.graph.CaptureNotes(approximations=(unknown,)))
+        return dataclasses.replace(graph, notes=CaptureNotes(approximations=(unknown,)))
 
     monkeypatch.setattr("phew.cli.prune.capture", capture)
     result = run("prune", "lenet5", "--density", "0.1", "--json")

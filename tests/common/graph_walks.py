@@ -89,7 +89,7 @@ def reachable_weights(reference: Reference) -> set[Visit]:
                 for edge in reference.edges(index, unit, backward=backward):
                     if edge.mass == 0:
                         continue
-                    if edge.visits and link.parameter in graph.prunable:
+                    if isinstance(link, WeightedLink) and link.parameter in graph.prunable:
                         visits.update(Visit(link.parameter, weight) for weight in edge.visits)
                     if (far, edge.unit) not in seen:
                         seen.add((far, edge.unit))

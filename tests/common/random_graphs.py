@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from phew.graph import Link, Space, WalkGraph, WeightedLink, WiringLink
@@ -102,8 +105,8 @@ def _draw_wiring(
 ) -> WiringLink:
     num_sources, num_targets = sizes[source], sizes[target]
     num_groups = int(rng.integers(1, 8))
-    source_groups = rng.integers(-1, num_groups, size=num_sources)
-    target_groups = rng.integers(-1, num_groups, size=num_targets)
+    source_groups: npt.NDArray[Any] = rng.integers(-1, num_groups, size=num_sources)
+    target_groups: npt.NDArray[Any] = rng.integers(-1, num_groups, size=num_targets)
     if rng.random() < 0.3:
         source_groups, target_groups = np.zeros(num_sources), np.zeros(num_targets)
     elif rng.random() < 0.5:

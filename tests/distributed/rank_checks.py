@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -35,6 +36,7 @@ from phew import Masks
 from phew.analysis import analyze
 from phew.capture import graph_of
 from phew.distributed.ranks import Ranks
+from phew.distributed.sharding import whole
 from phew.graph import weights as graph_weights
 from phew.graph.digests import digest_of_graph
 from phew.walks import link_loader
@@ -75,10 +77,10 @@ def sample(model: Any, inputs: Any = None, **options: Any) -> Any:
 # Masks are those of one process
 
 
-def walk_whole_weights(case: str) -> None:
+def walk_whole_weights(case: str, folder: Path) -> None:
     make, options = CASES[case]
     model, inputs = make()
-    expected = phew.sample_masks(model, inputs, **options)
+    expected: Any = phew.sample_masks(model, inputs, **options)
     for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
         assert_same_masks(masks, plain)
     graph = phew.capture(model, inputs, exclude=options.pop("exclude", ()))
@@ -86,16 +88,16 @@ def walk_whole_weights(case: str) -> None:
         assert_same_masks(masks, plain)
 
 
-def walk_sharded_weights(case: str) -> None:
+def walk_sharded_weights(case: str, folder: Path) -> None:
     make, options = CASES[case]
-    expected = phew.sample_masks(*make(), **options)
+    expected: Any = phew.sample_masks(*make(), **options)
     model, inputs = make()
     before = dict(shard(model).named_parameters())
     hooks = [[*module._forward_pre_hooks] for module in model.modules()]
     for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
         assert_same_masks(masks, plain)
         for name, mask in masks.items():
-            parameter = model.get_parameter(name)
+            parameter: Any = model.get_parameter(name)
             assert isinstance(mask, DTensor)
             assert mask.placements == parameter.placements
             assert mask.to_local().shape == parameter.to_local().shape
@@ -106,8 +108,8 @@ def walk_sharded_weights(case: str) -> None:
 
 
 def check_batches(folder: Path) -> None:
-    options = {"densities": [0.1, 0.5], "num_threads": 1}
-    expected = phew.sample_masks(*resnet20(), **options)
+    options: dict[str, Any] = {"densities": [0.1, 0.5], "num_threads": 1}
+    expected: Any = phew.sample_masks(*resnet20(), **options)
     inputs = resnet20()[1]
     for model in (resnet20()[0], shard(resnet20()[0])):
         for num_visits in (0.0, 1e9):
@@ -157,7 +159,7 @@ def train(model: nn.Module, inputs: Any) -> None:
 
 def assert_held(model: nn.Module, masks: Masks) -> None:
     for name, mask in masks.items():
-        parameter = model.get_parameter(name)
+        parameter: Any = model.get_parameter(name)
         # Where units are dead, kept weights have no gradient, but are not zero.
         assert parameter.full_tensor().ne(0).equal(mask), name
         assert not parameter.grad.full_tensor()[~mask].any(), name
@@ -187,10 +189,10 @@ def check_whole_masks_of_sharded_weights(folder: Path) -> None:
     train(model, inputs)
     assert_held(model, masks)
     for name, mask in masks.unit_masks.items():
-        assert not model.get_parameter(name).full_tensor()[~mask].any(), name
+        assert not whole(model.get_parameter(name))[~mask].any(), name
     model.load_state_dict({name: torch.ones_like(p) for name, p in model.state_dict().items()})
     for name, mask in masks.items():
-        assert model.get_parameter(name).full_tensor().equal(mask.float()), name
+        assert whole(model.get_parameter(name)).equal(mask.float()), name
 
 
 def check_sharded_masks_of_whole_weights(folder: Path) -> None:
@@ -368,8 +370,9 @@ def check_one_fails(folder: Path) -> None:
 
 def check_groups(folder: Path) -> None:
     model, inputs = lenet5()
+    not_a_group: Any = "world"
     with refused(TypeError, r"group must be a torch.distributed.ProcessGroup, .*, got str\."):
-        phew.sample_masks(model, inputs, density=0.1, group="world")
+        phew.sample_masks(model, inputs, density=0.1, group=not_a_group)
     shard(model)
     with refused(ValueError, r"group must have all ranks that hold a part of .*, got None\..*"):
         phew.sample_masks(model, inputs, density=0.1)
@@ -420,8 +423,8 @@ def check_bytes(folder: Path) -> None:
 
 
 CHECKS: dict[str, Callable[[Path], None]] = {
-    **{f"whole {case}": lambda _, case=case: walk_whole_weights(case) for case in CASES},
-    **{f"sharded {case}": lambda _, case=case: walk_sharded_weights(case) for case in CASES},
+    **{f"whole {case}": partial(walk_whole_weights, case) for case in CASES},
+    **{f"sharded {case}": partial(walk_sharded_weights, case) for case in CASES},
     **{
         name.removeprefix("check_").replace("_", " "): check
         for name, check in list(globals().items())

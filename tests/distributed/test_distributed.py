@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import chain, product
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 import torch
 from rank_checks import CHECKS, run
 from rank_networks import CASES
+from torch.multiprocessing.spawn import spawn
 
 import phew
 from phew.distributed.ranks import Ranks
@@ -26,7 +27,7 @@ OF_FOUR = [
 
 
 def outcomes_of(num_ranks: int, names: list[str], folder: Path) -> Outcomes:
-    torch.multiprocessing.spawn(run, (names, num_ranks, str(folder)), nprocs=num_ranks)
+    spawn(run, (names, num_ranks, str(folder)), nprocs=num_ranks)
     return [torch.load(path) for path in sorted(folder.glob("*.pt"))]
 
 
@@ -54,8 +55,9 @@ def test_four_ranks(name: str, of_four: Outcomes) -> None:
 
 def test_a_group_must_be_a_process_group() -> None:
     model = torch.nn.Linear(4, 2)
+    not_a_group: Any = 2
     with pytest.raises(TypeError, match=r"^group must be a torch\.distributed\.ProcessGroup, "):
-        phew.prune(model, torch.zeros(1, 4), density=0.5, group=2)
+        phew.prune(model, torch.zeros(1, 4), density=0.5, group=not_a_group)
 
 
 @pytest.mark.parametrize("both_directions", [True, False])

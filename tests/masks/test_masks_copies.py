@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="index, no-any-return"
 import copy
 import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from masked_networks import (
     assert_masked,
     masked_network,
@@ -21,6 +22,7 @@ from masked_networks import (
     train_distributed,
 )
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 import phew
 from phew.masks.masks import Masks
@@ -132,15 +134,13 @@ def test_a_masked_model_compiles_to_one_graph(backend: str) -> None:
     model, masks = masked_network()
     inputs = torch.randn(5, 2, 8)
     expected = model.eval()(inputs)
-    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    compiled: Any = torch.compile(model, fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(inputs), expected)
     train(compiled)
     assert_masked(model, masks)
     assert not model[0].weight.grad[~masks["0.weight"]].any()
-    for duplicated in (
-        copy.deepcopy(compiled),
-        torch.compile(copy.deepcopy(model), backend=backend),
-    ):
+    compiled_copy: Any = torch.compile(copy.deepcopy(model), backend=backend)
+    for duplicated in (copy.deepcopy(compiled), compiled_copy):
         train(duplicated)
         assert_masked(duplicated, masks, prefix="_orig_mod.")
 
@@ -148,7 +148,7 @@ def test_a_masked_model_compiles_to_one_graph(backend: str) -> None:
 def test_masks_can_be_applied_to_a_model_that_was_compiled() -> None:
     torch._dynamo.reset()
     model = signal_network()
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    compiled: Any = torch.compile(model, fullgraph=True, backend="aot_eager")
     train(compiled)
     masks = random_masks(model)
     masks.apply(model)
@@ -157,7 +157,7 @@ def test_masks_can_be_applied_to_a_model_that_was_compiled() -> None:
 
 
 def test_two_processes_hold_the_same_weights(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(train_distributed, (str(tmp_path),), nprocs=2)
+    spawn(train_distributed, (str(tmp_path),), nprocs=2)
     (first, first_grad), (second, second_grad) = (
         torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)
     )

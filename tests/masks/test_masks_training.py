@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="arg-type, call-overload, index, no-any-return, operator, union-attr"
 import copy
 import gc
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -24,11 +27,11 @@ def _seed() -> None:
 class Mixing(torch.optim.Optimizer):
     """Adds the mean of the gradient to every weight: not element by element."""
 
-    def __init__(self, parameters) -> None:
+    def __init__(self, parameters: Any) -> None:
         super().__init__(parameters, {})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter += 0.01 * parameter.grad.mean()
@@ -46,7 +49,9 @@ class Mixing(torch.optim.Optimizer):
     ],
 )
 @pytest.mark.parametrize("autocast", [False, True])
-def test_pruned_weights_are_zero_after_200_steps(make_optimizer, autocast: bool) -> None:
+def test_pruned_weights_are_zero_after_200_steps(
+    make_optimizer: Callable[..., torch.optim.Optimizer], autocast: bool
+) -> None:
     model, masks = masked_network()
     before = model[4].weight.detach().clone()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

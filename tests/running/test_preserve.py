@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="assignment, no-any-return"
 import copy
 import random
 import threading
@@ -21,6 +22,8 @@ from phew.running.preserve import preserved
 
 class ReadsValues(nn.Module):
     """Branches on data, changes buffers and attributes, draws random numbers, and may fail."""
+
+    calls: Tensor
 
     def __init__(self, *, fails: bool = False) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ def state(model: nn.Module) -> dict[str, Any]:
         "requires": [weight.requires_grad for weight in model.parameters()],
         "attributes": [sorted(vars(module)) for module in model.modules()],
         "torch": torch.get_rng_state(),
-        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
+        "numpy": np.random.get_state(legacy=False)["state"]["key"].tolist(),  # noqa: NPY002
         "python": random.getstate(),
         "grad mode": torch.is_grad_enabled(),
     }

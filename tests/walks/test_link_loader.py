@@ -12,6 +12,7 @@ from torch import nn
 
 import phew
 from phew.distributed.ranks import ALONE
+from phew.graph.weights import data_of
 from phew.walks import link_loader
 from phew.walks.devices import CPU
 
@@ -24,7 +25,6 @@ def test_one_converted_copy_is_in_memory_at_a_time(
     graph = phew.capture(model, torch.zeros(1, 4))
     parameters = {name: weight.detach().to(dtype) for name, weight in graph.parameters.items()}
     copies: list[weakref.ref[torch.Tensor]] = []
-    data_of = link_loader.data_of
 
     def watched(*arguments: Any) -> torch.Tensor:
         assert all(copy() is None for copy in copies)

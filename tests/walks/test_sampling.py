@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+# mypy: disable-error-code="arg-type, call-overload, no-any-return, operator"
 import copy
 import pickle
 import random
@@ -24,7 +25,7 @@ from phew.graph import WalkGraph
 from phew.reference import Reference
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.forecast import Forecast
-from phew.walks.options import Options
+from phew.walks.options import Granularity, Options
 
 BATCH_SIZES = (1, 7, 1 << 20)
 NUM_GRAPHS = 160
@@ -37,8 +38,8 @@ def densities_within_reach(
     """Draw up to three densities that at most 60 walks, now and then 400, are enough for."""
     num_walks = 400 if rng.random() < 0.1 else 60
     visited = {visit for walk in range(num_walks) for visit in reference.walk(walk)}
-    targets = rng.integers(1, len(visited), size=3, endpoint=True) if visited else []
-    return [int(target) / graph.num_prunable_weights for target in targets]
+    targets = rng.integers(1, len(visited), size=3, endpoint=True).tolist() if visited else []
+    return [target / graph.num_prunable_weights for target in targets]
 
 
 @with_options
@@ -87,7 +88,7 @@ def first_visits(graph: WalkGraph, options: Options, num_walks: int) -> dict[str
 
 
 @pytest.mark.parametrize("granularity", ["weight", "kernel"])
-def test_masks_are_what_the_first_walks_visit(granularity: str) -> None:
+def test_masks_are_what_the_first_walks_visit(granularity: Granularity) -> None:
     graph = phew.capture(lenet5(), IMAGE)
     firsts = first_visits(graph, Options(granularity=granularity), 40_000)
     in_order = np.sort(np.concatenate([first.reshape(-1) for first in firsts.values()]))

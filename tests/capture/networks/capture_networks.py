@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="arg-type, no-any-return"
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -301,7 +303,7 @@ class Resolutions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         fine = F.relu(self.stem(x))
         coarse = F.relu(self.down(fine))
-        size = {"size": fine.shape[2:], "mode": "bilinear", "align_corners": False}
+        size: dict[str, Any] = {"size": fine.shape[2:], "mode": "bilinear", "align_corners": False}
         fine = self.fine(fine + F.interpolate(self.up(coarse), **size))
         coarse = self.coarse(coarse + self.down(fine))
         return self.head(torch.cat([fine, F.interpolate(coarse, **size)], dim=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="arg-type, no-any-return"
 from collections.abc import Callable
 
 import torch
@@ -16,7 +17,7 @@ class Recurrent(nn.Module):
         cell: Module of PyTorch for one step.
     """
 
-    def __init__(self, cell: type[nn.RNNCellBase]) -> None:
+    def __init__(self, cell: Callable[[int, int], nn.Module]) -> None:
         super().__init__()
         self.cell = cell(4, 3)
         self.head = nn.Linear(3, 2)
@@ -35,7 +36,7 @@ class RecurrentLayers(nn.Module):
         layers: Module of PyTorch for whole sequences.
     """
 
-    def __init__(self, layers: type[nn.RNNBase]) -> None:
+    def __init__(self, layers: Callable[..., nn.Module]) -> None:
         super().__init__()
         self.embed = nn.Linear(5, 4)
         self.layers = layers(4, 3, num_layers=2, bidirectional=True, batch_first=True)

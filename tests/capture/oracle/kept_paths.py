@@ -37,6 +37,6 @@ def masked_gradients(
         values[name] = (positive * masks.get(name, 1)).to(double(parameter)).requires_grad_()
     shadow = Shadow(model, (args, kwargs), recorder, values, weigh)
     parts = [torch.view_as_real(o) if o.is_complex() else o for o in shadow.active(outputs)]
-    total = sum((part * shadow.positive(part.shape)).sum() for part in parts)
+    total = torch.stack([(part * shadow.positive(part.shape)).sum() for part in parts]).sum()
     gradients = torch.autograd.grad(total, [values[name] for name in masks])
     return dict(zip(masks, gradients, strict=True))

@@ -59,7 +59,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         self.constants: dict[int, tuple[Tensor, Tensor]] = {}
         self._alive: dict[int, Tensor] = {}  # so that no identity is used twice
