@@ -8,7 +8,7 @@ from torch import nn
 
 from phew.models import NETWORKS, lenet5, resnet, resnet_cifar, vgg
 
-# Those of the ImageNet ResNets are torchvision's parameters without biases and normalisation.
+# The ImageNet ResNets have the numbers of torchvision, without biases and normalisation.
 NUM_WEIGHTS = {
     "lenet_300_100": 784 * 300 + 300 * 100 + 100 * 10,
     "lenet5": 61_470,

@@ -1,4 +1,4 @@
-"""What masks leave of a network, against definitions that run the network itself."""
+"""Analyses equal what running the masked network itself gives."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_masked_chain_is_analysed() -> None:
     assert result.total.effective_density == 2 / 12
     assert result.total.active_width == 3 / 5
     assert result.hidden_width == 2 / 3
-    # One path, over the weights 5 and 3; in the dense network twelve.
+    # One path is left, over the weights 5 and 3; the dense network has twelve.
     assert result.log10_num_paths == 0
     assert analysis.num_paths(model, example) == 12
     dense = analysis.path_kernel_trace(model, example)
@@ -155,7 +155,7 @@ def test_sums_beyond_the_range_of_a_float() -> None:
     assert result.log10_num_paths == pytest.approx(402)
     assert result.path_kernel_trace == 1
     thin = {name: torch.eye(100, dtype=torch.bool) for name in masks}
-    # One path for each unit, of 100 units, instead of 100^201.
+    # Each of 100 units has one path; the dense network has 100^201.
     result = analysis.analyze(graph, masks=thin)
     assert result.log10_num_paths == pytest.approx(2)
     assert result.path_kernel_trace == 0

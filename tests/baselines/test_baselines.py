@@ -1,4 +1,4 @@
-"""The other methods: against results of the authors of PHEW, definitions, and good manners."""
+"""The other methods have the authors' results, keep to their definitions, and are polite."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_layer_densities_are_those_of_the_authors(
     masks = function(*authors_network("convnet5"), density=density / 100)
     sizes = np.array([mask.numel() for mask in masks.values()])
     kept = [int(mask.count_nonzero()) for mask in masks.values()]
-    # To the weight, but for one by which theirs may exceed the density, and their six digits.
+    # Theirs have six digits, and may exceed the density by one weight.
     assert np.abs(kept - expected[f"density_{density}"] * sizes).sum() < 1.1
 
 
@@ -83,7 +83,7 @@ def test_random_layer_densities_scatter_as_the_authors_do(name: str) -> None:
         density = float(key.removeprefix("density_")) / 100
         masks = baselines.random(model, example, density=density)
         sizes = np.array([mask.numel() for mask in masks.values()])
-        # Of a difference between two independent draws.
+        # This is the standard deviation of a difference between two independent draws.
         error = np.sqrt(2 * density * (1 - density) / sizes)
         assert (abs(np.array(layer_densities(masks)) - densities) < 4 * error).all()
 
@@ -141,7 +141,7 @@ def test_masks_of_one_seed_are_the_same_and_of_another_not() -> None:
 
 
 def test_synflow_scores_are_sums_over_paths() -> None:
-    # Two paths to the first hidden unit and two to the second, of products 6, 3 and 2, 20.
+    # Two paths lead to the first hidden unit, of products 6 and 3, and two to the second, 2 and 20.
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
     model[0].weight.data = torch.tensor([[-2.0, 1.0], [0.5, -5.0]])
     model[2].weight.data = torch.tensor([[3.0, -4.0]])
@@ -149,7 +149,7 @@ def test_synflow_scores_are_sums_over_paths() -> None:
     assert masks["0.weight"].tolist() == [[False, False], [False, True]]
     assert masks["2.weight"].tolist() == [[False, True]]
     squared = baselines.synflow_l2(model, torch.zeros(1, 2), density=1 / 2, num_iterations=1)
-    # Derivatives by the squares: 9 9, 16 16; 5 25.25. Times magnitudes: 18 9, 8 80; 15 101.
+    # The derivatives by the squares are 9 9, 16 16; 5 25.25. Times magnitudes: 18 9, 8 80; 15 101.
     assert squared["2.weight"].tolist() == [[False, True]]
     assert squared["0.weight"].tolist() == [[True, False], [False, True]]
 

@@ -134,7 +134,7 @@ def test_ranks_send_a_bit_a_weight(lines: list[dict[str, Any]]) -> None:
     (row,) = (ranks.Row(**row) for row in rows_of("ranks", copy.deepcopy(lines)))
     assert row.num_weights == 61_470
     assert row.bytes_of_marks == -(-row.num_weights // 8)
-    # Of kept weights some are listed, with two numbers of eight bytes.
+    # Some kept weights are listed, each with two numbers of eight bytes.
     assert 0 < row.bytes_of_visits < 16 * 0.1 * row.num_weights / 3
     assert row.bytes_of_others > 0
     assert row.seconds_alone > 0 < row.seconds

@@ -48,7 +48,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(lines) == len(jobs)
     for claim in ("1. ", "2. ", "3. ", "3, convergence. ", "4. "):
         assert f"\n{claim}" in judged
-    # Without three rows, the last of which was cut off.
+    # Two rows are missing, and one was cut off while it was written.
     kept = lines[:-3]
     path.write_text("\n".join([*kept, lines[-3][:20]]))
     assert run_tiny(path) == judged
@@ -167,7 +167,7 @@ def write_cifar100(folder: Path) -> None:
 def write_tiny_imagenet(folder: Path) -> None:
     root = folder / "tiny-imagenet-200"
     image = Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))
-    grey = image.convert("L")  # of which there are some
+    grey = image.convert("L")  # the data set has some
     for name in ("n01", "n02"):
         (root / "train" / name / "images").mkdir(parents=True)
         image.save(root / "train" / name / "images" / f"{name}_0.JPEG")
@@ -303,7 +303,7 @@ def test_a_seed_that_lacks_densities_does_not_count() -> None:
         for seed in (0, 1)
     ]
     (figure,) = judge(rows)[0].figures
-    # Of seeds 0 and 1: 0.05 and 0.06.
+    # Seeds 0 and 1 have the differences 0.05 and 0.06.
     assert figure.startswith("digits, mlp: by +0.0550 ± 0.0635; ")
 
 
@@ -326,5 +326,5 @@ def test_costs_are_judged() -> None:
 
 
 def test_a_walk_carries_twice_the_weight_of_a_uniform_one_per_layer() -> None:
-    # Of the VGG's 17 layers only the last has few weights a unit.
+    # Only the last of the VGG's layers has few weights per unit.
     assert WalkProduct("vgg11", seed=1).run(Path())["per_layer"] == pytest.approx(2, abs=0.03)

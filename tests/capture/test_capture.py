@@ -61,7 +61,7 @@ def shortcuts(graph: WalkGraph) -> list[tuple[str, str]]:
 
 def test_identity_residuals_are_shortcuts_and_projections_are_not() -> None:
     graph = phew.capture(Bottlenecks(), torch.zeros(1, 3, 8, 8))
-    # The first block's sum, on to the second's.
+    # The first block's sum leads on to the second's.
     assert shortcuts(graph) == [("add", "add")]
     projected = weighted_links(graph)["project.weight"].target
     assert [graph.links[index].shortcut for index in graph.forward.onward[projected]] == [False]

@@ -1,4 +1,4 @@
-"""What `capture` refuses, and what it says."""
+"""`capture` refuses what it cannot capture, and says why."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What attention, routing, indices and constants make of units; tests/test_wiring.py compares many
-more networks with autograd.
+"""Attention, routing, indices and constants join units as they should.
+
+`test_wiring.py` compares many more networks with autograd.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which parameters are pruned, and what is said of the others."""
+"""The caller's selection decides which parameters are pruned, and the others have a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROW = torch.zeros(1, 4)
 
 
 class Net(nn.Module):
-    """A convolution, a norm, two linear layers of one weight, and what is no weight of a link."""
+    """A convolution, a norm, linear layers of one weight, and parameters that are no weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def prunable(model: nn.Module, **options: Any) -> set[str]:
         ({"exclude": [nn.Linear]}, {"conv.weight"}),
         ({"exclude": ["head.*", nn.LayerNorm]}, {"conv.weight", "first.weight"}),
         ({"include": [nn.Linear], "exclude": ["head.*"]}, {"first.weight"}),
-        # By any name of a tied parameter.
+        # A tied parameter goes by any of its names.
         ({"exclude": ["second.*"]}, {"conv.weight", "head.weight"}),
         ({"include": ["second.weight"]}, {"first.weight"}),
         # A class stands for its subclasses, and for what its modules own, not what they contain.

@@ -1,4 +1,4 @@
-"""What runs over checkpoints leave in their folder: whole files, which are gone on with."""
+"""Runs over checkpoints leave whole files in their folder, and are resumed from them."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ phew.prune_checkpoint(
 def run(
     folder: Path, kill_after: float | None = None, kill_at: Path | None = None
 ) -> tuple[int, float]:
-    """Run it, to its end or not; return its exit code and the seconds since it began.
+    """Run the script, to its end or not, and return its exit code and the seconds since it began.
 
     Args:
         folder: Where the checkpoint is, and the result will be.
         kill_after: Seconds after which it is killed.
-        kill_at: A file as soon as which exists it is killed.
+        kill_at: A file; the run is killed as soon as it exists.
     """
     command = [sys.executable, "-c", PRUNE, str(folder)]
-    # Elsewhere than in a clone, where phew has no extension.
+    # In the root of a clone, Python would import phew's sources, which have no extension.
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -91,7 +91,7 @@ def test_a_run_that_is_killed_leaves_whole_files_and_is_resumed(tmp_path: Path) 
     torch.manual_seed(0)
     save(resnet(18, image_size=32), tmp_path / "model", num_shards=SHARDS)
     out, expected = tmp_path / "out", tmp_path / "expected"
-    # Once to the end, to see how long it takes and what it writes.
+    # The first run goes to its end, which shows how long it takes and what it writes.
     exit_code, seconds = run(tmp_path)
     assert exit_code == 0
     out.rename(expected)
@@ -209,7 +209,7 @@ def test_files_of_others_stay_where_they_are(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """As if the process were killed."""
+    """Stands for the end of a process that is killed."""
 
 
 def test_a_run_that_is_killed_at_any_change_of_a_file_is_resumed(

@@ -1,4 +1,4 @@
-"""The command line, run in this process."""
+"""Runs the command line in this process."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def run(*arguments: str) -> Result:
 
 
 def plain(text: str) -> str:
-    """Without the colours that some continuous integration services force."""
+    """Remove the colours that some continuous integration services force."""
     return Text.from_ansi(text).plain

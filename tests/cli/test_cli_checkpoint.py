@@ -1,4 +1,4 @@
-"""`phew prune --checkpoint`."""
+"""`phew prune --checkpoint` prunes a checkpoint where it is."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def analysis_of(name: str, density: float, *, init_seed: int = 0, **selection: Any) -> Any:
-    """What a method leaves of `network`, as JSON has it."""
+    """Analyse what a method leaves of the network, as JSON has it."""
     torch.manual_seed(init_seed)
     model, example = signal_network(), torch.zeros(1, 2, 8)
     _, function, options = METHODS[name]
@@ -191,7 +191,7 @@ def test_without_matplotlib_nothing_is_begun(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "phew.plot", raising=False)
     out = tmp_path / "figures"
-    # The network is not even looked for.
+    # matplotlib is missed before the network is looked for.
     result = run("compare", "no_such_network", "--out", str(out))
     assert result.exit_code == 2
     assert result.stderr == ("phew: phew.plot needs matplotlib: pip install 'torch-phew[plot]'.\n")

@@ -1,4 +1,4 @@
-"""When masks are the same."""
+"""Checks that masks are the same."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def assert_same_masks(found: Masks, expected: Masks) -> None:
     assert found.active_units == expected.active_units
     assert found.num_kept == expected.num_kept
     assert str(found.summary()) == str(expected.summary())
-    # On any device, and gathered where they are sharded.
+    # This compares masks on any device, and gathers those that are sharded.
     assert found == expected

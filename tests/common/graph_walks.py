@@ -1,4 +1,4 @@
-"""What the reference's walks can do, by following every edge instead of drawing one."""
+"""All walks of the reference at once: every edge is followed instead of one being drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Probabilities: TypeAlias = npt.NDArray[np.float64]
 
 
 class Passages(NamedTuple):
-    """The probabilities of what one walk of one direction does.
+    """The probabilities that one walk of one direction passes units and weights.
 
     Attributes:
         units: Per space, that it passes each unit.

@@ -1,4 +1,4 @@
-"""How often walks visit each weight, and how far that is from what is expected."""
+"""Count how often walks visit each weight, and compare that with what is expected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class Direction(NamedTuple):
-    """Visits by walks of one direction, per link, one count an element of the link's parameter."""
+    """Visits by walks of one direction, per link, one count for each element of its parameter."""
 
     forward: dict[int, Counts]
     backward: dict[int, Counts]
@@ -29,7 +29,7 @@ class Direction(NamedTuple):
 def visit_counts(graph: WalkGraph, num_walks: int, options: Options) -> Direction:
     """Count the visits of walks 0 .. num_walks - 1 over the links of prunable parameters."""
     links = prunable_links(graph)
-    # A parameter for each link, so that visits tell the link.
+    # Each link gets a parameter of its own, so that visits tell the link.
     untied = replace(
         graph,
         links=tuple(
@@ -95,7 +95,7 @@ def excess(counts: Counts, probabilities: npt.NDArray[np.float64], num_walks: in
     expected = np.append(probabilities, not_taken) * num_walks
     order = np.argsort(expected)
     observed, expected = observed[order], expected[order]
-    # Pool the rarest cells until together, and each that is left alone, they expect 5.
+    # The rarest cells are pooled until the pool and every other cell expect 5 visits.
     num_pooled = max(
         int(np.searchsorted(expected, 5)), int(np.searchsorted(np.cumsum(expected), 5) + 1)
     )
@@ -122,6 +122,6 @@ def difference(counts: Counts, others: Counts, num_strata: int = 1) -> float:
     total = counts + others
     visited = total > 0
     total, gap = total[visited], (counts - others)[visited]
-    # Of a weight's total, each sample has a binomial half: (gap^2 / total) has these moments.
+    # Each sample has a binomial half of a weight's total, so gap^2 / total has these moments.
     variance = (2 - 2 / total).sum()
     return float(((gap**2 / total).sum() - (len(total) - num_strata)) / np.sqrt(variance))

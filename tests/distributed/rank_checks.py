@@ -1,4 +1,4 @@
-"""What processes that walk together check. Here, where a spawned process can import it."""
+"""Checks that processes make while they walk together, in a module that they can import."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def sample(model: Any, inputs: Any = None, **options: Any) -> Any:
     return phew.sample_masks(model, inputs, group=dist.group.WORLD, **options)
 
 
-# Masks are those of one process
+# Masks equal those of one process
 
 
 def walk_whole_weights(case: str, folder: Path) -> None:
@@ -123,7 +123,7 @@ def check_batches(folder: Path) -> None:
 
 
 def check_shares(folder: Path) -> None:
-    """Of whole weights each rank makes the flow and the walks of one direction."""
+    """With whole weights each rank makes the flow and the walks of one direction."""
     for model, num_directions in ((lenet5()[0], 1), (shard(lenet5()[0]), 2)):
         with (
             mock.patch.object(CpuEngine, "flow", autospec=True, side_effect=CpuEngine.flow) as flow,
@@ -169,7 +169,7 @@ def check_training(folder: Path) -> None:
     expected = phew.sample_masks(*lenet5(), density=0.1)
     model, inputs = lenet5()
     shard(model)
-    # After which the weights of the root stay gathered.
+    # A forward pass leaves the weights of the root gathered.
     model(inputs)
     masks = phew.prune(model, inputs, density=0.1, group=dist.group.WORLD)
     assert_same_masks(masks, expected)
@@ -235,7 +235,7 @@ def check_captures(folder: Path) -> None:
     expected = phew.sample_masks(graph, density=0.1)
     shard(model)
     assert digest_of_graph(phew.capture(model, inputs)) == digest_of_graph(graph)
-    # What was captured before, given the parts.
+    # The graph that was captured before takes the parts too.
     sharded = {name: p for name, p in model.named_parameters() if name in graph.parameters}
     assert_same_masks(sample(dataclasses.replace(graph, parameters=sharded), density=0.1), expected)
 
@@ -389,7 +389,7 @@ def check_groups(folder: Path) -> None:
 
 
 def check_a_rank_stops(folder: Path) -> None:
-    """The others say so. It must be the last check of a group."""
+    """The other ranks report one that stops. No check of the group can follow."""
     if dist.get_rank() == 1:
         with mock.patch.object(CpuEngine, "walk", side_effect=lambda *_, **__: os._exit(0)):
             sample(*lenet5(), density=0.1)
@@ -401,7 +401,7 @@ def check_a_rank_stops(folder: Path) -> None:
 
 
 def check_bytes(folder: Path) -> None:
-    """Ranks share a bit a weight, once; and what is listed, which is little."""
+    """Ranks exchange one bit per weight, once, and the few visits that are listed."""
     model, inputs = resnet20()
     graph = phew.capture(model, inputs)
     sent = {"all_reduce": [0], "all_gather": [0]}

@@ -21,7 +21,7 @@ def lenet5() -> tuple[nn.Module, Any]:
 
 
 def llama() -> tuple[nn.Module, Any]:
-    # A model of text does without torchvision, which takes long to import.
+    # A language model does not need torchvision, which takes long to import.
     sys.modules["torchvision"] = None  # type: ignore[assignment]
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,4 +1,4 @@
-"""The report: what it says, how it folds, and that what walks do not reach is counted right."""
+"""The report says what a graph is made of, folds its rows, and counts unreached weights right."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_forks_and_shortcuts() -> None:
 
 
 def chain(*links: WeightedLink | WiringLink, sizes: list[int], **options: Any) -> WalkGraph:
-    """A graph from its first space to its last."""
+    """Make a graph whose walks go from its first space to its last."""
     shapes = {link.parameter: link.shape for link in links if isinstance(link, WeightedLink)}
     parameters = {name: torch.ones(shape) for name, shape in shapes.items()}
     graph = WalkGraph(
@@ -162,7 +162,7 @@ def test_notes_that_only_some_graphs_have() -> None:
 
 
 def test_weights_that_no_walk_reaches() -> None:
-    # Of 4 units the last two lead nowhere. Where the way around is a shortcut, none walks it.
+    # The last two of 4 units lead nowhere. If the way around is a shortcut, no walk takes it.
     graph = chain(
         dense(0, 1, "a.weight", 4, 3),
         wiring(1, 2, [0, 1, -1, -1], [0, 1]),

@@ -66,7 +66,7 @@ def assert_masked(model: nn.Module, masks: Masks, prefix: str = "") -> None:
 
 
 def train_distributed(rank: int, folder: str) -> None:
-    """Train as one of two processes, on its own data, and save what it ends with.
+    """Train as one of two processes, on its own data, and save the result.
 
     Here, where a spawned process can import it.
     """

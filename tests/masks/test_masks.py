@@ -1,4 +1,4 @@
-"""What masks hold, say and refuse; how they are saved and loaded."""
+"""Masks hold, count, save and load what is kept, and refuse what does not fit."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_info_that_json_cannot_hold_is_refused() -> None:
 
 
 def masks_of(**shapes: tuple[int, ...]) -> Masks:
-    """Masks that prune everything; of the example model `_` stands for the dot."""
+    """Make masks that prune everything; `_` stands for the dot in a name."""
     return Masks(
         {
             name.strip("_").replace("_", "."): torch.zeros(shape, dtype=torch.bool)

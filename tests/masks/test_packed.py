@@ -1,4 +1,4 @@
-"""Masks of one bit a weight, in memory, while walks mark them, and on disk."""
+"""Masks of one bit per weight, in memory, while walks mark them, and on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an import of phew says where it cannot work."""
+"""An import of phew that cannot work says why."""
 
 from __future__ import annotations
 

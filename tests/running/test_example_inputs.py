@@ -1,4 +1,4 @@
-"""Inputs from what models of timm, torchvision and transformers say of themselves.
+"""Inputs follow from the configurations of timm, torchvision and transformers models.
 
 The libraries are not needed: stand-ins carry the same attributes.
 """
@@ -48,9 +48,9 @@ def timm_model(channels: int = 3, first_conv: Any = "0", **attributes: Any) -> n
         (timm_model(), (1, 3, 32, 48)),
         (timm_model(channels=1), (1, 1, 32, 48)),
         (timm_model(channels=1, first_conv=("0", "2")), (1, 1, 32, 48)),
-        # A convolution that reads something else than the image.
+        # This convolution does not read the image.
         (timm_model(channels=64, first_conv=None), (1, 3, 32, 48)),
-        # A stem that reads patches of 4 x 4 pixels as channels.
+        # This stem reads patches of 4 x 4 pixels as channels.
         (timm_model(channels=48), (1, 3, 32, 48)),
         (timm_model(patch_embed=SimpleNamespace(img_size=(64, 64))), (1, 3, 64, 64)),
         (timm_model(patch_embed=SimpleNamespace(img_size=None)), (1, 3, 32, 48)),

@@ -1,4 +1,4 @@
-"""Walks and masks against those of the authors' code, on the same weights (see data/README.md)."""
+"""Walks and masks are like those of the authors' code on the same weights (see data/README.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from phew.walks.options import Options
 
 NUM_SEEDS = 12
 BOUND = 4.0
-"""In standard deviations, or standard errors."""
+"""The largest difference, in standard deviations or standard errors."""
 
 
 @pytest.mark.parametrize("name", ["mlp", "convnet5"])
@@ -47,7 +47,7 @@ def authors_statistics(name: str) -> dict[str, Any]:
 
 
 def statistics_of(name: str) -> dict[float, dict[str, list[float]]]:
-    """Per density, the values of each statistic over seeds."""
+    """Return per density the values of each statistic over seeds."""
     authors = NETWORKS[name]
     network = authors.network(name)
     graph = phew.capture(network, torch.zeros(1, *authors.input_shape))

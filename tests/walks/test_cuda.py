@@ -1,5 +1,6 @@
-"""What is special to CUDA devices. That walks and masks are the reference's is tested on the CPU
-and on CUDA alike, in `test_engine.py` and `test_sampling.py`.
+"""CUDA devices have streams and memory of their own, and the CPU's masks.
+
+`test_engine.py` and `test_sampling.py` test on both that walks and masks are the reference's.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def build(name: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 def check_forecasts(cpu: Engine, cuda: Engine) -> None:
-    """Check what masks do not depend on, but the number of walks that are made at first."""
+    """Check flows and rates: only the number of walks that are made at first depends on them."""
     flows = [(engine.flow(backward=False), engine.flow(backward=True)) for engine in (cpu, cuda)]
     for expected_flow, flow in zip(*flows, strict=True):
         for expected, found in zip(

@@ -1,4 +1,4 @@
-"""What every engine promises: the walks of the reference, on each device."""
+"""Every engine, on each device, makes the walks of the reference."""
 
 from __future__ import annotations
 

@@ -27,8 +27,10 @@ from phew.walks.forecast import Forecast
 from phew.walks.options import Options
 
 BOUND = 4.0
-"""On the excess of a chi-square statistic, in standard deviations. Walks start from all units in
-turn, so visits may be more even than chance, and only an excess tells of a fault."""
+"""The largest excess of a chi-square statistic, in standard deviations.
+
+Walks start from all units in turn, so visits may be more even than chance, and only an excess tells
+of a fault."""
 
 
 def grouped_network() -> nn.Module:
@@ -179,7 +181,7 @@ def test_uncertainty_is_of_weights_or_of_kernels_visited_by_walks() -> None:
     graph = phew.capture(nn.Sequential(*layers), torch.zeros(1, 2, 3, 3))
     weights = forecast_of(graph, Options())
     assert weights.uncertainty(9_000_000) == pytest.approx(0.001 + 3 / 3_000)
-    # As many weights in kernels of nine as alone: five together, on average.
+    # Half of the weights are in kernels of nine and half are alone: five together, on average.
     kernels = forecast_of(graph, Options(granularity="kernel"))
     assert kernels.uncertainty(5 * 9_000_000) == pytest.approx(0.001 + 3 / 3_000)
 

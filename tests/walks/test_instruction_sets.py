@@ -32,7 +32,7 @@ for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
 def run(instruction_set: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", MASKS],
-        # Not the checkout, whose package has no extension.
+        # In the root of a clone, Python would import phew's sources, which have no extension.
         cwd=Path(__file__).parent,
         env={**os.environ, "PHEW_INSTRUCTION_SET": instruction_set},
         capture_output=True,

@@ -52,7 +52,7 @@ def test_masks_are_those_of_the_reference(options: Options, engine: EngineOn) ->
         reference = Reference(graph, **vars(seeded))
         densities = densities_within_reach(rng, graph, reference)
         expected = [reference.sample_masks(density) for density in densities]
-        # All from one run, here in any order, equal those of separate runs.
+        # Masks of one run, whose densities are in any order, equal those of separate runs.
         for masks, result in zip(
             phew.sample_masks(engine.put(graph), densities=densities, **vars(seeded)),
             expected,
@@ -134,7 +134,7 @@ def test_kept_weights_are_on_kept_paths(resnet_masks: dict[float, Masks]) -> Non
     for masks in resnet_masks.values():
         for name, parameter in network.named_parameters():
             if name in masks:
-                # With weights of one, what reaches a unit is the number of paths to it.
+                # With weights of one, a unit's value is the number of paths to it.
                 parameter.data.copy_(masks[name])
                 parameter.grad = None
         network(torch.ones(1, 3, 32, 32, dtype=torch.float64)).sum().backward()

@@ -1,4 +1,4 @@
-"""What `sample_masks` and `prune` refuse, and that the model is then as it was."""
+"""`sample_masks` and `prune` refuse wrong arguments and models, and leave the model as it was."""
 
 from __future__ import annotations
 

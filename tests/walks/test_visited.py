@@ -1,4 +1,4 @@
-"""What walks have visited, in bytes and in bits."""
+"""The visits of walks, one byte or one bit per weight."""
 
 from __future__ import annotations
 

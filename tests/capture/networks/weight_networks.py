@@ -112,7 +112,7 @@ class TiedWeights(nn.Module):
 
 
 class WeightsOfHeads(nn.Module):
-    """One matrix a head: in a product of batches, in an einsum, and packed in one parameter."""
+    """One matrix per head: in a product of batches, in an einsum, and packed in one parameter."""
 
     def __init__(self) -> None:
         super().__init__()

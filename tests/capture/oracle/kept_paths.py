@@ -1,4 +1,4 @@
-"""Which of the weights that a mask keeps lie on a path of kept weights."""
+"""Finds the kept weights of a mask that lie on a path of kept weights."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ NORMALISATIONS = {
 }
 STATISTICS = {"rsqrt", "sqrt", "var", "var_mean", "std", "std_mean", "norm", "linalg_vector_norm"}
 LOOKUPS = {"embedding", "index", "index_select", "gather"}
-"""Of a parameter, their results are activations."""
+"""Operations whose results are activations, although their operand is a parameter."""
 CHOICES = {"topk", "sort"}
 REDUCTIONS = {"sum", "mean", "max", "min", "amax", "amin", "logsumexp", "prod"}
 MAX_POOLS = {

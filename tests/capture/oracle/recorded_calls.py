@@ -1,4 +1,4 @@
-"""What a model does, operation by operation, as torch dispatches it below its Python interface."""
+"""Records a model's operations as torch dispatches them, below its Python interface."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from phew.graph import Units, WalkGraph, WeightedLink
 
 
 class AutogradWiring:
-    """Which units weighted operations hand to each other, in the order of their calls.
+    """The units that weighted operations hand to each other, in the order of their calls.
 
     The result of every weighted operation is cut off from what made it.
 
@@ -87,7 +87,7 @@ class AutogradWiring:
 
 
 def graph_sources(graph: WalkGraph, index: int, unit: int) -> dict[int, Units]:
-    """Return the same of a walk graph, whose weighted links are in the order of the calls."""
+    """Return the same for a walk graph, whose weighted links are in the order of the calls."""
     links = [link for link in graph.links if isinstance(link, WeightedLink)]
     start = links[index].source
     reached = {start: np.arange(graph.spaces[start].num_units) == unit}
