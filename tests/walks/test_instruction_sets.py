@@ -9,14 +9,13 @@ from pathlib import Path
 
 from phew import _core
 
+USED = "from phew import _core; print(_core.instruction_set())"
 MASKS = """
 import hashlib
 import torch
 import phew
-from phew import _core
 from phew.models import lenet5
 
-print(_core.instruction_set())
 for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
     torch.manual_seed(0)
     model = lenet5().to(dtype)
@@ -29,9 +28,9 @@ for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
 """
 
 
-def run(instruction_set: str) -> subprocess.CompletedProcess[str]:
+def run(script: str, instruction_set: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", MASKS],
+        [sys.executable, "-c", script],
         # In the root of a clone, Python would import phew's sources, which have no extension.
         cwd=Path(__file__).parent,
         env={**os.environ, "PHEW_INSTRUCTION_SET": instruction_set},
@@ -44,7 +43,7 @@ def run(instruction_set: str) -> subprocess.CompletedProcess[str]:
 def test_masks_are_the_same_for_all_instruction_sets() -> None:
     results = {}
     for instruction_set in _core.instruction_sets():
-        result = run(instruction_set)
+        result = run(f"{USED}\n{MASKS}", instruction_set)
         assert result.returncode == 0, result.stderr
         used, *masks = result.stdout.splitlines()
         assert used == instruction_set
@@ -55,12 +54,12 @@ def test_masks_are_the_same_for_all_instruction_sets() -> None:
 
 
 def test_the_fastest_is_used_if_none_is_chosen() -> None:
-    result = run("")
+    result = run(USED, "")
     assert result.stdout.splitlines()[0] == _core.instruction_sets()[-1]
 
 
 def test_an_instruction_set_that_the_processor_lacks_is_an_error() -> None:
-    result = run("avx1024")
+    result = run(USED, "avx1024")
     assert result.returncode != 0
     assert "PHEW_INSTRUCTION_SET must be one of baseline" in result.stderr
     assert "on this processor, got avx1024." in result.stderr
