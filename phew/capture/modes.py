@@ -123,3 +123,16 @@ def as_passed(flags: torch.Tensor) -> torch.Tensor:
     passed = torch.zeros(flags.numel(), dtype=flags.dtype, device=flags.device)
     passed[:MOST_PASSED] = 1
     return passed.view(flags.shape)
+
+
+def with_tests_passed(
+    func: OpOverload, args: tuple[Any, ...], is_uncertain: Callable[[torch.Tensor], bool]
+) -> tuple[Any, ...]:
+    """Return an operation's arguments, the flags of tests that follow from the input as passed."""
+    kinds = TESTS.get(func.overloadpacket, ())
+
+    def replace(tensor: torch.Tensor) -> torch.Tensor:
+        return as_passed(tensor) if tensor.dtype in kinds and is_uncertain(tensor) else tensor
+
+    replaced: tuple[Any, ...] = tree_map_only(torch.Tensor, replace, args)
+    return replaced

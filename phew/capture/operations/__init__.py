@@ -8,8 +8,9 @@ import torch
 
 from phew.capture.calls import Call
 from phew.capture.operations import indexing, joins, movement, products, resampling, weights
-from phew.capture.operations.parameters import follow_parameters
-from phew.capture.tracer import MissingValuesError, Tracer
+from phew.capture.operations.parameters import follow_parameters, note_uses
+from phew.capture.tracer import Tracer
+from phew.capture.values import MissingValuesError
 
 Rule = Callable[[Tracer, Call], None]
 
@@ -119,7 +120,7 @@ def follow(tracer: Tracer, call: Call) -> None:
     rule = _RULE_OF_NAME.get(call.name)
     if rule is None:
         rule = joins.pointwise if torch.Tag.pointwise in call.operation.tags else joins.unknown
-    labelled = any(tracer.labels_of(tensor) is not None for tensor in call.tensors)
+    labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in call.tensors)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
         follow_parameters(tracer, call)
         return
@@ -130,7 +131,7 @@ def follow(tracer: Tracer, call: Call) -> None:
     except Exception as error:
         # A case that the rule was not written for must not keep the model from being pruned.
         joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
-    tracer.note_uses(call)
+    note_uses(tracer, call)
 
 
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
@@ -141,7 +142,7 @@ def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
     """
     if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot") or tracer.is_parametrizing:
         return False
-    names = [view.name for part in call.tensors if (view := tracer.parameter_view(part))]
+    names = [view.name for part in call.tensors if (view := tracer.parameters.view_of(part))]
     matrices = call.name in ("mm", "bmm") and len(names) > 1
     owners = {name.rpartition(".")[0] for name in names}
     return bool(names) and not (matrices and len(owners) == 1)

@@ -42,7 +42,7 @@ def index(tracer: Tracer, call: Call) -> None:
     for dim in dims:
         labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
     rank = max((part.dim() for part in indices if part is not None), default=0)
-    first = torch.zeros([1] * rank, dtype=torch.int64)
+    first = torch.zeros([1] * rank, dtype=torch.int64, device="cpu")
     chosen = torch.ops.aten.index(labels, [None if part is None else first for part in indices])
     tracer.label(call, result, chosen.expand(result.shape))
 
@@ -62,8 +62,8 @@ def _without_flags(tracer: Tracer, indices: list[Any]) -> list[Any]:
 
 def _is_known(tracer: Tracer, chosen: torch.Tensor) -> bool:
     if chosen is not _UNKNOWN:
-        tracer.check_has_values(chosen)
-    return not chosen.is_meta and not tracer.is_uncertain(chosen)
+        tracer.values.check(chosen, tracer.running)
+    return not chosen.is_meta and not tracer.values.are_uncertain(chosen)
 
 
 def _on_cpu(chosen: torch.Tensor | None) -> torch.Tensor | None:
@@ -113,11 +113,12 @@ def sort(tracer: Tracer, call: Call) -> None:
 
 def _one_of(tracer: Tracer, labels: torch.Tensor, dim: int, name: str) -> torch.Tensor:
     """Label what is one of the elements along a dimension, which has size 1 in the result."""
-    if dim in varying_dims(labels) and tracer.builder.num_copies(compact(labels)) == 1:
+    varies = dim in varying_dims(labels)
+    if varies and tracer.builder.spaces.common_copies([compact(labels).numpy()]) == 1:
         kept = [other for other in varying_dims(labels) if other != dim]
         rows = by_position(labels.movedim(dim, -1), [k - (k > dim) for k in kept])
         if rows.shape[1] == labels.shape[dim] and bool((rows >= 0).all()):
-            units = tracer.builder.alternatives(rows, name)
+            units = tracer.builder.choose(rows, name)
             labels = unit_labels(units, labels.shape, kept)
             return labels.narrow(dim, 0, 1)
     return merge(tracer, labels, [dim], name)
@@ -157,7 +158,7 @@ def put_slices(tracer: Tracer, call: Call) -> None:
         changed = put_there(dim, chosen.cpu(), tracer.labels_or_constant(source))
         tracer.label(call, call.result, without_constant_dims(changed))
         return
-    if not isinstance(source, torch.Tensor) or tracer.labels_of(source) is None:
+    if not isinstance(source, torch.Tensor) or tracer.activations.labels_of(source) is None:
         tracer.label(call, call.result, labels)
         return
     any_source = merge(tracer, tracer.labels_or_constant(source), [dim], call.place)

@@ -35,7 +35,7 @@ def pointwise(tracer: Tracer, call: Call) -> None:
 
 def labelled_operands(tracer: Tracer, call: Call) -> list[torch.Tensor]:
     """Return the labels of those among an operation's arguments that have some."""
-    labels = [tracer.labels_of(tensor) for tensor in call.tensors]
+    labels = [tracer.activations.labels_of(tensor) for tensor in call.tensors]
     return [part for part in labels if part is not None]
 
 
@@ -119,7 +119,7 @@ def reduce(tracer: Tracer, call: Call) -> None:
     # What an input's elements have in common is input as they are.
     if has_units(labels) and not reduced.isdisjoint(varying_dims(labels)):
         kept = [dim for dim in varying_dims(labels) if dim not in reduced]
-        units = tracer.builder.read_statistic(by_position(labels, kept), call.place)
+        units = tracer.builder.summarise(by_position(labels, kept), call.place)
         labels = unit_labels(units, labels.shape, kept)
     for dim in reduced:
         labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
@@ -149,8 +149,9 @@ def _normalise(tracer: Tracer, call: Call, dim: int, parameters: tuple[Any, ...]
     labels = tracer.labels_or_constant(call.args[0])
     tracer.label(call, call.outputs[0], labels)
     for parameter in parameters:
-        if tracer.parameter_view(parameter) is not None:
-            tracer.own_unit_parameter(parameter, tracer.space_of(labels, [dim], call.place))
+        if tracer.parameters.view_of(parameter) is not None:
+            space = tracer.builder.find_or_add_space(by_position(labels, [dim]), call.place)
+            tracer.own_unit_parameter(parameter, space)
 
 
 def unknown(tracer: Tracer, call: Call, reason: str = "phew does not know it") -> None:
@@ -158,7 +159,7 @@ def unknown(tracer: Tracer, call: Call, reason: str = "phew does not know it") -
     outputs = [part for part in call.outputs if part.is_floating_point() or part.is_complex()]
     if not outputs:
         return
-    tracer.approximate(call.name, reason)
+    tracer.notes.approximate(call, reason)
     operands = labelled_operands(tracer, call)
     fed = [by_position(part, []) for part in operands if has_units(part)]
     for output in outputs:
@@ -166,5 +167,5 @@ def unknown(tracer: Tracer, call: Call, reason: str = "phew does not know it") -
             units = tracer.builder.join([torch.cat(fed, dim=1)], call.place)
             labels = unit_labels(units, output.shape, [])
         else:
-            labels = tracer.raw_labels(output.shape)
+            labels = tracer.activations.raw_labels(output.shape)
         tracer.label(call, output, labels)

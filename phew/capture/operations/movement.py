@@ -50,8 +50,8 @@ def view(tracer: Tracer, call: Call) -> None:
 def restride(tracer: Tracer, call: Call) -> None:
     """Relabel a tensor whose shape was changed in place; its values are what they were."""
     labels = tracer.labels_or_constant(call.args[0])
-    inplace = call.name.removesuffix("_")
-    tracer.set_labels(call.result, getattr(labels, inplace)(*call.args[1:], **call.kwargs))
+    restrided = getattr(labels, call.name.removesuffix("_"))(*call.args[1:], **call.kwargs)
+    tracer.activations.set_labels(call.result, restrided)
 
 
 def as_strided(tracer: Tracer, call: Call) -> None:
