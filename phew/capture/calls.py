@@ -1,4 +1,4 @@
-"""What the rules for operations are told: one call of an operation."""
+"""One call of an operation, as the rules for operations are given it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a PyTorch model to a walk graph: run the model once and follow the units through it."""
+"""Capture a PyTorch model as a walk graph: run it once and follow the units through it."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ def capture(
         example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of keyword
             arguments. Values do not matter, shapes do. May be left out for models of timm,
             torchvision and transformers that describe their input.
-        include: What alone is to be pruned: names of parameters, with `*` and `?` as wildcards, and
-            types of modules, which stand for the parameters that such modules own themselves.
-        exclude: What of it is not to be pruned, in the same way.
+        include: Which parameters alone are to be pruned: their names, with `*` and `?` as
+            wildcards, and types of modules, which stand for the parameters that such modules own
+            themselves.
+        exclude: Which of them are not to be pruned, in the same way.
 
     Returns:
         The walk graph.
@@ -104,7 +105,9 @@ def capture(
 def _trace(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], included: set[str]
 ) -> tuple[Tracer, list[int]]:
-    # What runs on values would do so without any, and take what it reads for the input's.
+    """Run the model in the first mode that it accepts; return the tracer and the exits."""
+    # A model on the meta device has no values to run on: the modes that need them would take those
+    # that it reads for values that follow from the input. So only shapes are tried.
     *modes, last = (Mode.SHAPES,) if _is_on_meta(model) else Mode
     for mode in modes:
         with contextlib.suppress(Exception):
@@ -123,6 +126,7 @@ def _run(
     included: set[str],
     mode: Mode,
 ) -> tuple[Tracer, list[int]]:
+    """Run the model in one mode; return the tracer and the exits."""
     with preserved(model, tensors_in((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
@@ -143,7 +147,7 @@ def _as_written() -> Iterator[None]:
         torch.no_grad(),
         torch.compiler.set_stance("force_eager"),
     ):
-        # Both make one operation of whole layers.
+        # These two switches would make one operation of a whole layer.
         fused_attention = torch.backends.mha.get_fastpath_enabled()
         fused_recurrence = torch.backends.mkldnn.enabled
         torch.backends.mha.set_fastpath_enabled(False)

@@ -49,16 +49,16 @@ class Tracer(TorchDispatchMode):
     Args:
         model: The model that will run.
         follow: Called after each operation to label what it returned.
-        saver: What protects existing tensors where operations really run.
-        mode: What the model runs on.
+        saver: Told before operations write to existing tensors, so that these can be put back.
+        mode: The kind of tensors that the model runs on.
         included: Names of lookup embeddings that are weights; others are entries.
 
     Attributes:
         builder: The graph under construction.
         activations: The labels of tensors.
         parameters: The tensors that come from parameters.
-        values: Whose values are known.
-        notes: What the report will show.
+        values: Tells which tensors have values that are known.
+        notes: Facts for the report.
         unit_parameters: The vectors with an element per unit, by name: the spaces of the units.
         included: As given.
     """

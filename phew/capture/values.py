@@ -1,4 +1,4 @@
-"""Whose values are known while a model is captured, whatever its input."""
+"""Which tensors have values that are known while a model is captured, whatever its input."""
 
 from __future__ import annotations
 

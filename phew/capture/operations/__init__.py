@@ -1,4 +1,4 @@
-"""What each operation does to the units: a table, and one short function for each kind."""
+"""Rules for what operations do to units: a table, and one short function for each kind."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     movement.same: (
         *movement.COPIES,
         "native_dropout",
-        # Activations that torch does not tag as pointwise, and softmax, a normalisation.
+        # These are activations that torch does not tag as pointwise; softmax is a normalisation.
         *("hardswish", "hardswish_", "mish_", "_prelu_kernel", "rrelu_with_noise"),
         *("log_sigmoid_forward", "_softmax", "_log_softmax", "_safe_softmax"),
         *("fake_quantize_per_tensor_affine_cachemask", "_fused_moving_avg_obs_fq_helper"),
         *("fake_quantize_per_channel_affine_cachemask", "renorm"),
-        # Only strides change: how a pooling to one place keeps channels last.
+        # A pooling to one place calls this to keep channels last: it changes nothing but strides.
         "as_strided_",
     ),
     movement.move: (
@@ -71,7 +71,7 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     ),
     indexing.select_flagged: ("masked_select", "take"),
     indexing.put_flagged: ("masked_scatter", "masked_scatter_"),
-    # Not tagged as such by torch.
+    # Torch does not tag these as pointwise.
     joins.pointwise: ("masked_fill", "masked_fill_", "complex", "polar", "copysign"),
     joins.gated_linear_unit: ("glu",),
     joins.reduce: (
@@ -137,8 +137,8 @@ def follow(tracer: Tracer, call: Call) -> None:
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
     """Return whether weights are applied to a parameter or constant, which then is an entry.
 
-    Not where weights are computed from parameters: the norm of a matrix from its product with a
-    vector, or a matrix from two parameters of one module.
+    They are not where parameters alone make weights: the norm of a matrix comes from its product
+    with a vector, and a matrix of low rank from two parameters of one module.
     """
     if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot") or tracer.is_parametrizing:
         return False

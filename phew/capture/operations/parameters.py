@@ -1,4 +1,4 @@
-"""Operations on parameters alone: which elements a result consists of, or is computed from."""
+"""Operations on parameters alone: find the elements that results consist of or come from."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def _chosen(call: Call) -> int | None:
 
 
 def _compute(tracer: Tracer, call: Call, views: list[ParameterView]) -> None:
-    """Note what results are computed from.
+    """Note that results are computed from parameters.
 
-    A result whose elements are those of one parameter, scaled or shifted, stands for it: weights
-    that are normalised or standardised are pruned by their direction.
+    A result whose elements are those of one parameter, scaled or shifted, stands for that
+    parameter: weights that are normalised or standardised are pruned by their direction.
     """
     scales = torch.Tag.pointwise in call.operation.tags or call.name in DIRECTIONS
     output = call.outputs[0] if call.outputs else None

@@ -1,9 +1,14 @@
-"""Matrix products, with weights or between activations, and attention.
+"""Matrix products of activations, with constants too, and attention.
 
 A product of activations has a unit for each position of its result along the dimensions in which a
 factor's units vary, wired from all the units that are summed over there. Attention needs no case
 of its own: the scores of a head are one unit, fed by its queries and keys; their product with the
 values is a product of three.
+
+For queries and keys of shape (heads, tokens, places) whose labels vary by head and place, head 0
+has queries 0 1 and keys 4 5, say. Each score of head 0 is a sum over its places, so all its scores
+are one unit, fed by 0 1 4 5. The product of these scores and a value with the label 8 is a unit
+of three factors: (0 1), (4 5) and (8).
 """
 
 from __future__ import annotations
@@ -53,7 +58,7 @@ class Factor:
         return cls(None, view, tensor if tracer.values.are_known(tensor) else None)
 
     def apply(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Factor:
-        """Return what an operation that moves data makes of it."""
+        """Return this factor with an operation applied to it that moves data."""
         view = self.view
         if view is not None:
             if view.shape != view.index.shape:
@@ -90,6 +95,7 @@ def linear(tracer: Tracer, call: Call) -> None:
 def _multiply(
     tracer: Tracer, call: Call, left: Factor, right: Factor, shape: torch.Size, bias: Any
 ) -> None:
+    """Label a product of matrices; weights may stand on either side."""
     if left.labels is not None and right.labels is not None:
         labels = matrix_product(tracer, call.place, left.labels, right.labels)
     elif right.view is not None:
@@ -159,7 +165,7 @@ def _constant_product(
 ) -> torch.Tensor:
     """Return the labels of (..., m, k) times a constant (..., k, n), shape (..., m, n or 1).
 
-    Zeros in a constant whose values are known are no edges.
+    A zero in a constant whose values are known makes no edge.
     """
     last = activation.dim() - 1
     if last in varying_dims(activation):
@@ -177,7 +183,7 @@ def scaled_dot_product_attention(tracer: Tracer, call: Call) -> None:
     A bias that has units, such as scores of relative positions, is added to the scores.
     """
     query, key, value = (tracer.feed(tensor) for tensor in call.args[:3])
-    # Grouped heads: each key and value head serves several query heads.
+    # In attention with grouped heads each head of keys and values serves several of queries.
     num_shared = query.shape[-3] // max(key.shape[-3], 1)
     if num_shared > 1:
         key, value = (part.repeat_interleave(num_shared, dim=-3) for part in (key, value))

@@ -1,4 +1,4 @@
-"""Weighted operations: the units of the input end, and a new space begins."""
+"""Weighted operations: links from the units of the input to those of a new space."""
 
 from __future__ import annotations
 
@@ -89,6 +89,7 @@ def _convolve(
     *,
     transposed: bool,
 ) -> None:
+    """Link channels to channels, group by group, by an edge for each position of the kernel."""
     view = tracer.parameters.view_of(weight)
     if view is None:
         _convolve_without_parameter(tracer, call, labels, weight, groups, transposed)
@@ -96,7 +97,8 @@ def _convolve(
     if view.shape != view.index.shape:
         unknown(tracer, call, MERGED)
         return
-    # (out, in / groups, *kernel), or (in, out / groups, *kernel); groups cut the first.
+    # The weights are (out, in / groups, *kernel), or (in, out / groups, *kernel) if transposed.
+    # Groups cut the first dimension.
     target, source = (1, 0) if transposed else (0, 1)
     sizes = [weight.shape[0] // groups, *weight.shape[1:]]
     strides = view.index.stride()
@@ -106,7 +108,7 @@ def _convolve(
         return
     shape = (groups, sizes[target], sizes[source], kernel[0])
     steps = (sizes[0] * strides[0], strides[target], strides[source], kernel[1])
-    # A transposed convolution multiplies what it reads, place by place, others what they put out.
+    # A weight is used once per place: of the input in a transposed convolution, else of the output.
     num_uses = None if transposed else call.result.numel() / max(call.result.shape[1], 1)
     space = link(tracer, view, labels, [1], shape, steps, num_uses=num_uses)
     tracer.own_unit_parameter(bias, space)
@@ -115,7 +117,11 @@ def _convolve(
 
 
 def merge_dims(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
-    """Return several dimensions as one (size, stride), None if no stride steps through."""
+    """Return several dimensions as one (size, stride), None if no stride steps through.
+
+    The sizes (2, 3) with strides (3, 1) are one dimension (6, 1); with strides (24, 1) they are
+    none.
+    """
     size, step = 1, 1
     for dim_size, dim_stride in zip(reversed(sizes), reversed(strides), strict=True):
         if dim_size == 1:
@@ -155,7 +161,7 @@ def _convolve_without_parameter(
 
 
 def embedding(tracer: Tracer, call: Call) -> None:
-    """Link the vocabulary to features if the lookup is pruned; else what it returns is an entry."""
+    """Link the vocabulary to features if the lookup is pruned, else make the result an entry."""
     weight, indices = call.args[:2]
     view = tracer.parameters.view_of(weight)
     output = call.outputs[0]
@@ -183,7 +189,7 @@ def embedding(tracer: Tracer, call: Call) -> None:
     elif tracer.values.are_uncertain(indices):
         tracer.label(call, output, tracer.activations.raw_labels(output.shape, range(last)))
     else:
-        # Positions, and other indices that are not the model's input, choose a constant.
+        # Indices that are not the model's input, such as positions, choose a constant.
         tracer.parameters.set_computed(output)
 
 
