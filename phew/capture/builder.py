@@ -43,7 +43,7 @@ class GraphBuilder:
         self.spaces = Spaces()
         self._factors = Factors(self.spaces)
         self._statistics = Statistics(self.spaces)
-        # By digests of labels: the entries of inputs, and the spaces of rows and of joins.
+        # These find the entries of inputs, and the spaces of rows and joins, by digests of labels.
         self._entry_of: dict[bytes, int] = {}
         self._space_of_rows: dict[bytes, int] = {}
         self._space_of_join: dict[bytes, int] = {}

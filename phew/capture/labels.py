@@ -1,4 +1,4 @@
-"""Labels: which unit each element of an activation belongs to.
+"""Labels, which tell the unit that each element of an activation belongs to.
 
 An activation's labels are an int32 tensor of its shape. Where all positions along a dimension
 belong to the same unit the dimension has stride 0, so that the labels of a convolution's output

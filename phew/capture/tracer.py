@@ -83,7 +83,7 @@ class Tracer(TorchDispatchMode):
         self._follow = follow
         self._saver = saver
         self._mode = mode
-        # The labels of parameters and constants that operations took as activations.
+        # Parameters and constants that operations took as activations get labels here.
         self._fed = WeakTensorKeyDictionary()
         # The names of the modules that are running, the innermost last.
         self._running: list[str] = []

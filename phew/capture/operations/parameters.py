@@ -73,7 +73,7 @@ def _merges(old: torch.Size, new: torch.Size) -> bool:
 
 
 def _chosen(call: Call) -> int | None:
-    """Return the index where an operation selects one slice of the first dimension."""
+    """Return the index if an operation selects one slice of the first dimension, else None."""
     if call.name != "index" or len(call.args[1]) != 1:
         return None
     index = call.args[1][0]
