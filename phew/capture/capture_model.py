@@ -132,7 +132,6 @@ def _run(
             module.training = False
         stand_in_for_shards(model)
         tracer = Tracer(model, follow, saver, mode=mode, included=included)
-        tracer.watch(model)
         args, kwargs = tracer.enter((args, kwargs))
         with _as_written(), tracer:
             outputs = model(*args, **kwargs)

@@ -15,8 +15,8 @@ MOST_FACTORS = 2**24
 class Factors:
     """Knows the labels of the factors of each space that is a product.
 
-    A score of attention with the unit 9 is the product of a query with the units 0 1 and a key with
-    the units 4 5. Multiplied by a value with the unit 7, label 9 is replaced by 0 1 and 4 5, so
+    A score of attention with the unit 8 is the product of a query with the units 0 1 and a key with
+    the units 4 5. Multiplied by a value with the unit 7, label 8 is replaced by 0 1 and 4 5, so
     that the output is wired from three factors: (0 1), (4 5) and (7).
     """
 

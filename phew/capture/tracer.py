@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch._ops import OpOverload
-from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -35,6 +34,7 @@ from phew.capture.modes import (
 )
 from phew.capture.notes import RunNotes
 from phew.capture.parameter_views import ParameterViews
+from phew.capture.running_modules import RunningModules
 from phew.capture.values import Values
 from phew.running.preserve import TensorSaver
 from phew.running.tensors import may_hold_units, output_tensors, tensors_in
@@ -58,6 +58,7 @@ class Tracer(TorchDispatchMode):
         activations: The labels of tensors.
         parameters: The tensors that come from parameters.
         values: Tells which tensors have values that are known.
+        modules: Tells which modules are running.
         notes: Facts for the report.
         unit_parameters: The vectors with an element per unit, by name: the spaces of the units.
         included: As given.
@@ -77,6 +78,7 @@ class Tracer(TorchDispatchMode):
         self.activations = Activations()
         self.parameters = ParameterViews(model)
         self.values = Values(model, self.activations, self.parameters)
+        self.modules = RunningModules(model)
         self.notes = RunNotes()
         self.unit_parameters: dict[str, set[int]] = {}
         self.included = included
@@ -85,13 +87,6 @@ class Tracer(TorchDispatchMode):
         self._mode = mode
         # Parameters and constants that operations took as activations get labels here.
         self._fed = WeakTensorKeyDictionary()
-        # The names of the modules that are running, the innermost last.
-        self._running: list[str] = []
-        self._parametrizations = {
-            name
-            for name, module in model.named_modules()
-            if isinstance(module, ParametrizationList)
-        }
 
     def __torch_dispatch__(
         self,
@@ -120,7 +115,7 @@ class Tracer(TorchDispatchMode):
             result = run_on_shapes(func, args, dict(kwargs))
         else:
             result = self._run(func, tensors, args, dict(kwargs))
-        call = Call(func, args, kwargs, result, self.running)
+        call = Call(func, args, kwargs, result, self.modules.innermost)
         if func.namespace != "prim":
             self._follow(self, call)
         self._follow_values(call, is_uncertain=is_uncertain, on_shapes=on_shapes)
@@ -158,35 +153,6 @@ class Tracer(TorchDispatchMode):
                     self.values.set_uncertain(tensor)
                 if on_shapes and call.is_in_place:
                     self.values.set_overwritten(tensor)
-
-    def watch(self, model: nn.Module) -> None:
-        """Hook onto a model's modules, so that operations can be named by where they are called."""
-
-        def begin(name: str) -> Callable[..., None]:
-            return lambda *_: self._running.append(name)
-
-        def end(*_: Any) -> None:
-            # A hook before this module's may have raised.
-            if self._running:
-                self._running.pop()
-
-        for name, module in model.named_modules():
-            # Script modules do not take hooks.
-            if isinstance(module, torch.jit.ScriptModule):
-                continue
-            module.register_forward_pre_hook(begin(name))
-            # The model may catch what a module raises: the hook is called then too.
-            module.register_forward_hook(end, always_call=True)
-
-    @property
-    def running(self) -> str:
-        """Name of the module that is running, "" for the model itself."""
-        return self._running[-1] if self._running else ""
-
-    @property
-    def is_parametrizing(self) -> bool:
-        """Whether a module is running that computes weights from parameters."""
-        return not self._parametrizations.isdisjoint(self._running)
 
     def enter(self, inputs: Any) -> Any:
         """Label the floating-point tensors among a model's inputs; return what it is to run on."""

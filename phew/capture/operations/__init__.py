@@ -140,7 +140,9 @@ def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
     They are not where parameters alone make weights: the norm of a matrix comes from its product
     with a vector, and a matrix of low rank from two parameters of one module.
     """
-    if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot") or tracer.is_parametrizing:
+    if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot"):
+        return False
+    if tracer.modules.are_parametrizing:
         return False
     names = [view.name for part in call.tensors if (view := tracer.parameters.view_of(part))]
     matrices = call.name in ("mm", "bmm") and len(names) > 1

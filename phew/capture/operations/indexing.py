@@ -63,7 +63,7 @@ def _without_flags(tracer: Tracer, indices: list[Any]) -> list[Any]:
 def _is_known(tracer: Tracer, chosen: torch.Tensor) -> bool:
     """Return whether indices are the same for every input."""
     if chosen is not _UNKNOWN:
-        tracer.values.check(chosen, tracer.running)
+        tracer.values.check(chosen, tracer.modules.innermost)
     return not chosen.is_meta and not tracer.values.are_uncertain(chosen)
 
 

@@ -7,8 +7,8 @@ values is a product of three.
 
 For queries and keys of shape (heads, tokens, places) whose labels vary by head and place, head 0
 has queries 0 1 and keys 4 5, say. Each score of head 0 is a sum over its places, so all its scores
-are one unit, fed by 0 1 4 5. The product of these scores and a value with the label 8 is a unit
-of three factors: (0 1), (4 5) and (8).
+are one unit, fed by 0 1 4 5. The product of these scores and a value with the label 7 is a unit
+of three factors: (0 1), (4 5) and (7).
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _constant_product(
     """
     last = activation.dim() - 1
     if last in varying_dims(activation):
-        tracer.values.check(constant, tracer.running)
+        tracer.values.check(constant, tracer.modules.innermost)
     if last not in varying_dims(activation) or values is None or bool(values.all()):
         return merge(tracer, activation, [last], name)
     edges = (values != 0).transpose(-1, -2).unsqueeze(-3)
