@@ -6,8 +6,8 @@ take one number per channel:
 
     tensor([5, 6, 7]).view(1, 3, 1, 1).expand(2, 3, 8, 8)  # units 5, 6, 7 are the channels
 
-Because labels have the activation's shape, whatever moves data (view, permute, slice, ...) is
-applied to them as it is.
+Labels have the activation's shape, so operations that move data (view, permute, slice, ...) are
+applied to them unchanged.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def runs(tensors: Sequence[torch.Tensor], dim: int) -> tuple[torch.Tensor, torch
 def by_position(labels: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
     """Return the labels as a matrix: one row per position along `dims`, all its labels in it.
 
-    Labels (2, 3, 4) by dimension 1 give a matrix (3, 8). A slice that
-    repeats the one before it is left out.
+    Labels (2, 3, 4) by dimension 1 give a matrix (3, 8). Slices that repeat the one before them are
+    left out.
     """
     num_positions = math.prod(labels.shape[dim] for dim in dims)
     labels = compact(labels, keep=dims)

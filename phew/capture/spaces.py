@@ -14,7 +14,7 @@ from phew.graph.links import Link, Space, WeightedLink
 
 
 class Spaces:
-    """Numbers the units of all spaces through: these numbers are the labels of activations.
+    """Numbers the units of all spaces in one row; activations are labelled with these numbers.
 
     Spaces of 2, 3 and 3 units have the labels 0 1, 2 3 4 and 5 6 7. The space of a label is the
     last one that starts at or before it: starts 0 2 5, so label 4 is unit 2 of space 1.
@@ -72,7 +72,7 @@ class Spaces:
         return self._num_copies[space]
 
     def divide_into_copies(self, space: int, num_copies: int) -> None:
-        """Take a space's units, one part behind the other, for copies of the first part."""
+        """Declare that a space consists of equal parts, which are copies of the first."""
         self._num_copies[space] = num_copies
 
     def ancestors(self, space: int) -> int:
