@@ -1,4 +1,4 @@
-"""What the rules for operations are told: the call, and the weights among its arguments."""
+"""One call of an operation, as the rules for operations are given it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from phew.running.tensors import tensors_in
 
 @dataclass(frozen=True)
 class Call:
-    """One operation that ran: what was called, with what, and what it returned."""
+    """One operation that ran.
+
+    Attributes:
+        operation: The operation.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        result: What it returned.
+        module: Name of the module that called it, "" for the model itself.
+    """
 
     operation: OpOverload
     args: tuple[Any, ...]
@@ -32,6 +40,11 @@ class Call:
         """The operation's name after that of the module that called it."""
         return f"{self.module}.{self.name}" if self.module else self.name
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the operation changes its arguments."""
+        return bool(self.operation._schema.is_mutable)
+
     def argument(self, name: str) -> Any:
         """Return the argument of a name in the operation's schema, None if it has none."""
         for position, argument in enumerate(self.operation._schema.arguments):
@@ -42,7 +55,7 @@ class Call:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """All tensors among the arguments, those in lists included; not what is only written."""
+        """All tensors among the arguments, lists included, but not those that are only written."""
         read = {name: value for name, value in self.kwargs.items() if not name.startswith("out")}
         return tensors_in((self.args, read))
 
@@ -50,31 +63,3 @@ class Call:
     def outputs(self) -> list[torch.Tensor]:
         """All tensors that were returned."""
         return tensors_in(self.result)
-
-
-@dataclass(frozen=True)
-class ParameterView:
-    """A tensor that is a view of a parameter, or a copy of one.
-
-    Attributes:
-        name: The parameter's name.
-        index: A meta tensor whose size, strides and offset say which element of the contiguous
-            parameter each element is.
-        shape: The tensor's shape. It may merge dimensions of the index, where a copy has brought
-            together what one stride cannot step through.
-    """
-
-    name: str
-    index: torch.Tensor
-    shape: torch.Size
-
-    @classmethod
-    def of(cls, name: str, index: torch.Tensor) -> ParameterView:
-        """Return the view that an index stands for."""
-        return cls(name, index, index.shape)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether this is all of the parameter."""
-        storage = self.index.untyped_storage().nbytes()
-        return self.index.numel() * self.index.element_size() == storage

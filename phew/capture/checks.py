@@ -1,4 +1,4 @@
-"""What capture asks of a model's weights."""
+"""Refuse models whose weights capture cannot follow or prune."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def check_weights(model: nn.Module, excluded: Container[str]) -> None:
 
 
 def _check_weight(name: str, weight: nn.Parameter) -> None:
+    """Refuse a parameter that is not dense or of a dtype that walks cannot read."""
     remedy = f"Leave it out with exclude=[{name!r}]."
     if weight.layout != torch.strided or weight.is_quantized:
         kind = "quantised" if weight.is_quantized else "sparse"

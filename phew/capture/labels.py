@@ -1,13 +1,13 @@
-"""Labels: which unit each element of an activation belongs to.
+"""Labels, which tell the unit that each element of an activation belongs to.
 
 An activation's labels are an int32 tensor of its shape. Where all positions along a dimension
 belong to the same unit the dimension has stride 0, so that the labels of a convolution's output
-cost one number a channel:
+take one number per channel:
 
     tensor([5, 6, 7]).view(1, 3, 1, 1).expand(2, 3, 8, 8)  # units 5, 6, 7 are the channels
 
-Because labels have the activation's shape, whatever moves data (view, permute, slice, ...) is
-applied to them as it is.
+Labels have the activation's shape, so operations that move data (view, permute, slice, ...) are
+applied to them unchanged.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ CONSTANT = -2
 def raw_labels(shape: torch.Size, start: int, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
     """Label a model input: every element its own, counted down from `start`.
 
-    Along the batch dimension nothing varies. Which axis of an input holds its units is known only
-    when a weighted operation reads it.
+    Labels do not vary along the batch dimension. A weighted operation that reads the input will
+    tell which of its axes holds units; until then any may.
+
+    An input of shape (2, 3) with `start` -3 is labelled -3 -4 -5 in both rows.
     """
     constant = {dim for dim in constant_dims if len(shape) > 1}
     compact = [1 if dim in constant else size for dim, size in enumerate(shape)]
@@ -53,7 +55,7 @@ def varying_dims(labels: torch.Tensor) -> list[int]:
 
 
 def compact(labels: torch.Tensor, keep: Iterable[int] = ()) -> torch.Tensor:
-    """Narrow the dimensions along which nothing varies to size 1, except those of `keep`."""
+    """Narrow the dimensions along which no label varies to size 1, except those of `keep`."""
     kept = {*varying_dims(labels), *keep}
     for dim, size in enumerate(labels.shape):
         if size > 1 and dim not in kept:
@@ -74,8 +76,8 @@ def is_input(labels: torch.Tensor) -> bool:
 def runs(tensors: Sequence[torch.Tensor], dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Cut a dimension into the longest runs of equal slices: their starts, and each slice's run.
 
-    Slices 7 7 7 2 2 give the starts 0 3 and the runs 0 0 0 1 1. So that a class token and 196
-    patches cost as much as two tokens.
+    Slices 7 7 7 2 2 give the starts 0 3 and the runs 0 0 0 1 1. A class token and 196 patches thus
+    cost as much as two tokens.
     """
     changes = torch.zeros(tensors[0].shape[dim], dtype=torch.bool, device="cpu")
     changes[:1] = True
@@ -87,7 +89,11 @@ def runs(tensors: Sequence[torch.Tensor], dim: int) -> tuple[torch.Tensor, torch
 
 
 def by_position(labels: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
-    """Return the labels as a matrix: a row a position in `dims`, a column a place in it."""
+    """Return the labels as a matrix: one row per position along `dims`, all its labels in it.
+
+    Labels (2, 3, 4) by dimension 1 give a matrix (3, 8). Slices that repeat the one before them are
+    left out.
+    """
     num_positions = math.prod(labels.shape[dim] for dim in dims)
     labels = compact(labels, keep=dims)
     if not labels.numel():
@@ -99,10 +105,10 @@ def by_position(labels: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
 
 
 def reshape(labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Reshape labels, leaving dimensions that are the same everywhere unmaterialised.
+    """Reshape labels without copying the dimensions along which they are the same.
 
-    Both shapes are cut into the shortest runs of dimensions with equal products; a run in which
-    nothing varies before does not vary after.
+    Both shapes are cut into the shortest runs of dimensions with equal products. If labels do not
+    vary along a run of the old shape, they do not along that of the new one, which has stride 0.
     """
     if labels.numel() == 0:
         return labels.reshape(shape)

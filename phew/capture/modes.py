@@ -1,4 +1,4 @@
-"""What a model runs on while it is captured: shapes alone, or values."""
+"""Modes of capture: a model runs on shapes alone, or on values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 _aten = torch.ops.aten
 
 _ONE_DTYPE = (_aten.convolution, _aten.addmm, _aten.mm, _aten.linear)
-"""Operations that do not check dtypes where there are only shapes."""
+"""Operations that do not check dtypes on meta tensors, and refuse different ones on others."""
 
 
 CONSTANTS = tuple(
@@ -32,14 +32,14 @@ TESTS = {
     _aten.index_put_: (torch.bool,),
     _aten._index_put_impl_: (torch.bool,),
 }
-"""Operations whose flags choose what is computed, with the dtypes of these."""
+"""Operations whose flags choose which elements are computed, with the dtypes of flags."""
 
 MOST_PASSED = 4096
-"""At most so many tests of values are taken as passed."""
+"""At most this many tests of values are taken as passed."""
 
 
 def _batch_norm(tensor: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
-    # In evaluation mode there are no statistics to save.
+    # The operator returns its statistics too, which are empty in evaluation mode.
     return torch.empty_like(tensor), tensor.new_empty(0), tensor.new_empty(0)
 
 
@@ -56,10 +56,10 @@ SHAPES: dict[OpOverloadPacket, Callable[..., Any]] = {
 
 
 class Mode(enum.Enum):
-    """What a model runs on.
+    """The kind of tensors that a model runs on.
 
-    In the order in which they are tried: a model that reads values does not run on shapes, and one
-    may rely on how many of its tests pass.
+    The modes are tried in this order: a model that reads values does not run on shapes, and one
+    that relies on how many of its tests pass does not run with all passed.
     """
 
     SHAPES = enum.auto()
@@ -91,7 +91,7 @@ def run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any
     if kwargs.get("device") is not None:
         kwargs["device"] = torch.device("meta")
     run: Callable[..., Any] = SHAPES.get(func.overloadpacket, func)
-    # What works in place returns its argument.
+    # An operation in place returns its argument, which the caller knows as the original.
     return tree_map_only(
         torch.Tensor, lambda result: originals.get(result, result), run(*args, **kwargs)
     )
@@ -114,12 +114,26 @@ def without_data(tensor: torch.Tensor) -> torch.Tensor:
 def as_passed(flags: torch.Tensor) -> torch.Tensor:
     """Return flags that tests of the example's values have set, as if all had passed.
 
-    What is behind a test is part of the network, whatever the example: every expert of a mixture,
-    the boxes that an untrained detector does not find. Of many tests the first are taken as
-    passed where none is, else all as they are.
+    Layers behind a test are part of the network, whatever the example: every expert of a mixture,
+    the head for boxes that an untrained detector does not find. If there are more than
+    `MOST_PASSED` tests, the flags stay as they are, unless none is set: then the first
+    `MOST_PASSED` are.
     """
     if flags.numel() > MOST_PASSED and flags.any():
         return flags
     passed = torch.zeros(flags.numel(), dtype=flags.dtype, device=flags.device)
     passed[:MOST_PASSED] = 1
     return passed.view(flags.shape)
+
+
+def with_tests_passed(
+    func: OpOverload, args: tuple[Any, ...], is_uncertain: Callable[[torch.Tensor], bool]
+) -> tuple[Any, ...]:
+    """Return an operation's arguments as if all tests of the example's values had passed."""
+    kinds = TESTS.get(func.overloadpacket, ())
+
+    def replace(tensor: torch.Tensor) -> torch.Tensor:
+        return as_passed(tensor) if tensor.dtype in kinds and is_uncertain(tensor) else tensor
+
+    replaced: tuple[Any, ...] = tree_map_only(torch.Tensor, replace, args)
+    return replaced

@@ -1,4 +1,4 @@
-"""Which parameters are pruned: what the caller includes and excludes, and why others are not."""
+"""Select the parameters to prune by `include` and `exclude`, and say why others are not."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Selection:
 
     Args:
         model: The model.
-        include: What alone is to be pruned; None for all but lookup embeddings.
-        exclude: What is not to be pruned.
+        include: Which parameters alone are to be pruned; None for all but lookup embeddings.
+        exclude: Which parameters are not to be pruned.
 
     Attributes:
         included: Names of the parameters that `include` selects and `exclude` does not.
@@ -81,7 +81,7 @@ def why_not_prunable(
 
     Args:
         model: The model.
-        selection: What the caller lets be pruned.
+        selection: The parameters that the caller lets be pruned.
         prunable: Names of the prunable parameters.
         lookups: Names of the parameters that were looked up by an index.
         uses: The first operation that used each parameter, by name.
@@ -142,11 +142,12 @@ def _matches(model: nn.Module, argument: str, selectors: Sequence[Selector]) -> 
 
 
 def _owned_by(model: nn.Module, kind: type[nn.Module]) -> list[nn.Parameter]:
+    """List the parameters that the modules of a type own themselves."""
     owned: list[nn.Parameter] = []
     for module in model.modules():
         if isinstance(module, kind):
             owned += module.parameters(recurse=False)
-            # The parameters that an own one is computed from, e.g. by a weight norm.
+            # A weight norm computes the module's own weight from parameters that it keeps here.
             if isinstance(parametrizations := getattr(module, "parametrizations", None), nn.Module):
                 owned += parametrizations.parameters()
     return owned

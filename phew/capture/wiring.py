@@ -1,4 +1,4 @@
-"""Which units feed which positions, as the groups that wiring links are made of."""
+"""Turn "these units feed these positions" into the groups that wiring links are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from phew.graph.links import Groups
 
 Matrix = npt.NDArray[np.int32]
-"""Labels by position: a row a position, a column a place; negative ones are no units."""
+"""Labels by position: one row per position, with all its labels; negative ones are no units."""
 
 IntArray = npt.NDArray[np.int64]
 
@@ -18,10 +18,14 @@ _BLOCK_SIZE = 2**20
 
 
 def distinct_rows(rows: Matrix) -> tuple[IntArray, IntArray]:
-    """Return where each distinct row stands first, and for each row which of those it equals."""
+    """Return where each distinct row stands first, and for each row which of those it equals.
+
+    The rows (5 6) (7 8) (5 6) give 0 1 and 0 1 0.
+    """
     if rows.size == 0:
         return np.zeros(min(len(rows), 1), np.int64), np.zeros(len(rows), np.int64)
-    # Sorting one number a row is much faster than sorting rows.
+    # Sorting one number per row, a random combination of its labels, is much faster than sorting
+    # rows. Should two rows have the same number by chance, the rows themselves are sorted.
     generator = np.random.Generator(np.random.Philox(0))
     coefficients = generator.integers(1, 2**63, size=rows.shape[1], dtype=np.uint64)
     num_rows = max(1, _BLOCK_SIZE // rows.shape[1])
@@ -37,7 +41,10 @@ def distinct_rows(rows: Matrix) -> tuple[IntArray, IntArray]:
 
 
 def pairs_in(rows: Matrix) -> tuple[IntArray, IntArray]:
-    """Return the distinct pairs of a unit and the row that it stands in."""
+    """Return the distinct pairs of a unit and the row that it stands in.
+
+    The rows (5 6) (7 -1) give the units 5 6 7 and the rows 0 0 1.
+    """
     positions = np.repeat(np.arange(len(rows)), rows.shape[1])
     labels = rows.reshape(-1).astype(np.int64)
     is_unit = labels >= 0
@@ -53,8 +60,25 @@ def groups_of(
 ) -> Iterator[tuple[Groups, Groups]]:
     """Yield the groups of the wiring links that together join distinct pairs, and nothing else.
 
-    One link can hold the pairs if every connected part of them is complete. If not, the first
-    pair of every position makes one link, the second another, and so on.
+    A link joins all units of a group to all positions of it. So one link can hold the pairs if
+    every connected part of them is complete:
+
+        position 0 reads units 0 1, position 1 reads units 0 1, position 2 reads unit 2:
+        units 0 0 2, positions 0 0 2
+
+    If not, the first pair of every position makes one link, the second another, and so on:
+
+        position 0 reads units 0 1, position 1 reads units 1 2; one group would join 0 to 1:
+        units 0 1 -1, positions 0 1; then units -1 1 2, positions 1 2
+
+    Args:
+        units: The unit of each pair.
+        positions: The position of each pair.
+        num_units: The number of units of the source space.
+        num_positions: The number of positions, which are the units of the target space.
+
+    Yields:
+        The groups of the units and those of the positions, for each link.
     """
     sizes = (num_units, num_positions)
     parts = _connected_parts(units, positions, sizes)
@@ -74,12 +98,12 @@ def groups_of(
 def _connected_parts(
     units: IntArray, positions: IntArray, sizes: tuple[int, int]
 ) -> tuple[Groups, Groups]:
-    """Number the connected parts of a set of pairs, per unit and position; -1 for none."""
+    """Return the connected part of each unit and position in a set of pairs, -1 for none."""
     unit_part = np.full(sizes[0], -1, dtype=np.int32)
     position_part = np.full(sizes[1], -1, dtype=np.int32)
     unit_part[units] = units
     while True:
-        # A part's number is its smallest unit: pass it to and fro until it is stable.
+        # A part's number is its smallest unit. It is passed to and fro until all agree on it.
         position_part[positions] = sizes[0]
         np.minimum.at(position_part, positions, unit_part[units])
         before = unit_part.copy()

@@ -1,4 +1,4 @@
-"""How example inputs are passed to a model."""
+"""Pass example inputs to a model as positional or as keyword arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Example inputs from what a model says about itself, without importing the library it is from."""
+"""Make example inputs from a model's own description, without importing the library it is from."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _package(model: nn.Module, prefix: str) -> str:
 def _of_timm(model: nn.Module, inputs: _InputMaker) -> torch.Tensor:
     config: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     channels, *size = config.get("input_size") or (3, _IMAGE_SIZE, _IMAGE_SIZE)
-    # The configuration is that of the published weights: the model may be built for other images.
+    # The configuration describes the published weights; the model may be built for other images.
     size = getattr(getattr(model, "patch_embed", None), "img_size", None) or size
     names = config.get("first_conv") or ()
     first = [names] if isinstance(names, str) else names[:1]
@@ -98,7 +98,7 @@ def _num_channels(modules: Iterable[nn.Module], default: int) -> int:
     """Return how many channels the first convolution among modules reads."""
     convolutions = (m for m in modules if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d))
     channels = next((m.in_channels for m in convolutions), default)
-    # Some read a multiple: patches of pixels as channels.
+    # Some stems fold patches into channels, e.g. 48 = 3 x 4 x 4; images have `default`.
     return channels if channels % default else default
 
 
@@ -114,7 +114,8 @@ def _of_transformers(model: nn.Module, inputs: _InputMaker) -> dict[str, Any]:
     config = model.config
     main = getattr(model, "main_input_name", "input_ids")
     wanted = {main} if isinstance(main, str) else set(main)
-    # Among tokens there may be placeholders, which images and sounds would have to agree with.
+    # If tokens hold placeholders for images and sounds, their number would have to agree with
+    # these, so tokens alone are made.
     if "input_ids" not in wanted or not _has_placeholders(config):
         wanted |= _MODALITIES.keys() & signature.keys()
     if not wanted | required <= {*_MODALITIES, "decoder_input_ids"}:
@@ -126,7 +127,7 @@ def _of_transformers(model: nn.Module, inputs: _InputMaker) -> dict[str, Any]:
     }
     if "decoder_input_ids" in signature:
         arguments["decoder_input_ids"] = inputs.tokens(_tokens(config))
-    # What a cache returns is no output of the network.
+    # A cache would be returned, and its tensors taken for outputs of the network.
     return arguments | ({"use_cache": False} if "use_cache" in signature else {})
 
 
@@ -181,7 +182,7 @@ def _features_shape(config: Any) -> tuple[int, ...]:
         return (1, _NUM_STEPS, features * _setting(config, "input_channels", default=1))
     features = _setting(config, "num_mel_bins", default=80)
     if frames := _setting(config, "max_source_positions"):
-        # Convolutions over time halve the frames.
+        # The setting counts positions after convolutions over time that halve the frames.
         return (1, features, 2 * frames)
     return (1, _NUM_STEPS, features)
 

@@ -19,7 +19,7 @@ from phew.distributed.sharding import is_sharded
 _MAPPINGS = (dict, OrderedDict, defaultdict)
 _SEQUENCES = (list, set, deque)
 
-# Of two threads in one model, the later one would take the earlier one's changes for the model's.
+# If two threads ran one model, the later would take the earlier's changes for the model's state.
 _one_at_a_time = threading.RLock()
 
 
@@ -35,8 +35,8 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
         inputs: The tensors that the model is run on.
 
     Yields:
-        What must be told of each change of a tensor's values before it is made: these are not
-        copied until then.
+        The saver, whose `before_write` must be called before a tensor's values are changed: they
+        are copied then, and not earlier.
     """
     with _one_at_a_time:
         parts = _parts(model)
@@ -44,7 +44,7 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
         tensors = [
             _TensorState(part)
             for part in parts
-            # Others stand in for what is sharded.
+            # Sharded tensors are not run on: whole ones stand in for them.
             if isinstance(part, torch.Tensor) and not is_sharded(part)
         ]
         gradients = [state.grad for state in tensors if state.grad is not None]
@@ -59,7 +59,7 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
                 yield saver
         finally:
             saver.restore()
-            # Script modules keep this flag elsewhere than in their attributes.
+            # Script modules do not keep this flag among their attributes.
             for module, flag in training:
                 module.training = flag
             for container, saved in containers:
@@ -73,7 +73,7 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
 
 
 def _parts(model: nn.Module) -> list[Any]:
-    """List the modules, containers and tensors, among others, that a model consists of."""
+    """List the modules, containers, tensors and other objects that a model consists of."""
     pending: list[Any] = [*model.modules(), *model.parameters(), *model.buffers()]
     seen = {}
     while pending:
@@ -91,13 +91,13 @@ def _parts(model: nn.Module) -> list[Any]:
 
 
 class _TensorState:
-    """What a tensor is made of, beside the values in its memory."""
+    """Remembers a tensor's memory, gradient and flags, but not the values in its memory."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor
         self.data = tensor.data
         self.requires_grad = tensor.requires_grad
-        # Others have none, and warn when asked.
+        # Only leaves have a gradient; reading that of another tensor warns.
         self.grad = tensor.grad if tensor.is_leaf else None
 
     def restore(self) -> None:
@@ -127,7 +127,7 @@ class TensorSaver:
             self._saved.append((storage, storage.clone()))
 
     def restore(self) -> None:
-        """Write what was saved back."""
+        """Write the saved values back."""
         for storage, content in self._saved:
             storage.copy_(content)
 

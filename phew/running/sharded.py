@@ -1,4 +1,4 @@
-"""Models of whose parameters each rank holds a part, as they were before."""
+"""Make a sharded model, of whose parameters each rank holds a part, run as a whole one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from phew.distributed.sharding import is_sharded, whole
 
 
 def stand_in_for_shards(model: nn.Module) -> None:
-    """Put whole parameters without data in the place of sharded ones, and gather none but buffers.
+    """Replace sharded parameters by whole ones without data, and gather sharded buffers.
 
-    To be called while a model is preserved: it is not undone here.
+    Call it while a model is preserved, which undoes it.
     """
     stand_ins: dict[int, nn.Parameter] = {}
     for module in model.modules():
@@ -22,7 +22,7 @@ def stand_in_for_shards(model: nn.Module) -> None:
                 setattr(module, name, stand_ins.setdefault(id(parameter), stand_in))
         for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):
             if is_sharded(buffer):
-                # Their values may say which units are joined.
+                # The values of buffers may say which units are joined.
                 setattr(module, name, whole(buffer))
     if stand_ins:
         for module in model.modules():

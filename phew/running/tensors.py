@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,19 +12,20 @@ from torch.utils._pytree import tree_flatten
 
 
 def tensors_in(tree: Any) -> list[torch.Tensor]:
-    """Return the tensors in nested containers."""
+    """Return the tensors in nested containers, in order."""
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
 
 
 def output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors in containers, mappings, dataclasses and other objects, cycles or not."""
-    seen: set[int] = set()
-    waiting = [outputs]
+    # Objects are kept here by their ids: once one is freed, another may get its id.
+    seen: dict[int, Any] = {}
+    waiting = deque([outputs])
     while waiting:
-        value = waiting.pop(0)
+        value = waiting.popleft()
         if id(value) in seen:
             continue
-        seen.add(id(value))
+        seen[id(value)] = value
         if isinstance(value, torch.Tensor):
             yield value
         elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What each operation does to the units: a table, and one short function for each kind."""
+"""Rules for what operations do to units: a table, and one short function for each kind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 
 from phew.capture.calls import Call
 from phew.capture.operations import indexing, joins, movement, products, resampling, weights
-from phew.capture.operations.parameters import follow_parameters
-from phew.capture.tracer import MissingValuesError, Tracer
+from phew.capture.operations.parameters import follow_parameters, note_uses
+from phew.capture.tracer import Tracer
+from phew.capture.values import MissingValuesError
 
 Rule = Callable[[Tracer, Call], None]
 
@@ -27,12 +28,12 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     movement.same: (
         *movement.COPIES,
         "native_dropout",
-        # Activations that torch does not tag as pointwise, and softmax, a normalisation.
+        # These are activations that torch does not tag as pointwise; softmax is a normalisation.
         *("hardswish", "hardswish_", "mish_", "_prelu_kernel", "rrelu_with_noise"),
         *("log_sigmoid_forward", "_softmax", "_log_softmax", "_safe_softmax"),
         *("fake_quantize_per_tensor_affine_cachemask", "_fused_moving_avg_obs_fq_helper"),
         *("fake_quantize_per_channel_affine_cachemask", "renorm"),
-        # Only strides change: how a pooling to one place keeps channels last.
+        # A pooling to one place calls this to keep channels last: it changes nothing but strides.
         "as_strided_",
     ),
     movement.move: (
@@ -70,7 +71,7 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     ),
     indexing.select_flagged: ("masked_select", "take"),
     indexing.put_flagged: ("masked_scatter", "masked_scatter_"),
-    # Not tagged as such by torch.
+    # Torch does not tag these as pointwise.
     joins.pointwise: ("masked_fill", "masked_fill_", "complex", "polar", "copysign"),
     joins.gated_linear_unit: ("glu",),
     joins.reduce: (
@@ -119,7 +120,7 @@ def follow(tracer: Tracer, call: Call) -> None:
     rule = _RULE_OF_NAME.get(call.name)
     if rule is None:
         rule = joins.pointwise if torch.Tag.pointwise in call.operation.tags else joins.unknown
-    labelled = any(tracer.labels_of(tensor) is not None for tensor in call.tensors)
+    labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in call.tensors)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
         follow_parameters(tracer, call)
         return
@@ -130,18 +131,20 @@ def follow(tracer: Tracer, call: Call) -> None:
     except Exception as error:
         # A case that the rule was not written for must not keep the model from being pruned.
         joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
-    tracer.note_uses(call)
+    note_uses(tracer, call)
 
 
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
     """Return whether weights are applied to a parameter or constant, which then is an entry.
 
-    Not where weights are computed from parameters: the norm of a matrix from its product with a
-    vector, or a matrix from two parameters of one module.
+    They are not where parameters alone make weights: the norm of a matrix comes from its product
+    with a vector, and a matrix of low rank from two parameters of one module.
     """
-    if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot") or tracer.is_parametrizing:
+    if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot"):
         return False
-    names = [view.name for part in call.tensors if (view := tracer.parameter_view(part))]
+    if tracer.modules.are_parametrizing:
+        return False
+    names = [view.name for part in call.tensors if (view := tracer.parameters.view_of(part))]
     matrices = call.name in ("mm", "bmm") and len(names) > 1
     owners = {name.rpartition(".")[0] for name in names}
     return bool(names) and not (matrices and len(owners) == 1)

@@ -1,7 +1,7 @@
 """Operations that choose elements by index, or put them there.
 
-Where the indices are constants, the labels are chosen the same way. Where they follow from the
-model's input, which element is chosen is not known: it is one of all along the indexed dimensions.
+If the indices are constants, the labels are chosen the same way. If they follow from the model's
+input, the chosen element may be any along the indexed dimensions.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.tracer import Tracer
 
 _UNKNOWN = torch.empty(1, dtype=torch.int64, device="meta")
-"""Indices that flags stand for which follow from the model's input."""
+"""Stands for the indices that flags choose, where these follow from the model's input."""
 
 
 def index(tracer: Tracer, call: Call) -> None:
-    """Choose by one index tensor a dimension, broadcast against each other."""
+    """Choose by one tensor of indices per dimension, broadcast against each other."""
     labels = tracer.labels_or_constant(call.args[0])
     indices = _without_flags(tracer, call.args[1])
     result = call.outputs[0]
@@ -37,18 +37,18 @@ def index(tracer: Tracer, call: Call) -> None:
             tracer.label(call, result, without_constant_dims(chosen))
             return
         labels = merge(tracer, labels, dims, call.place)
-    # Nothing varies where it is indexed: any element will do.
+    # Labels do not vary along the indexed dimensions: any element will do.
     labels = compact(labels)
     for dim in dims:
         labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
     rank = max((part.dim() for part in indices if part is not None), default=0)
-    first = torch.zeros([1] * rank, dtype=torch.int64)
+    first = torch.zeros([1] * rank, dtype=torch.int64, device="cpu")
     chosen = torch.ops.aten.index(labels, [None if part is None else first for part in indices])
     tracer.label(call, result, chosen.expand(result.shape))
 
 
 def _without_flags(tracer: Tracer, indices: list[Any]) -> list[Any]:
-    """Replace each tensor of flags by the indices that it stands for, one tensor a dimension."""
+    """Replace each tensor of flags by the indices that it stands for, one tensor per dimension."""
     plain: list[Any] = []
     for part in indices:
         if part is None or part.dtype not in (torch.bool, torch.uint8):
@@ -61,9 +61,10 @@ def _without_flags(tracer: Tracer, indices: list[Any]) -> list[Any]:
 
 
 def _is_known(tracer: Tracer, chosen: torch.Tensor) -> bool:
+    """Return whether indices are the same for every input."""
     if chosen is not _UNKNOWN:
-        tracer.check_has_values(chosen)
-    return not chosen.is_meta and not tracer.is_uncertain(chosen)
+        tracer.values.check(chosen, tracer.modules.innermost)
+    return not chosen.is_meta and not tracer.values.are_uncertain(chosen)
 
 
 def _on_cpu(chosen: torch.Tensor | None) -> torch.Tensor | None:
@@ -112,12 +113,13 @@ def sort(tracer: Tracer, call: Call) -> None:
 
 
 def _one_of(tracer: Tracer, labels: torch.Tensor, dim: int, name: str) -> torch.Tensor:
-    """Label what is one of the elements along a dimension, which has size 1 in the result."""
-    if dim in varying_dims(labels) and tracer.builder.num_copies(compact(labels)) == 1:
+    """Label a choice of one element along a dimension, which has size 1 in the result."""
+    varies = dim in varying_dims(labels)
+    if varies and tracer.builder.spaces.common_copies([compact(labels).numpy()]) == 1:
         kept = [other for other in varying_dims(labels) if other != dim]
         rows = by_position(labels.movedim(dim, -1), [k - (k > dim) for k in kept])
         if rows.shape[1] == labels.shape[dim] and bool((rows >= 0).all()):
-            units = tracer.builder.alternatives(rows, name)
+            units = tracer.builder.choose(rows, name)
             labels = unit_labels(units, labels.shape, kept)
             return labels.narrow(dim, 0, 1)
     return merge(tracer, labels, [dim], name)
@@ -134,7 +136,7 @@ def put(tracer: Tracer, call: Call) -> None:
     if is_known and not accumulate:
         changed = torch.ops.aten.index_put(labels, [_on_cpu(part) for part in plain], put_labels)
     else:
-        # The indexed dimensions come first among those of the values, or in place of the indices.
+        # The values have the dimensions of the indices first, then those that are not indexed.
         num_kept = labels.dim() - sum(part is not None for part in plain)
         lead = put_labels.dim() - min(num_kept, put_labels.dim())
         dims = [dim for dim, part in enumerate(plain) if part is not None]
@@ -157,7 +159,7 @@ def put_slices(tracer: Tracer, call: Call) -> None:
         changed = put_there(dim, chosen.cpu(), tracer.labels_or_constant(source))
         tracer.label(call, call.result, without_constant_dims(changed))
         return
-    if not isinstance(source, torch.Tensor) or tracer.labels_of(source) is None:
+    if not isinstance(source, torch.Tensor) or tracer.activations.labels_of(source) is None:
         tracer.label(call, call.result, labels)
         return
     any_source = merge(tracer, tracer.labels_or_constant(source), [dim], call.place)
@@ -178,7 +180,7 @@ def select_flagged(tracer: Tracer, call: Call) -> None:
 def put_flagged(tracer: Tracer, call: Call) -> None:
     """Put the elements of a source where flags are, in their order.
 
-    Whole rows are flagged where features replace those of other tokens: the last dimension stays.
+    If features replace those of other tokens, whole rows are flagged: the last dimension stays.
     """
     target, _, source = call.args[:3]
     labels = tracer.labels_or_constant(target)

@@ -35,7 +35,7 @@ def pointwise(tracer: Tracer, call: Call) -> None:
 
 def labelled_operands(tracer: Tracer, call: Call) -> list[torch.Tensor]:
     """Return the labels of those among an operation's arguments that have some."""
-    labels = [tracer.labels_of(tensor) for tensor in call.tensors]
+    labels = [tracer.activations.labels_of(tensor) for tensor in call.tensors]
     return [part for part in labels if part is not None]
 
 
@@ -45,7 +45,7 @@ def combine(
     """Join labels position by position.
 
     Args:
-        join: How: `GraphBuilder.join` or `GraphBuilder.multiply`.
+        join: `GraphBuilder.join` or `GraphBuilder.multiply`.
         operands: Labels that broadcast to `shape`, or to more dimensions than it has: these are
             summed over.
         shape: Shape of the result.
@@ -62,7 +62,7 @@ def combine(
     first, *others = operands
     if rank == len(shape) and all(_are_equal(first, part) for part in others):
         return first
-    # An input's elements are no units yet: they become some along the axes of those they meet.
+    # Elements of the input are no units yet. They become units along the axes of those they meet.
     fed = [part for part in operands if has_units(part)]
     if not fed and rank == len(shape):
         return max(operands, key=lambda part: compact(part).numel())
@@ -84,7 +84,7 @@ def _are_equal(first: torch.Tensor, second: torch.Tensor) -> bool:
 
 
 def _select(labels: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor:
-    """Select along a dimension, one that does not vary included, without materialising others."""
+    """Select along a dimension, even one of stride 0, without copying others of stride 0."""
     if dim not in varying_dims(labels):
         return labels.narrow(dim, 0, min(1, labels.shape[dim])).expand(
             *labels.shape[:dim], len(index), *labels.shape[dim + 1 :]
@@ -96,7 +96,7 @@ def _select(labels: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor
 
 
 def merge(tracer: Tracer, labels: torch.Tensor, dims: Iterable[int], name: str) -> torch.Tensor:
-    """Label what sums up the units along some dimensions: these have size 1 in the result."""
+    """Label a sum over some dimensions, which have size 1 in the result."""
     rank = labels.dim()
     merged = {dim % rank for dim in dims if rank}
     if not merged.isdisjoint(varying_dims(labels)):
@@ -110,16 +110,16 @@ def merge(tracer: Tracer, labels: torch.Tensor, dims: Iterable[int], name: str) 
 
 
 def reduce(tracer: Tracer, call: Call) -> None:
-    """Keep what agrees along the reduced dimensions; wire positions that do not to the result."""
+    """Keep units that are the same along the reduced dimensions; summarise those that vary."""
     labels = tracer.labels_or_constant(call.args[0])
     rank = labels.dim()
     given = call.argument("dim")
     axes = [given] if isinstance(given, int) else given or range(rank)
     reduced = {axis % max(rank, 1) for axis in axes if rank}
-    # What an input's elements have in common is input as they are.
+    # A reduction of raw input, which has no units yet, is still raw input.
     if has_units(labels) and not reduced.isdisjoint(varying_dims(labels)):
         kept = [dim for dim in varying_dims(labels) if dim not in reduced]
-        units = tracer.builder.read_statistic(by_position(labels, kept), call.place)
+        units = tracer.builder.summarise(by_position(labels, kept), call.place)
         labels = unit_labels(units, labels.shape, kept)
     for dim in reduced:
         labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
@@ -146,11 +146,13 @@ def normalise_features(tracer: Tracer, call: Call) -> None:
 
 
 def _normalise(tracer: Tracer, call: Call, dim: int, parameters: tuple[Any, ...]) -> None:
+    """Keep the units, and give the parameters to the space of those along a dimension."""
     labels = tracer.labels_or_constant(call.args[0])
     tracer.label(call, call.outputs[0], labels)
     for parameter in parameters:
-        if tracer.parameter_view(parameter) is not None:
-            tracer.own_unit_parameter(parameter, tracer.space_of(labels, [dim], call.place))
+        if tracer.parameters.view_of(parameter) is not None:
+            space = tracer.builder.find_or_add_space(by_position(labels, [dim]), call.place)
+            tracer.own_unit_parameter(parameter, space)
 
 
 def unknown(tracer: Tracer, call: Call, reason: str = "phew does not know it") -> None:
@@ -158,7 +160,7 @@ def unknown(tracer: Tracer, call: Call, reason: str = "phew does not know it") -
     outputs = [part for part in call.outputs if part.is_floating_point() or part.is_complex()]
     if not outputs:
         return
-    tracer.approximate(call.name, reason)
+    tracer.notes.approximate(call, reason)
     operands = labelled_operands(tracer, call)
     fed = [by_position(part, []) for part in operands if has_units(part)]
     for output in outputs:
@@ -166,5 +168,5 @@ def unknown(tracer: Tracer, call: Call, reason: str = "phew does not know it") -
             units = tracer.builder.join([torch.cat(fed, dim=1)], call.place)
             labels = unit_labels(units, output.shape, [])
         else:
-            labels = tracer.raw_labels(output.shape)
+            labels = tracer.activations.raw_labels(output.shape)
         tracer.label(call, output, labels)

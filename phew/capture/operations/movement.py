@@ -1,4 +1,4 @@
-"""Operations that move data: they are applied to the labels."""
+"""Operations that move data: labels are moved in the same way."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def view(tracer: Tracer, call: Call) -> None:
 
 
 def restride(tracer: Tracer, call: Call) -> None:
-    """Relabel a tensor whose shape was changed in place; its values are what they were."""
+    """Relabel a tensor whose shape was changed in place and whose values were not."""
     labels = tracer.labels_or_constant(call.args[0])
-    inplace = call.name.removesuffix("_")
-    tracer.set_labels(call.result, getattr(labels, inplace)(*call.args[1:], **call.kwargs))
+    restrided = getattr(labels, call.name.removesuffix("_"))(*call.args[1:], **call.kwargs)
+    tracer.activations.set_labels(call.result, restrided)
 
 
 def as_strided(tracer: Tracer, call: Call) -> None:
@@ -75,7 +75,7 @@ def move(tracer: Tracer, call: Call) -> None:
 
 def concatenate(tracer: Tracer, call: Call) -> None:
     """Concatenate the labels."""
-    # An empty vector may stand among tensors of higher rank.
+    # Torch accepts an empty vector among tensors of higher rank, and leaves it out.
     tensors = [tensor for tensor in call.args[0] if tensor.dim() == call.result.dim()]
     _join_along(tracer, call, [tracer.labels_or_constant(tensor) for tensor in tensors])
 
@@ -88,6 +88,7 @@ def stack(tracer: Tracer, call: Call) -> None:
 
 
 def _join_along(tracer: Tracer, call: Call, labels: list[torch.Tensor]) -> None:
+    """Concatenate labels along the call's dimension without copying others of stride 0."""
     dim = call.argument("dim") % call.result.dim()
     keep = {dim, *(varying for part in labels for varying in varying_dims(part))}
     joined = torch.cat([compact(part, keep) for part in labels], dim)
@@ -95,7 +96,7 @@ def _join_along(tracer: Tracer, call: Call, labels: list[torch.Tensor]) -> None:
 
 
 def pad(tracer: Tracer, call: Call) -> None:
-    """Pad with no unit; where nothing varies padding stays with its surroundings."""
+    """Pad with no unit; along dimensions of stride 0, padding has the label of the rest."""
     tensor = call.args[0]
     labels = compact(tracer.labels_or_constant(tensor))
     padding = list(call.args[1])
@@ -156,7 +157,7 @@ def fill(tracer: Tracer, call: Call) -> None:
 
 
 def constant(tracer: Tracer, call: Call) -> None:
-    """Take only the argument's shape, or its values out of the network's sight."""
+    """Label nothing: the result has only the argument's shape, or is drawn at random."""
 
 
 def as_list(result: Any) -> list[Any]:

@@ -1,12 +1,13 @@
-"""Operations on parameters alone: which elements a result consists of, or is computed from."""
+"""Operations on parameters alone: find the elements that results consist of or come from."""
 
 from __future__ import annotations
 
 import torch
 
-from phew.capture.calls import Call, ParameterView
+from phew.capture.calls import Call
 from phew.capture.labels import equal_products
 from phew.capture.operations import movement
+from phew.capture.parameter_views import ParameterView
 from phew.capture.tracer import Tracer
 
 DIRECTIONS = {
@@ -17,18 +18,26 @@ DIRECTIONS = {
 """Operations that scale and shift a parameter, element by element, beside the pointwise ones."""
 
 
+def note_uses(tracer: Tracer, call: Call) -> None:
+    """Note which parameters an operation took."""
+    for tensor in call.tensors:
+        view = tracer.parameters.view_of(tensor)
+        if view is not None:
+            tracer.notes.add_use(call, view)
+
+
 def follow_parameters(tracer: Tracer, call: Call) -> None:
     """Follow an operation that has no units among its arguments, but may have parameters."""
-    views = [view for tensor in call.tensors if (view := tracer.parameter_view(tensor))]
+    views = [view for tensor in call.tensors if (view := tracer.parameters.view_of(tensor))]
     if len(views) == 1 and call.name in movement.COPIES:
-        tracer.set_parameter_view(call.result, views[0])
+        tracer.parameters.set_view(call.result, views[0])
     elif len(views) == 1 and call.name in movement.VIEWS:
         _view(tracer, call, views[0])
     elif len(views) == 1 and (index := _chosen(call)) is not None:
         part = views[0].index.select(0, index)
-        tracer.set_parameter_view(call.result, ParameterView.of(views[0].name, part))
-    elif views or any(map(tracer.is_computed, call.tensors)):
-        tracer.note_uses(call)
+        tracer.parameters.set_view(call.result, ParameterView.of(views[0].name, part))
+    elif views or any(map(tracer.parameters.is_computed, call.tensors)):
+        note_uses(tracer, call)
         _compute(tracer, call, views)
 
 
@@ -49,9 +58,9 @@ def _view(tracer: Tracer, call: Call, view: ParameterView) -> None:
         parts, moved = [ParameterView(view.name, view.index, outputs[0].shape)], True
     for position, output in enumerate(outputs):
         if moved:
-            tracer.set_parameter_view(output, parts[position])
+            tracer.parameters.set_view(output, parts[position])
         else:
-            tracer.set_computed(output)
+            tracer.parameters.set_computed(output)
 
 
 def _merges(old: torch.Size, new: torch.Size) -> bool:
@@ -64,7 +73,7 @@ def _merges(old: torch.Size, new: torch.Size) -> bool:
 
 
 def _chosen(call: Call) -> int | None:
-    """Return the index where an operation selects one slice of the first dimension."""
+    """Return the index if an operation selects one slice of the first dimension, else None."""
     if call.name != "index" or len(call.args[1]) != 1:
         return None
     index = call.args[1][0]
@@ -72,21 +81,21 @@ def _chosen(call: Call) -> int | None:
 
 
 def _compute(tracer: Tracer, call: Call, views: list[ParameterView]) -> None:
-    """Note what results are computed from.
+    """Note that results are computed from parameters.
 
-    A result whose elements are those of one parameter, scaled or shifted, stands for it: weights
-    that are normalised or standardised are pruned by their direction.
+    A result whose elements are those of one parameter, scaled or shifted, stands for that
+    parameter: weights that are normalised or standardised are pruned by their direction.
     """
     scales = torch.Tag.pointwise in call.operation.tags or call.name in DIRECTIONS
     output = call.outputs[0] if call.outputs else None
     same = [view for view in views if output is not None and view.shape == output.shape]
     if scales and same and output is not None:
         direction = max(same, key=lambda view: view.index.untyped_storage().nbytes())
-        tracer.set_parameter_view(output, direction)
-        tracer.derived.setdefault(direction.name, call.name)
+        tracer.parameters.set_view(output, direction)
+        tracer.notes.derived.setdefault(direction.name, call.name)
         return
     for result in call.outputs:
-        if call.operation._schema.is_mutable:
-            tracer.forget_parameter_view(result)
+        if call.is_in_place:
+            tracer.parameters.set_changed(result)
         else:
-            tracer.set_computed(result)
+            tracer.parameters.set_computed(result)

@@ -12,7 +12,7 @@ from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.tracer import Tracer
 
 MOST_TERMS = 2**24
-"""Running sums are wired exactly where these have at most so many terms."""
+"""Running sums are wired exactly if they have at most this many terms in all."""
 
 
 def resample(tracer: Tracer, call: Call) -> None:
@@ -40,7 +40,9 @@ def resample(tracer: Tracer, call: Call) -> None:
 def _windows(call: Call, dim: int, first_trailing: int) -> torch.Tensor:
     """Return which positions along a dimension each result depends on, shape (results, positions).
 
-    The operation is tried on ones at one position: each dimension is treated apart from the others.
+    The operation is run on a batch whose example p is 1 at position p and 0 elsewhere. If 4
+    positions are pooled by 2, result 0 is not zero for examples 0 and 1, so it depends on positions
+    0 and 1. Each dimension is treated apart from the others.
     """
     trailing = call.args[0].shape[first_trailing:]
     probed = dim - first_trailing + 2

@@ -1,4 +1,4 @@
-"""Weighted operations: the units of the input end, and a new space begins."""
+"""Weighted operations: links from the units of the input to those of a new space."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from phew.capture.calls import Call, ParameterView
-from phew.capture.labels import compact, reshape, unit_labels
+from phew.capture.calls import Call
+from phew.capture.labels import by_position, compact, reshape, unit_labels
 from phew.capture.operations.joins import combine, merge, unknown
+from phew.capture.parameter_views import ParameterView
 from phew.capture.tracer import Tracer
 
 MERGED = "its weights merge dimensions of the parameter in another order"
@@ -43,7 +44,9 @@ def link(
     if num_uses is None:
         num_uses = labels.numel() / max(shape[0] * shape[2], 1)
     name = view.name.rpartition(".")[0] or view.name
-    source = tracer.space_of(labels, axes, name, num_copies=num_copies)
+    source = tracer.builder.find_or_add_space(
+        by_position(labels, axes), name, num_copies=num_copies
+    )
     offset = int(view.index.storage_offset())
     return tracer.builder.add_weights(
         source,
@@ -68,7 +71,7 @@ def deformable_convolution(tracer: Tracer, call: Call) -> None:
     activation, weight, offset, mask, bias = call.args[:5]
     labels = tracer.feed(activation)
     for operand in (offset, mask):
-        moving = tracer.labels_of(operand)
+        moving = tracer.activations.labels_of(operand)
         if moving is not None and moving.numel():
             moving = merge(tracer, moving, range(1, moving.dim()), call.place)
             labels = combine(tracer.builder.join, [labels, moving], labels.shape, call.place)
@@ -86,14 +89,16 @@ def _convolve(
     *,
     transposed: bool,
 ) -> None:
-    view = tracer.parameter_view(weight)
+    """Link channels to channels, group by group, by an edge for each position of the kernel."""
+    view = tracer.parameters.view_of(weight)
     if view is None:
         _convolve_without_parameter(tracer, call, labels, weight, groups, transposed)
         return
     if view.shape != view.index.shape:
         unknown(tracer, call, MERGED)
         return
-    # (out, in / groups, *kernel), or (in, out / groups, *kernel); groups cut the first.
+    # The weights are (out, in / groups, *kernel), or (in, out / groups, *kernel) if transposed.
+    # Groups cut the first dimension.
     target, source = (1, 0) if transposed else (0, 1)
     sizes = [weight.shape[0] // groups, *weight.shape[1:]]
     strides = view.index.stride()
@@ -103,16 +108,20 @@ def _convolve(
         return
     shape = (groups, sizes[target], sizes[source], kernel[0])
     steps = (sizes[0] * strides[0], strides[target], strides[source], kernel[1])
-    # A transposed convolution multiplies what it reads, place by place, others what they put out.
+    # A weight is used once per place: of the input in a transposed convolution, else of the output.
     num_uses = None if transposed else call.result.numel() / max(call.result.shape[1], 1)
     space = link(tracer, view, labels, [1], shape, steps, num_uses=num_uses)
     tracer.own_unit_parameter(bias, space)
-    units = tracer.builder.units(space)
+    units = tracer.builder.spaces.units(space)
     tracer.label(call, call.result, unit_labels(units, call.result.shape, [1]))
 
 
 def merge_dims(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
-    """Return several dimensions as one (size, stride), None if no stride steps through."""
+    """Return several dimensions as one (size, stride), None if no stride steps through.
+
+    The sizes (2, 3) with strides (3, 1) are one dimension (6, 1); with strides (24, 1) they are
+    none.
+    """
     size, step = 1, 1
     for dim_size, dim_stride in zip(reversed(sizes), reversed(strides), strict=True):
         if dim_size == 1:
@@ -138,7 +147,7 @@ def _convolve_without_parameter(
     by_group = compact(labels.unflatten(1, (groups, -1)), keep=(0, 1)).flatten(2)
     # (batch, groups, outputs of a group, channels, weights): the last two are summed over.
     operands = [by_group[:, :, None, :, None]]
-    computed = tracer.labels_of(weight)
+    computed = tracer.activations.labels_of(weight)
     if computed is not None:
         computed = computed.unflatten(0, (groups, -1))
         if transposed:
@@ -152,22 +161,22 @@ def _convolve_without_parameter(
 
 
 def embedding(tracer: Tracer, call: Call) -> None:
-    """Link the vocabulary to features if the lookup is pruned; else what it returns is an entry."""
+    """Link the vocabulary to features if the lookup is pruned, else make the result an entry."""
     weight, indices = call.args[:2]
-    view = tracer.parameter_view(weight)
+    view = tracer.parameters.view_of(weight)
     output = call.outputs[0]
     last = output.dim() - 1
     if view is None:
         labels = merge(tracer, tracer.labels_or_constant(weight), [0], call.place)
         tracer.label(call, output, labels[0].expand(output.shape))
         return
-    tracer.lookups.add(view.name)
+    tracer.notes.lookups.add(view.name)
     if view.name in tracer.included:
         name = view.name.rpartition(".")[0] or view.name
         num_words, num_features = weight.shape
         step, feature_step = view.index.stride()
         space = tracer.builder.add_weights(
-            tracer.builder.add_entry(name, num_words),
+            tracer.builder.spaces.add_entry(name, num_words),
             name,
             view.name,
             (1, num_features, num_words, 1),
@@ -175,19 +184,19 @@ def embedding(tracer: Tracer, call: Call) -> None:
             int(view.index.storage_offset()),
             num_uses=0,
         )
-        units = tracer.builder.units(space)
+        units = tracer.builder.spaces.units(space)
         tracer.label(call, output, unit_labels(units, output.shape, [last]))
-    elif tracer.is_uncertain(indices):
-        tracer.label(call, output, tracer.raw_labels(output.shape, range(last)))
+    elif tracer.values.are_uncertain(indices):
+        tracer.label(call, output, tracer.activations.raw_labels(output.shape, range(last)))
     else:
-        # Positions, and other indices that are not the model's input, choose a constant.
-        tracer.set_computed(output)
+        # Indices that are not the model's input, such as positions, choose a constant.
+        tracer.parameters.set_computed(output)
 
 
 def grouped_product(tracer: Tracer, call: Call) -> None:
     """Link rows by the matrix of the expert that each is routed to; all experts get a link."""
     activation, weight = call.args[:2]
-    view = tracer.parameter_view(weight)
+    view = tracer.parameters.view_of(weight)
     if view is None or weight.dim() != 3 or activation.dim() != 2:
         unknown(tracer, call, "its experts are not slices of one parameter")
         return
@@ -205,5 +214,5 @@ def grouped_product(tracer: Tracer, call: Call) -> None:
         (step, target_step, source_step, 1),
         num_copies=num_experts,
     )
-    units = tracer.builder.units(space)
+    units = tracer.builder.spaces.units(space)
     tracer.label(call, call.result, unit_labels(units, call.result.shape, [1]))

@@ -1,0 +1,206 @@
+"""Capture a PyTorch model as a walk graph: run it once and follow the units through it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from phew.arguments import Selector
+from phew.capture.checks import check_weights
+from phew.capture.modes import Mode
+from phew.capture.operations import follow
+from phew.capture.selection import Selection, why_not_prunable
+from phew.capture.tracer import Tracer
+from phew.capture.values import MissingValuesError
+from phew.distributed.sharding import reshard
+from phew.graph.links import WeightedLink
+from phew.graph.notes import CaptureNotes
+from phew.graph.walk_graph import WalkGraph
+from phew.running.call import as_call
+from phew.running.example_inputs import described_inputs
+from phew.running.preserve import preserved
+from phew.running.sharded import stand_in_for_shards
+from phew.running.tensors import tensors_in
+
+
+def capture(
+    model: nn.Module,
+    example_inputs: Any = None,
+    *,
+    include: Sequence[Selector] | None = None,
+    exclude: Sequence[Selector] = (),
+) -> WalkGraph:
+    """Turn a model into the graph that walks run on.
+
+    The model runs once, in evaluation mode, on tensors without data where it does not read values.
+    An operation that capture does not know is replaced by a complete wiring and listed in
+    `WalkGraph.notes`. The model is left as it was: parameters, buffers, gradients, flags,
+    hooks, attributes and what Python containers in them hold (but not the insides of other
+    objects); so are all random states.
+
+    Prunable are the parameters of two or more dimensions that are weights of a link: not biases,
+    normalisations, and embeddings that are added. Lookup embeddings, tied or not, are not pruned
+    unless `include` selects them: what they look up is an entry of the graph. `phew.inspect` says
+    what is not pruned, and why.
+
+    Of a model that is sharded by FSDP2 or by tensor parallelism no weights are gathered: it runs on
+    shapes alone. One that reads values is to be captured before it is sharded, and its graph given
+    the sharded parameters by `dataclasses.replace(graph, parameters=dict(...))`.
+
+    Args:
+        model: The model. Its parameters are referred to, not copied.
+        example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of keyword
+            arguments. Values do not matter, shapes do. May be left out for models of timm,
+            torchvision and transformers that describe their input.
+        include: Which parameters alone are to be pruned: their names, with `*` and `?` as
+            wildcards, and types of modules, which stand for the parameters that such modules own
+            themselves.
+        exclude: Which of them are not to be pruned, in the same way.
+
+    Returns:
+        The walk graph.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If the model does not accept the example inputs or does not describe its own,
+            nothing in it can be pruned, a pattern or type matches no parameter, or a weight's dtype
+            or layout is not supported.
+
+    Example:
+        >>> import torch, phew
+        >>> layers = torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+        >>> model = torch.nn.Sequential(*layers)
+        >>> print(phew.capture(model, torch.zeros(1, 8)))
+        WalkGraph: 3 spaces, 2 weighted and 0 wiring links, 40 prunable weights
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    reshard(model)
+    args, kwargs = as_call(described_inputs(model) if example_inputs is None else example_inputs)
+    selection = Selection(model, include, exclude)
+    check_weights(model, selection.refused)
+    try:
+        tracer, exits = _trace(model, args, kwargs, selection.included)
+    except MissingValuesError:
+        raise
+    except Exception as error:
+        rule = "accepted by the model"
+        if example_inputs is None:
+            rule = f"given for {type(model).__name__}, which does not accept what it describes"
+        remedy = ""
+        if _is_on_meta(model):
+            remedy = " Build a model that reads values without torch.device('meta')."
+        raise ValueError(
+            f"example_inputs must be {rule}, got {type(error).__name__}: {error}{remedy}"
+        ) from error
+    return _graph(model, tracer, exits, selection)
+
+
+def _trace(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], included: set[str]
+) -> tuple[Tracer, list[int]]:
+    """Run the model in the first mode that it accepts; return the tracer and the exits."""
+    # A model on the meta device has no values to run on: the modes that need them would take those
+    # that it reads for values that follow from the input. So only shapes are tried.
+    *modes, last = (Mode.SHAPES,) if _is_on_meta(model) else Mode
+    for mode in modes:
+        with contextlib.suppress(Exception):
+            return _run(model, args, kwargs, included, mode)
+    return _run(model, args, kwargs, included, last)
+
+
+def _is_on_meta(model: nn.Module) -> bool:
+    return any(parameter.is_meta for parameter in model.parameters())
+
+
+def _run(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    included: set[str],
+    mode: Mode,
+) -> tuple[Tracer, list[int]]:
+    """Run the model in one mode; return the tracer and the exits."""
+    with preserved(model, tensors_in((args, kwargs))) as saver:
+        for module in model.modules():
+            module.training = False
+        stand_in_for_shards(model)
+        tracer = Tracer(model, follow, saver, mode=mode, included=included)
+        args, kwargs = tracer.enter((args, kwargs))
+        with _as_written(), tracer:
+            outputs = model(*args, **kwargs)
+        return tracer, tracer.exits(outputs)
+
+
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Run a model operation by operation, whatever modes the caller is in."""
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.compiler.set_stance("force_eager"),
+    ):
+        # These two switches would make one operation of a whole layer.
+        fused_attention = torch.backends.mha.get_fastpath_enabled()
+        fused_recurrence = torch.backends.mkldnn.enabled
+        torch.backends.mha.set_fastpath_enabled(False)
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused_attention)
+            torch.backends.mkldnn.enabled = fused_recurrence
+
+
+def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Selection) -> WalkGraph:
+    """Make the graph of what a tracer has seen, and note what cannot be pruned, and why."""
+    links = tracer.builder.spaces.links
+    linked = {link.parameter for link in links if isinstance(link, WeightedLink)}
+    parameters = {name: parameter for name, parameter in model.named_parameters() if name in linked}
+    notes = tracer.notes
+    prunable = tuple(
+        name
+        for name, parameter in parameters.items()
+        if parameter.dim() > 1 and selection.allows(name, notes.lookups)
+    )
+    selection.check([name for name in prunable if parameters[name].numel()])
+    with_parameters = set().union(*tracer.unit_parameters.values())
+    spaces, links, entries, index = tracer.builder.spaces.finish(exits, with_parameters)
+    return WalkGraph(
+        spaces=tuple(spaces),
+        links=tuple(links),
+        entries=tuple(entries),
+        exits=tuple(index[space] for space in exits),
+        parameters=parameters,
+        prunable=prunable,
+        unit_parameters={
+            name: tuple(sorted(index[space] for space in owners))
+            for name, owners in tracer.unit_parameters.items()
+        },
+        aliases=_aliases(model, parameters),
+        notes=CaptureNotes(
+            approximations=tuple(dict.fromkeys(notes.approximations)),
+            not_prunable=why_not_prunable(
+                model, selection, prunable=prunable, lookups=notes.lookups, uses=notes.uses
+            ),
+            derived={name: notes.derived[name] for name in prunable if name in notes.derived},
+        ),
+    )
+
+
+def _aliases(
+    model: nn.Module, parameters: Mapping[str, torch.Tensor]
+) -> dict[str, tuple[str, ...]]:
+    """Return the other names of parameters that are tied."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return {
+        first: tuple(others) for first, *others in names.values() if others and first in parameters
+    }

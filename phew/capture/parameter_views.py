@@ -1,0 +1,83 @@
+"""Which tensors are views of parameters or copies of them, and which are computed from some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+@dataclass(frozen=True)
+class ParameterView:
+    """A tensor that is a view of a parameter, or a copy of one.
+
+    The transposed weight of `Linear(3, 2)` has the index of size (3, 2) and strides (1, 3): its
+    element (2, 1) is element 2 * 1 + 1 * 3 = 5 of the parameter.
+
+    Attributes:
+        name: The parameter's name.
+        index: A meta tensor whose size, strides and offset say which element of the contiguous
+            parameter each element is.
+        shape: The tensor's shape. It may merge dimensions of the index, where a copy has brought
+            together what one stride cannot step through.
+    """
+
+    name: str
+    index: torch.Tensor
+    shape: torch.Size
+
+    @classmethod
+    def of(cls, name: str, index: torch.Tensor) -> ParameterView:
+        """Return the view that an index stands for."""
+        return cls(name, index, index.shape)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all of the parameter."""
+        storage = self.index.untyped_storage().nbytes()
+        return self.index.numel() * self.index.element_size() == storage
+
+
+class ParameterViews:
+    """Knows the tensors that come from parameters alone.
+
+    Args:
+        model: The model, whose parameters are views of themselves.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._views = WeakTensorKeyDictionary()
+        self._computed = WeakTensorKeyDictionary()
+        for name, parameter in model.named_parameters():
+            index = torch.empty(parameter.shape, device="meta")
+            self._views[parameter] = ParameterView.of(name, index)
+
+    def view_of(self, tensor: Any) -> ParameterView | None:
+        """Return which elements of which parameter a tensor consists of, None if it does not."""
+        return self._views.get(tensor) if isinstance(tensor, torch.Tensor) else None
+
+    def set_view(self, tensor: torch.Tensor, view: ParameterView) -> None:
+        """Note that a tensor consists of elements of a parameter."""
+        self._views[tensor] = view
+
+    def is_computed(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor was computed from parameters."""
+        return tensor in self._computed
+
+    def set_computed(self, tensor: torch.Tensor) -> None:
+        """Note that a tensor was computed from parameters, and is no constant."""
+        self._computed[tensor] = True
+
+    def set_changed(self, tensor: torch.Tensor) -> None:
+        """Note that a tensor that was changed in place is no longer a copy of a parameter."""
+        for part in (tensor, tensor._base):
+            if part is not None and not isinstance(part, nn.Parameter):
+                self._views.pop(part, None)
+                self.set_computed(part)
+
+    def is_constant(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor neither consists of parameters nor was computed from any."""
+        return not self.is_computed(tensor) and self.view_of(tensor) is None
