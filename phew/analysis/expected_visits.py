@@ -59,8 +59,8 @@ def exact_flow(
         if index in graph.weighted
     }
     return Flow(
-        units=[torch.tensor(units) for units in flow.units],
-        links=[torch.tensor(units) for units in flow.links],
+        units=[torch.tensor(units, device="cpu") for units in flow.units],
+        links=[torch.tensor(units, device="cpu") for units in flow.links],
         totals={index: torch.from_numpy(total) for index, total in totals.items()},
     )
 

@@ -56,9 +56,11 @@ def random(
 
 def draw_scores(problem: Problem, seed: int) -> dict[str, torch.Tensor]:
     """Draw a score in [0, 1) for each weight, on the parameters' devices."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     return {
-        name: torch.rand(weight.shape, dtype=torch.float64, generator=generator).to(weight.device)
+        name: torch.rand(weight.shape, dtype=torch.float64, generator=generator, device="cpu").to(
+            weight.device
+        )
         for name, weight in problem.weights.items()
     }
 
