@@ -209,7 +209,7 @@ def test_a_run_that_is_killed_at_any_change_of_a_file_is_resumed(
     def run(out: Path, num_changes: int) -> dict[str, bytes]:
         nonlocal num_left
         num_left = num_changes
-        options = {"density": 0.3, "weights": True, "resume": True}
+        options = {"density": 0.3, "write_weights": True, "resume": True}
         phew.prune_checkpoint(model, folder, torch.zeros(1, 64), out=out, **options)
         return {path.name: path.read_bytes() for path in out.iterdir() if path.name != MASKS}
 
