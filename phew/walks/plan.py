@@ -73,3 +73,25 @@ def plan_walks(
     num_listed = min(num_listed, max(first_listed, LANDING_SIZE))
     lists_many = forecast.visits_per_walk * num_listed > num_weights
     return Plan(first_listed, first_listed + num_listed, lists_many)
+
+
+def own_walks(walks: range, *, rank: int, num_ranks: int, both_directions: bool) -> list[range]:
+    """Return the walks that one of several ranks makes.
+
+    Of the walks 0 .. 11, three ranks make 0-3, 4-7 and 8-11; if each is to walk in one direction
+    where it can, they make 0 2 4 6 (forward), 8 10 and 1 3, and 5 7 9 11 (backward).
+
+    Args:
+        walks: The walks of all ranks, one apart.
+        rank: The rank, in [0, num_ranks).
+        num_ranks: How many ranks share the walks.
+        both_directions: Whether each rank makes walks of both directions. Otherwise a rank makes
+            walks of one direction; if the number of ranks is odd, the rank in the middle makes
+            some of both.
+    """
+    begin, end = (-(-len(walks) * number // num_ranks) for number in (rank, rank + 1))
+    if both_directions or num_ranks == 1:
+        return [walks[begin:end]]
+    first, second = walks[::2], walks[1::2]
+    begin_of_second, end_of_second = (max(0, each - len(first)) for each in (begin, end))
+    return [first[begin:end], second[begin_of_second:end_of_second]]

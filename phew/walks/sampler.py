@@ -18,7 +18,7 @@ from phew.walks.devices import CPU
 from phew.walks.engine import make_engine
 from phew.walks.forecast import Forecast
 from phew.walks.options import Options
-from phew.walks.plan import Plan, plan_walks
+from phew.walks.plan import Plan, own_walks, plan_walks
 from phew.walks.targets import check_walkable, target_of
 from phew.walks.visited import Visited
 
@@ -219,8 +219,13 @@ class Sampler:
             # If each rank walks one direction only, it builds half of the tables.
             is_short = stop - first <= num_at_once // 2
             both_directions = self._engine.loads_together or not is_short
-            own_walks = self._ranks.own_walks(range(first, stop), both_directions=both_directions)
-            for walks in own_walks:
+            parts = own_walks(
+                range(first, stop),
+                rank=self._ranks.rank,
+                num_ranks=self._ranks.number,
+                both_directions=both_directions,
+            )
+            for walks in parts:
                 with self._visited.recording() as masks:
                     visits = self._engine.walk(
                         walks,
