@@ -1,4 +1,7 @@
-"""The exact flow: expected visits of every edge, computed without sampling."""
+"""The exact flow: the probability that a walk uses each edge, computed without sampling.
+
+Nothing in phew needs it per edge: it is what tests and benchmarks hold samples of walks against.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def exact_flow(
     power: Power = 1,
     num_threads: int = 1,
 ) -> Flow:
-    """Pass probability through the links, from the live entries (exits) on.
+    """Compute the flow: probability that spreads through the links from the live entries (exits).
 
     Args:
         graph: The walk graph, its parameters finite.

@@ -58,7 +58,7 @@ class Ranks:
                     f"torch.distributed.group.WORLD, got {type(group).__name__}."
                 )
             self.rank, self.number = dist.get_rank(group), dist.get_world_size(group)
-            # A group with NCCL alone has no backend for the CPU: it exchanges CUDA tensors.
+            # A group that has NCCL alone cannot exchange tensors on the CPU.
             has_cpu = "cpu" in dist.get_backend_config(group)
             self._device = torch.device("cpu" if has_cpu else "cuda")
         self._group = group
@@ -108,7 +108,8 @@ class Ranks:
         """Refuse facts that are not the same on all ranks.
 
         Args:
-            facts: Returns what to compare, by what an error calls it.
+            facts: A function that returns the values to compare, by the names that an error calls
+                them; it is not called if there is one rank.
 
         Raises:
             ValueError: If a value differs, on all ranks.

@@ -26,8 +26,8 @@ def data_of(
         graph: The walk graph.
         parameter: The parameter's name.
         device: The device.
-        gathered: All of the parameter where it is sharded; without it, all ranks that hold a part
-            gather it in this call.
+        gathered: The whole parameter if it is sharded and was gathered before; otherwise all ranks
+            that hold a part gather it in this call.
 
     Returns:
         The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`; the magnitudes if the
@@ -46,7 +46,7 @@ def data_of(
             f"captured with, got {tuple(data.shape)}. Capture the model again."
         )
     if data.is_complex():
-        # The result of abs() differs between machines; this one does not.
+        # torch's abs() of complex numbers rounds differently on different machines.
         squares = data.real.double().square() + data.imag.double().square()
         data = squares.sqrt().to(data.real.dtype)
     return data if data.dtype in WEIGHT_DTYPES else data.float()

@@ -1,4 +1,4 @@
-"""Which walks to make next on the way to a number of visited weights.
+"""The plan of the walks to make next on the way to a number of visited weights.
 
 The forecast says how many walks are needed, give or take its uncertainty. Walks that are surely
 needed only mark what they visit, which is cheap. The last ones are listed: each of their visits is
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from phew.walks.forecast import Forecast
 
 LANDING_SIZE = 2**16
-"""Walks that are listed visit by visit when none have been made before."""
+"""The most walks that are listed visit by visit when none have been made before."""
 
 
 class Plan(NamedTuple):
@@ -66,7 +66,7 @@ def plan_walks(
         few = forecast.walks_for(expected + (1 - tolerance) * missing)
         first_listed = max(first_listed, few)
     many = forecast.walks_for(expected + (1 + tolerance) * missing)
-    # Eight times as many at each attempt, whatever the forecast says, so attempts are few.
+    # Each attempt lists eight times as many walks, whatever the forecast says, so they are few.
     num_listed = 8**attempt * max(1, many + 1 - first_listed)
     # After n walks an unmarked weight has a rate below about 1/n, so n more walks list it about
     # once. At most n walks are listed, so that the list stays shorter than the weights.
@@ -78,8 +78,8 @@ def plan_walks(
 def own_walks(walks: range, *, rank: int, num_ranks: int, both_directions: bool) -> list[range]:
     """Return the walks that one of several ranks makes.
 
-    Of the walks 0 .. 11, three ranks make 0-3, 4-7 and 8-11; if each is to walk in one direction
-    where it can, they make 0 2 4 6 (forward), 8 10 and 1 3, and 5 7 9 11 (backward).
+    Three ranks divide the walks 0 .. 11 into 0-3, 4-7 and 8-11. If each is to walk in one direction
+    where it can, they make 0 2 4 6 (all forward), 8 10 1 3, and 5 7 9 11 (all backward).
 
     Args:
         walks: The walks of all ranks, one apart.
