@@ -15,13 +15,10 @@ from phew.capture.graph_of import as_graph
 from phew.distributed.ranks import Ranks
 from phew.graph.digests import digest_of_graph, digest_of_sharding
 from phew.graph.walk_graph import WalkGraph
-from phew.masks.assembly import assemble_masks
 from phew.masks.masks import Masks
-from phew.support.devices import cpu_by_default
-from phew.support.progress import progress_bar
 from phew.walks.devices import as_device
 from phew.walks.options import Fork, Granularity, Options, Power
-from phew.walks.sampler import Sampler
+from phew.walks.sampling import masks_of_walks
 
 
 @overload
@@ -150,17 +147,15 @@ def sample_masks(
                 "the sharding of model": digest_of_sharding(graph),
             }
         )
-        with cpu_by_default(), progress_bar("walking", shown=progress) as report:
-            sampler = Sampler(
-                graph, options, num_threads=num_threads, device=walk_device, ranks=ranks
-            )
-            targets = [sampler.target(value) for value in requested]
-            ascending = sorted(set(targets))
-            samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
-        masks = [
-            assemble_masks(graph, samples[target].visited, samples[target].info(options, value))
-            for value, target in zip(requested, targets, strict=True)
-        ]
+        masks = masks_of_walks(
+            graph,
+            options,
+            requested,
+            num_threads=num_threads,
+            device=walk_device,
+            ranks=ranks,
+            progress=progress,
+        )
     return masks if densities is not None else masks[0]
 
 

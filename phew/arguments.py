@@ -1,4 +1,4 @@
-"""What callers pass: every check of an argument that several calls share, with its message."""
+"""Arguments that several calls share: their checks and the messages of these."""
 
 from __future__ import annotations
 

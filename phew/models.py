@@ -83,7 +83,7 @@ def lenet5(num_classes: int = 10) -> nn.Module:
     return _initialise(network)
 
 
-# By depth, the 3x3 convolutions of each of the five stages.
+# The numbers of 3x3 convolutions in the five stages, by depth.
 _VGG_STAGES = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -216,7 +216,7 @@ def resnet_cifar(depth: int, *, num_classes: int = 10) -> nn.Module:
     Where the stages meet, the shortcut is a 1x1 projection (the paper's option B).
 
     Args:
-        depth: 6n + 2 for n blocks a stage: 20, 32, 44, 56, 110, ...
+        depth: 6n + 2 for n blocks per stage: 20, 32, 44, 56, 110, ...
         num_classes: Number of outputs.
 
     Returns:
@@ -240,7 +240,7 @@ def resnet_cifar(depth: int, *, num_classes: int = 10) -> nn.Module:
     return _residual_network(stem, [num_blocks] * 3, width=16, num_classes=num_classes)
 
 
-# By depth, the blocks of each of the four stages; from 50 layers on they are bottlenecks.
+# The numbers of blocks in the four stages, by depth; from 50 layers on they are bottlenecks.
 _RESNET_STAGES = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),

@@ -88,9 +88,9 @@ def layers(comparison: Comparison) -> Figure:
 
 
 def against_density(comparison: Comparison) -> Figure:
-    """Draw what is left of the whole network against the density.
+    """Draw what masks leave of the whole network against the density.
 
-    That is the trace of the path kernel, the hidden width and the effective density.
+    The panels show the trace of the path kernel, the hidden width and the effective density.
 
     Args:
         comparison: What `phew.analysis.compare` returned.
@@ -203,7 +203,7 @@ def _styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def _make_logarithmic(panel: Axes) -> None:
-    # Where everything has collapsed nothing is positive, which matplotlib warns of.
+    # matplotlib warns of logarithmic axes without positive values, as when all has collapsed.
     if math.isfinite(panel.dataLim.minposy):
         panel.set_yscale("log")
 
@@ -228,9 +228,9 @@ def _short(parameter: str) -> str:
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean, and the margin of its 95 % confidence interval: 0 of a single value."""
+    """Return the mean and the margin of its 95 % confidence interval; 0 for a single value."""
     if len(values) == 1:
         return values[0], 0.0
-    # Beyond the table a little wide.
+    # With more values than the table has, its last quantile gives a slightly wide margin.
     quantile = _T_QUANTILES[min(len(values) - 1, len(_T_QUANTILES)) - 1]
     return statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))

@@ -1,6 +1,6 @@
 """The method in plain Python: the specification that the engines must equal bit for bit.
 
-Obvious rather than fast. `docs/method.md` states each rule beside the function here that is it.
+It is obvious rather than fast. `docs/method.md` states each rule beside its function here.
 """
 
 from __future__ import annotations
@@ -65,8 +65,10 @@ def link_mass(magnitudes: npt.NDArray[np.float64], power: int) -> LinkMass:
     """Turn the magnitudes of a link's weights into integer masses.
 
     The magnitudes are scaled by a power of two so that the base of the power is near 1, raised to
-    the power in float64, and scaled again so that the link's largest value falls in [2^30, 2^31);
-    then truncated. What is not zero gets at least 1.
+    the power in float64, scaled again so that the link's largest value falls in [2^30, 2^31), and
+    truncated to integers. Weights that are not zero get a mass of at least 1.
+
+    Magnitudes 0.5, 0.25 and 0 have the masses 2^30, 2^29 and 0 at power 1, of exponent -31.
     """
     nonzero = magnitudes[magnitudes > 0]
     if power == 0:
@@ -148,8 +150,8 @@ class Reference:
         live = [np.ones(space.num_units, dtype=bool) for space in graph.spaces]
         for backward, ends in ((False, graph.exits), (True, graph.entries)):
             leads_on = [np.zeros(space.num_units, dtype=bool) for space in graph.spaces]
-            # A unit leads on where an edge goes to a unit that leads on: later spaces first,
-            # backward the other way.
+            # A unit leads on if one of its edges goes to a unit that leads on. So later spaces
+            # come first, or earlier ones for backward walks.
             order = range(len(graph.spaces))
             for space in order if backward else reversed(order):
                 for unit in range(graph.spaces[space].num_units):
@@ -218,8 +220,9 @@ class Reference:
     def fork_mass(self, index: int, unit: int, *, backward: bool) -> int:
         """Return the mass of a unit in a link, in the graph's common scale, at least 1.
 
-        That of a weighted link is the sum over its edges; that of a wiring link is what the units
-        that it leads to have together. A unit that leads no further has mass 1.
+        In a weighted link it is the sum of the masses of the unit's edges. In a wiring link it is
+        the sum over the units that the link leads to, of the masses of their own links; a unit that
+        leads no further has mass 1.
         """
         key = (index, unit, backward)
         if key not in self._fork_mass:

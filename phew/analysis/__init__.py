@@ -1,4 +1,4 @@
-"""What masks leave of a network: weights, width, paths, the path kernel and operations."""
+"""Counts of what masks leave of a network: weights, width, paths, path kernel, operations."""
 
 from phew.analysis.comparison import Comparison, ComparisonRow, compare
 from phew.analysis.connectivity import effective_masks

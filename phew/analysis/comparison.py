@@ -1,4 +1,4 @@
-"""What several methods leave of a network at several densities, side by side."""
+"""Several methods of pruning side by side: what each leaves of a network at each density."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """What one method leaves at one density.
+    """The counts of what one method leaves at one density.
 
     Attributes:
         method: Label of the method.
         density: The density that was asked for.
-        seconds: What the method took, its own capture of the model included.
-        analysis: What its masks leave of the network.
+        seconds: How long the method took, its own capture of the model included.
+        analysis: The counts of what its masks leave of the network.
     """
 
     method: str
@@ -81,7 +81,9 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What methods leave of a network. `print` shows it as a table, `phew.plot` as figures.
+    """The counts of what methods leave of a network.
+
+    `print` shows them as a table, `phew.plot` as figures.
 
     Attributes:
         rows: A row for each method, of each density.
@@ -162,7 +164,7 @@ def compare(
         dense_trace = squared_paths(graph, {})
     rows: list[ComparisonRow] = []
     with progress_bar("comparing", shown=progress) as report, warnings.catch_warnings():
-        # `as_graph` has warned; each method would, too.
+        # `as_graph` has warned, and each method would warn again.
         warnings.simplefilter("ignore", ApproximationWarning)
         for density in requested:
             for label, method in methods.items():

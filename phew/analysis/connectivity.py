@@ -1,4 +1,4 @@
-"""What of a masked network lies on a path from its input to its output."""
+"""Effective weights: kept weights on a path from the input to the output."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def effective_masks(
 def effective_weights(
     graph: WalkGraph, masks: KeptWeights, from_entries: list[Scaled], to_exits: list[Scaled]
 ) -> dict[str, torch.Tensor]:
-    """Flag the kept weights on a path, given the numbers of paths of each unit."""
+    """Flag the kept weights on a path, given the numbers of paths to and from each unit."""
     effective = {
         name: torch.zeros(mask.shape, dtype=torch.bool, device="cpu")
         for name, mask in masks.items()

@@ -1,4 +1,7 @@
-"""The exact flow: expected visits of every edge, computed without sampling."""
+"""The exact flow: the probability that a walk uses each edge, computed without sampling.
+
+Nothing in phew needs it per edge: it is what tests and benchmarks hold samples of walks against.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def exact_flow(
     power: Power = 1,
     num_threads: int = 1,
 ) -> Flow:
-    """Pass probability through the links, from the live entries (exits) on.
+    """Compute the flow: probability that spreads through the links from the live entries (exits).
 
     Args:
         graph: The walk graph, its parameters finite.
@@ -59,8 +62,8 @@ def exact_flow(
         if index in graph.weighted
     }
     return Flow(
-        units=[torch.tensor(units) for units in flow.units],
-        links=[torch.tensor(units) for units in flow.links],
+        units=[torch.tensor(units, device="cpu") for units in flow.units],
+        links=[torch.tensor(units, device="cpu") for units in flow.links],
         totals={index: torch.from_numpy(total) for index, total in totals.items()},
     )
 

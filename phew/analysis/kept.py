@@ -1,4 +1,4 @@
-"""Masks as the analysis takes them."""
+"""Masks as analysis takes them: whole, checked against a graph, seen through a link."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def whole_masks(graph: WalkGraph, masks: KeptWeights) -> KeptWeights:
     """Return masks that fit the weights of a graph: as they are, or gathered and packed.
 
     Raises:
-        TypeError: If one is not a bool tensor.
-        ValueError: If one is not of a weight of the graph, or not of its shape.
+        TypeError: If a mask is not a bool tensor.
+        ValueError: If a mask is not of a weight of the graph, or not of its shape.
     """
     any_sharded = False
     for name, mask in masks.items():

@@ -21,6 +21,7 @@ from phew.graph.weights import weights_of
 from phew.support.devices import cpu_by_default
 
 _SMALLEST = 5e-324
+"""The smallest positive float64."""
 
 
 def path_kernel_trace(
@@ -100,7 +101,16 @@ def num_paths(
 
 
 class Scaled(NamedTuple):
-    """Numbers that a float may not hold: values x 2^exponent."""
+    """Numbers that a float may not hold: values x 2^exponent.
+
+    A network of 200 layers of 1000 units has some 10^603 paths, and a float ends at 10^308. So
+    units that get 6 paths by one link (exponent 0) and 40 x 2^3 by another (exponent 3) have
+    326 = 0.637 x 2^9: `_add` takes the exponent that makes the larger of the two less than 1.
+
+    Attributes:
+        values: Floats, none negative.
+        exponent: The power of two that all of them are multiplied by.
+    """
 
     values: torch.Tensor
     exponent: int
@@ -149,7 +159,8 @@ def squared_paths(graph: WalkGraph, masks: KeptWeights) -> Scaled:
     prunable = set(graph.prunable)
 
     def cross(link: WeightedLink, sums: torch.Tensor) -> torch.Tensor:
-        # Of each unit the sum of products, and its derivative by the squares of kept weights.
+        # A unit has two sums over the paths to it: that of the products of squared weights, and
+        # that of the derivatives of these products by each square on the path.
         kept = kept_edges(link, masks)
         weights = weights_of(graph, link)
         if not weights.isfinite().all():
@@ -185,8 +196,8 @@ def _propagate(
 
     Args:
         graph: The walk graph.
-        cross: Takes the sums of a weighted link's near units, shape (num_groups, units of a group,
-            num_columns), to its far units.
+        cross: A function of a weighted link and the sums of its near units, shape (num_groups,
+            units of a group, num_columns), that returns those of its far units.
         num_columns: Number of sums of a unit; the first begins with 1.
         backward: The direction.
 
@@ -216,6 +227,7 @@ def _propagate(
 
 
 def _cross_wiring(link: WiringLink, values: torch.Tensor, *, backward: bool) -> torch.Tensor:
+    """Give each far unit the sum over the near units of its group."""
     near, far = map(torch.from_numpy, link.near_and_far_groups(backward=backward))
     # There is one row per group; the last one stands for "no group" (-1) and stays zero.
     by_group = values.new_zeros(link.num_groups + 1, values.shape[1])
@@ -225,7 +237,7 @@ def _cross_wiring(link: WiringLink, values: torch.Tensor, *, backward: bool) -> 
 
 
 def _add(parts: list[Scaled]) -> Scaled:
-    """Add sums, scaled anew so that the largest part is below 1."""
+    """Add sums of different exponents; that of the result makes the largest of them less than 1."""
     largest = max(
         (math.frexp(peak)[1] + part.exponent for part in parts if (peak := _peak(part.values))),
         default=0,
@@ -233,7 +245,7 @@ def _add(parts: list[Scaled]) -> Scaled:
     total = torch.zeros_like(parts[0].values)
     for values, exponent in parts:
         scaled = torch.ldexp(values, torch.tensor(exponent - largest))
-        # What is too small beside others still is not zero.
+        # A value that vanishes beside others must not become zero: a path leads there.
         total += torch.where((values > 0) & (scaled == 0), _SMALLEST, scaled)
     return Scaled(total, largest)
 

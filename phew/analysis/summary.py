@@ -1,4 +1,4 @@
-"""What masks leave of a network, as numbers in a table."""
+"""Counts of what masks leave of a network, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from phew.analysis.connectivity import effective_weights
@@ -23,7 +24,7 @@ from phew.support.tables import numbers_table
 
 @dataclass(frozen=True)
 class LayerAnalysis:
-    """What masks leave of the weights of one parameter, or in all.
+    """The counts of what masks leave of one parameter, or of all.
 
     Attributes:
         parameter: Name of the parameter, "total" for all.
@@ -31,11 +32,11 @@ class LayerAnalysis:
         num_kept: Kept weights.
         num_effective: Kept weights on a path from the input to the output over kept weights.
         num_units: Units that the weights lead to.
-        num_active_units: Those with a kept incoming weight: the width that is left.
-        num_effective_units: Those on a path over kept weights.
+        num_active_units: Units with a kept incoming weight: the width that is left.
+        num_effective_units: Units on a path over kept weights.
         num_flops: Floating-point operations of the weights in the run that was captured, a
             multiplication and an addition each time that one is used.
-        num_kept_flops: Those of kept weights.
+        num_kept_flops: Floating-point operations of kept weights.
     """
 
     parameter: str
@@ -86,10 +87,10 @@ class LayerAnalysis:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What masks leave of a network. `print` shows it as a table.
+    """The counts of what masks leave of a network. `print` shows them as a table.
 
     Attributes:
-        layers: Per parameter under a mask, what is left of it.
+        layers: The counts of each parameter under a mask.
         path_kernel_trace: The trace of the path kernel / that of the dense network.
         log10_num_paths: The logarithm of the number of paths from the input to the output over
             kept weights; None where there is none.
@@ -123,7 +124,7 @@ class Analysis:
         }
 
     def __str__(self) -> str:
-        """The table: a line per parameter, the total, and what is of the whole network."""
+        """The table: a line per parameter, the total, and the numbers of the whole network."""
         header = ("parameter", "density", "effective", "active units", "effective", "FLOPs kept")
         rows = [
             (
@@ -186,25 +187,14 @@ def analyze_graph(graph: WalkGraph, masks: KeptWeights, dense_trace: Scaled) -> 
     from_entries = counted_paths(graph, masks)
     to_exits = counted_paths(graph, masks, backward=True)
     effective = effective_weights(graph, masks, from_entries, to_exits)
-    active = active_units(graph, masks)
     on_path = [
         ((a.values > 0) & (b.values > 0)).view(-1).numpy()
         for a, b in zip(from_entries, to_exits, strict=True)
     ]
     links = {name: [graph.weighted[index] for index in graph.links_of[name]] for name in masks}
+    active = active_units(graph, masks)
     layers = [
-        LayerAnalysis(
-            name,
-            mask.numel(),
-            int(mask.count_nonzero()),
-            int(effective[name].count_nonzero()),
-            _count_units(links[name], [np.ones_like(units) for units in active]),
-            _count_units(links[name], active),
-            _count_units(links[name], on_path),
-            # Each element of a parameter is used as often as its links use it.
-            2 * sum(link.num_uses * link.view(mask).numel() for link in links[name]),
-            2 * sum(link.num_uses * int(link.view(mask).count_nonzero()) for link in links[name]),
-        )
+        _analyze_layer(name, mask, effective[name], links[name], active, on_path)
         for name, mask in masks.items()
     ]
     hidden = _spaces_before_weights(graph)
@@ -227,13 +217,37 @@ def analyze_graph(graph: WalkGraph, masks: KeptWeights, dense_trace: Scaled) -> 
     )
 
 
+def _analyze_layer(
+    name: str,
+    mask: torch.Tensor,
+    effective: torch.Tensor,
+    links: list[WeightedLink],
+    active: list[Units],
+    on_path: list[Units],
+) -> LayerAnalysis:
+    """Count what is left of one parameter, whose weights are in these links."""
+    return LayerAnalysis(
+        name,
+        num_weights=mask.numel(),
+        num_kept=int(mask.count_nonzero()),
+        num_effective=int(effective.count_nonzero()),
+        num_units=_count_units(links, [np.ones_like(units) for units in active]),
+        num_active_units=_count_units(links, active),
+        num_effective_units=_count_units(links, on_path),
+        # Each element of a parameter is used as often as its links use it.
+        num_flops=2 * sum(link.num_uses * link.num_edges for link in links),
+        num_kept_flops=2
+        * sum(link.num_uses * int(link.view(mask).count_nonzero()) for link in links),
+    )
+
+
 def _count_units(links: list[WeightedLink], units: Sequence[Units]) -> int:
     """Count the flagged units that links lead to."""
     return sum(int(units[space].sum()) for space in {link.target for link in links})
 
 
 def _spaces_before_weights(graph: WalkGraph) -> set[int]:
-    """Return the spaces from which weights lead on."""
+    """Return the spaces from which weights lead on, at once or after wiring."""
     spaces: set[int] = set()
     for space in graph.backward.order:
         for index in graph.backward.onward[space]:
@@ -243,6 +257,7 @@ def _spaces_before_weights(graph: WalkGraph) -> set[int]:
 
 
 def _may_be_reached(graph: WalkGraph, links: list[WeightedLink]) -> bool:
+    """Return whether some weight of these links lies on a path in the dense network."""
     return any(graph.live[link.source].any() and graph.live[link.target].any() for link in links)
 
 

@@ -1,8 +1,8 @@
 """Other methods of pruning before training, with the same masks, rules and densities as PHEW.
 
 Each is one function of a model and its example inputs, `(model, example_inputs, *, density, ...)`,
-that returns `phew.Masks` of exactly the density and leaves the model as it was. Those of `ablation`
-overreach it as PHEW does, by less than one walk.
+that returns `phew.Masks` of exactly the density and leaves the model as it was. The masks of
+`ablation` may keep more, by less than one walk's visits, as those of PHEW do.
 """
 
 from phew.baselines.ablation import ablation

@@ -7,10 +7,12 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from torch import nn
 
-from phew.api import sample_masks
-from phew.arguments import Selector
+from phew.arguments import Selector, as_density, as_num_threads
+from phew.capture.graph_of import as_graph
 from phew.masks.masks import Masks
-from phew.walks.options import Granularity, Power
+from phew.walks.devices import as_device
+from phew.walks.options import Granularity, Options, Power
+from phew.walks.sampling import masks_of_walks
 
 Variant: TypeAlias = Literal["uniform", "inverse", "squared", "kernel"]
 
@@ -59,13 +61,14 @@ def ablation(
     if variant not in _OPTIONS:
         raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}.")
     power, granularity = _OPTIONS[variant]
-    return sample_masks(
-        model,
-        example_inputs,
-        density=density,
-        seed=seed,
-        granularity=granularity,
-        power=power,
-        include=include,
-        exclude=exclude,
+    density = as_density(density)
+    options = Options(seed, granularity=granularity, power=power)
+    graph = as_graph(model, example_inputs, include, exclude)
+    (masks,) = masks_of_walks(
+        graph,
+        options,
+        [density],
+        num_threads=as_num_threads(None),
+        device=as_device(None, graph),
     )
+    return masks

@@ -57,7 +57,15 @@ def erk(
 
 
 def erk_densities(shapes: dict[str, torch.Size], density: float) -> dict[str, float]:
-    """Return the density of each parameter."""
+    """Return the density of each parameter.
+
+    Args:
+        shapes: The shapes of the parameters by name.
+        density: The density of all of them together.
+
+    A share above 1 makes its parameter dense, which raises the shares of the others, so the largest
+    share is cut until none is above 1.
+    """
     sizes = {name: shape.numel() for name, shape in shapes.items()}
     shares = {name: sum(shape) / shape.numel() for name, shape in shapes.items()}
     dense: set[str] = set()

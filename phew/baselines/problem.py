@@ -1,4 +1,4 @@
-"""Which weights a method may prune, and the best of them by score."""
+"""The weights that a method may prune, and the best of them by score."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Scores = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be pruned, and how much of it is to be kept.
+    """A captured model, and the share of its weights that is to be kept.
 
     Attributes:
         graph: The captured model.
@@ -68,17 +68,17 @@ class Problem:
         return round(density * self.graph.num_prunable_weights)
 
     def keep_best(self, scores: Scores, *, method: str, **info: Scalar) -> Masks:
-        """Make masks of the weights of the highest scores."""
+        """Make masks that keep the weights of the highest scores."""
         kept = best(scores, self.num_kept(self.density))
         return self.keep(kept, method=method, **info)
 
     def keep(self, kept: Mapping[str, torch.Tensor], *, method: str, **info: Scalar) -> Masks:
-        """Make masks of the weights that are kept."""
+        """Make masks of the kept weights."""
         return assemble_masks(self.graph, kept, {"method": method, "density": self.density, **info})
 
 
 def best(scores: Scores, num_kept: int) -> dict[str, torch.Tensor]:
-    """Flag exactly so many weights, those of the highest scores; of equal ones the first.
+    """Flag exactly `num_kept` weights, those of the highest scores; of equal scores the first.
 
     Raises:
         ValueError: If a score is NaN.

@@ -56,9 +56,11 @@ def random(
 
 def draw_scores(problem: Problem, seed: int) -> dict[str, torch.Tensor]:
     """Draw a score in [0, 1) for each weight, on the parameters' devices."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     return {
-        name: torch.rand(weight.shape, dtype=torch.float64, generator=generator).to(weight.device)
+        name: torch.rand(weight.shape, dtype=torch.float64, generator=generator, device="cpu").to(
+            weight.device
+        )
         for name, weight in problem.weights.items()
     }
 
@@ -66,9 +68,11 @@ def draw_scores(problem: Problem, seed: int) -> dict[str, torch.Tensor]:
 def keep_shares(
     problem: Problem, densities: dict[str, float], scores: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Keep the best weights of each parameter, at densities of their own that add up to the whole.
+    """Keep the best weights of each parameter, at a density of its own.
 
-    What rounding leaves over goes to the parameters that lost most by it.
+    The densities must add up to that of the problem. Each number of weights is rounded down, and
+    the weights that are left over go to the parameters that rounding took most from: 3.7 + 2.6 +
+    1.7 = 8 weights become 3 + 2 + 1, and then 4 + 2 + 2.
     """
     wanted = {name: densities[name] * score.numel() for name, score in scores.items()}
     numbers = {name: int(number) for name, number in wanted.items()}

@@ -31,9 +31,9 @@ def synflow(
 ) -> Masks:
     """Keep the weights on paths of the largest products of magnitudes.
 
-    In each iteration the sum of the outputs for an input of ones, with all parameters by their
-    magnitude, is differentiated; a weight's score is its magnitude times its derivative. The
-    density falls exponentially.
+    Each iteration replaces all parameters by their magnitudes and the input by ones, and
+    differentiates the sum of the outputs. A weight's score is its magnitude times its derivative.
+    The density falls exponentially.
 
     Args:
         model: The model.
@@ -73,8 +73,8 @@ def synflow_l2(
 ) -> Masks:
     """Keep the weights on paths of the largest products of squared weights.
 
-    As `synflow`, with all parameters by their square. As the authors of PHEW run it, a weight's
-    score is its magnitude, not its square, times the derivative by the square.
+    This is `synflow` with parameters replaced by their squares. The authors of PHEW run it so that
+    a weight's score is its magnitude, not its square, times the derivative by the square.
 
     Args:
         model: The model.
@@ -104,11 +104,12 @@ def synflow_l2(
 def _iterate(
     model: nn.Module, example_inputs: Any, problem: Problem, num_iterations: int, *, power: int
 ) -> dict[str, torch.Tensor]:
+    """Return the kept weights after all iterations, with parameters by this power of magnitude."""
     num_iterations = as_integer("num_iterations", num_iterations)
     if num_iterations < 1:
         raise ValueError(f"num_iterations must be at least 1, got {num_iterations}.")
     inputs = described_inputs(model) if example_inputs is None else example_inputs
-    # Running statistics and the like stay what they are.
+    # Buffers such as running statistics keep their values.
     state = {name: _double(buffer) for name, buffer in model.named_buffers()}
     state |= {name: _double(weight).abs() ** power for name, weight in model.named_parameters()}
     weights = {name: state[name] for name in problem.graph.prunable}
@@ -122,11 +123,12 @@ def _iterate(
             scores = {
                 name: masked[name] ** (1 / power) * gradient for name, gradient in gradients.items()
             }
-            # What is pruned stays pruned, also where all scores are zero.
+            # Kept weights may have scores of zero. Pruned ones rank below, so they stay pruned.
             scores = {name: score.where(kept[name], -1.0) for name, score in scores.items()}
             num_kept = problem.num_kept(problem.density)
             if iteration < num_iterations:
-                # Those above the percentile that the authors of PHEW take; in the end exact.
+                # The authors of PHEW keep the scores above a percentile, which is this number. The
+                # last iteration keeps the exact number.
                 density = problem.density ** (iteration / num_iterations)
                 num_kept = max(num_kept, math.ceil(density * (problem.num_kept(1.0) - 1)))
             kept = best(scores, num_kept)
@@ -157,6 +159,7 @@ def _double(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _ones(inputs: Any) -> Any:
+    """Replace floating-point tensors by ones, in float64."""
     return pytree.tree_map_only(
         torch.Tensor,
         lambda tensor: (

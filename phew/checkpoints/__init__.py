@@ -1,1 +1,1 @@
-"""Checkpoints of any size are pruned where they are on disk."""
+"""Checkpoints of any size, pruned where they are on disk."""

@@ -130,6 +130,12 @@ def prune_checkpoint(
 
 
 def _check_out(out: Path, source: Checkpoint, *, resume: bool) -> None:
+    """Refuse a folder that is neither empty nor to be resumed, and files of the names used there.
+
+    Raises:
+        FileExistsError: If the folder holds other files, or a run that is not to be resumed.
+        ValueError: If a file of the checkpoint has a name that the run gives to its own.
+    """
     is_of_a_run = any((out / name).exists() for name in (MASKS, UNFINISHED))
     is_empty = all(is_partial(file) for file in out.iterdir())
     if not is_empty and not (resume and is_of_a_run):
@@ -145,7 +151,7 @@ def _check_out(out: Path, source: Checkpoint, *, resume: bool) -> None:
 
 @contextmanager
 def stored_buffers(source: Checkpoint, model: nn.Module | WalkGraph) -> Iterator[None]:
-    """Give buffers on the meta device the values that a checkpoint has, for a while."""
+    """Give buffers on the meta device the values that a checkpoint has, in a block of code."""
     buffers = []
     for prefix, module in model.named_modules() if isinstance(model, nn.Module) else ():
         for name, buffer in module.named_buffers(prefix, recurse=False, remove_duplicate=False):
@@ -161,6 +167,7 @@ def stored_buffers(source: Checkpoint, model: nn.Module | WalkGraph) -> Iterator
 
 
 def _with_weights_of(source: Checkpoint, graph: WalkGraph, names: Mapping[str, str]) -> WalkGraph:
+    """Return a graph with the weights of a checkpoint, which stay on disk until they are read."""
     return dataclasses.replace(
         graph,
         parameters={
@@ -172,12 +179,15 @@ def _with_weights_of(source: Checkpoint, graph: WalkGraph, names: Mapping[str, s
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What is pruned, how, and the folder that masks go to.
+    """One run over a checkpoint, whose results are in one folder.
 
     Attributes:
         source: The checkpoint.
         names: The name under which each parameter is stored there.
         graph: The walk graph, whose parameters are those of the checkpoint.
+        options: The options of the walks.
+        density: Kept / prunable weights.
+        out: The folder.
     """
 
     source: Checkpoint
@@ -189,9 +199,10 @@ class _Run:
 
     @cached_property
     def identity(self) -> str:
-        """A digest of all that masks depend on: files stand for weights by name, size and time.
+        """A digest of everything that masks depend on.
 
-        The masks of a seed may change from one version of phew to the next, so it is among them.
+        The names, sizes and times of the files stand for the weights. The version of phew is part
+        of it, because the masks of a seed may change from one version to the next.
         """
         facts = (
             __version__,
@@ -216,7 +227,7 @@ class _Run:
         return masks
 
     def sample(self, num_threads: int, report: Callable[[float], None]) -> Masks:
-        """Walk, from where an earlier run got to."""
+        """Walk until the density is met, from where an earlier run got to."""
         try:
             sampler = Sampler(
                 self.graph,
@@ -244,6 +255,7 @@ class _Run:
         return assemble_masks(self.graph, sample.visited, info)
 
     def _save(self, num_walks: int, visited: Visited, target: int) -> None:
+        """Save the masks of the walks that have been made, from which a later run can go on."""
         # If these are more walks than the target needs, the sampler will undo them.
         if visited.count() < target:
             info: dict[str, Scalar] = {"run": self.identity, "num_walks": num_walks}

@@ -1,8 +1,10 @@
 """Checkpoints in safetensors files, whose tensors are read where they are on disk.
 
-A file is eight bytes, the length of its header; the header, JSON that gives the type, shape and
-place of each tensor; and the tensors. Hugging Face divides a checkpoint among several files, and
-lists in `model.safetensors.index.json` which tensor is in which.
+Hugging Face divides a large checkpoint among several files, and lists in
+`model.safetensors.index.json` which tensor is in which:
+
+    {"weight_map": {"fc1.weight": "model-00001-of-00002.safetensors",
+                    "fc2.weight": "model-00002-of-00002.safetensors"}}
 """
 
 from __future__ import annotations
@@ -12,43 +14,21 @@ import math
 import mmap
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors
 import torch
 
+from phew.checkpoints.header import DTYPES, Entry, read_entries
 from phew.support.files import written_whole
 
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
-"""Types of weights that can be pruned."""
-
-_SIZES = {name: dtype.itemsize for name, dtype in DTYPES.items()}
 _OTHER_WEIGHTS = {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth"}
-_LONGEST_HEADER = 10**8
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A tensor in a file: its type as the format calls it, and its first byte."""
-
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    num_bytes: int
 
 
 class Checkpoint:
@@ -77,8 +57,8 @@ class Checkpoint:
         self._entries = {
             name: entry
             for file in self.files
-            for name, entry in _entries(file)
-            # A file may hold what the index says is in another.
+            for name, entry in read_entries(file)
+            # A file may hold tensors that the index says are in another file.
             if self._index is None or self._index.get(name) == file.name
         }
         for name, file in (self._index or {}).items():
@@ -94,7 +74,7 @@ class Checkpoint:
         try:
             weight_map = json.loads(index.read_text())["weight_map"]
             files = {str(name): str(file) for name, file in weight_map.items()}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{str(index)!r} must have a weight_map from tensors to files, got "
                 f"{type(error).__name__}: {error}. Copy it again."
@@ -106,7 +86,7 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> list[tuple[str, int, int]]:
-        """What tells this checkpoint from another: names, sizes and times of its files."""
+        """The names, sizes and times of the files, which tell this checkpoint from another."""
         stats = [(file.name, file.stat()) for file in self.files]
         return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
@@ -120,6 +100,8 @@ class Checkpoint:
 
     def tensor(self, name: str, shape: Iterable[int]) -> torch.Tensor:
         """Return a tensor that is a part of its file, mapped into memory.
+
+        It may begin at any byte, also where its type must not: see `phew.graph.weights.data_of`.
 
         Args:
             name: Its name.
@@ -146,7 +128,7 @@ class Checkpoint:
         return flat.view(DTYPES[entry.dtype]).view(entry.shape)
 
     def _map(self, file: Path) -> mmap.mmap:
-        """Return a file as memory: once, as each time takes a file descriptor."""
+        """Return a file as memory; each is mapped once, because that takes a file descriptor."""
         if file not in self._maps:
             with file.open("rb") as stream:
                 self._maps[file] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -177,12 +159,12 @@ class Checkpoint:
     ) -> None:
         """Write the checkpoint with pruned weights zeroed, file by file.
 
-        A file gets its name when it is whole, and one that is there is taken to be. Files beside
-        those of weights (configuration, tokenizer) are copied.
+        A file gets its name when it is whole, so one that is there already is left as it is. Files
+        beside those of weights (configuration, tokenizer) are copied.
 
         Args:
             masks: Boolean tensors by name.
-            mask_names: The name of its mask for each name of a tensor that is pruned.
+            mask_names: The name of each tensor that is pruned, to the name of its mask.
             out: The folder to write to, another than that of the checkpoint.
         """
         for file in self.files:
@@ -204,51 +186,11 @@ class Checkpoint:
         mask_names: Mapping[str, str],
         copy: Path,
     ) -> None:
+        """Zero the pruned weights of `file` in a copy of it."""
         for name, entry in self._entries.items():
             if entry.file == file and name in mask_names and entry.num_bytes:
+                # Types that NumPy lacks, such as bfloat16, are written as that many bytes.
                 size = entry.num_bytes // math.prod(entry.shape)
                 weights = np.memmap(copy, f"V{size}", "r+", entry.offset, entry.shape)
                 weights[~masks[mask_names[name]].cpu().numpy()] = np.zeros((), f"V{size}")
                 weights.flush()
-
-
-def _entries(file: Path) -> Iterator[tuple[str, Entry]]:
-    """Yield the tensors of a file."""
-    size = file.stat().st_size
-    start, header = _header(file, size)
-    for name, fields in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            first, last = (start + int(offset) for offset in fields["data_offsets"])
-            entry = Entry(file, str(fields["dtype"]), tuple(fields["shape"]), first, last - first)
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(file, f"no valid entry for {name!r}") from error
-        if last > size:
-            raise _damaged(file, f"{name!r} ends at byte {last:,} of {size:,}")
-        num_bytes = math.prod(entry.shape) * _SIZES.get(entry.dtype, 0)
-        if not start <= first <= last or (entry.dtype in _SIZES and num_bytes != last - first):
-            raise _damaged(file, f"{name!r} of {entry.dtype} {entry.shape} in {last - first} bytes")
-        yield name, entry
-
-
-def _header(file: Path, size: int) -> tuple[int, dict[str, Any]]:
-    """Return where the tensors of a file begin, and its header."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > min(size, _LONGEST_HEADER):
-            raise _damaged(file, f"its header ends at byte {8 + length:,} of {size:,}")
-        try:
-            header = json.loads(stream.read(length))
-        except ValueError as error:
-            raise _damaged(file, "its header is not JSON") from error
-    if not isinstance(header, dict):
-        raise _damaged(file, "its header is not an object")
-    return 8 + length, header
-
-
-def _damaged(file: Path, reason: str) -> ValueError:
-    return ValueError(
-        f"{str(file)!r} must be a whole safetensors file, got one that is cut off or damaged: "
-        f"{reason}. Copy it again."
-    )

@@ -58,6 +58,7 @@ def phew(
     ```
     phew compare resnet20 --methods phew,magnitude,erk
     ```
+    An error is one line; with `PHEW_DEBUG=1` in the environment it is Python's traceback.
     """
 
 

@@ -1,4 +1,4 @@
-"""`phew compare`: what several methods leave of a network."""
+"""`phew compare`: several methods of pruning, side by side."""
 
 from __future__ import annotations
 
@@ -53,9 +53,10 @@ def compare(
 ) -> None:
     """Print what methods of pruning leave of a network, at several densities.
 
-    Of the whole network: weights and units on a path from input to output, active hidden units,
-    the path kernel trace as a share of the dense network's, paths, operations, and layers that are
-    dead. `--out` saves `layers.svg`, `against_density.svg` and `comparison.json` with all layers.
+    The table counts, for the whole network, weights and units on a path from input to output,
+    active hidden units, paths, operations and dead layers, and has the path kernel trace as a share
+    of the dense network's. `--out` saves `layers.svg`, `against_density.svg` and `comparison.json`
+    with all layers.
     ```
     phew compare resnet20
     phew compare vgg19_bn --densities 0.1,0.01 --methods phew,magnitude,erk --out figures
@@ -104,7 +105,7 @@ def compare(
 
 
 def labelled_methods(seed: int) -> dict[str, tuple[str, Callable[..., Masks]]]:
-    """Return each method's label and function by its name on the command line."""
+    """Return the label and the function of each method, by its name on the command line."""
     walks = partial(baselines.ablation, seed=seed)
     return {
         "phew": ("PHEW", partial(sample_masks, seed=seed)),

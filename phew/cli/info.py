@@ -1,4 +1,4 @@
-"""`phew models` and `phew info`: what there is."""
+"""`phew models` and `phew info`: the built-in networks, versions and devices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def models() -> None:
 
 
 def info(as_json: AsJson = False) -> None:
-    """Print versions, and what walks can run on: instruction sets, threads, CUDA devices."""
+    """Print versions, and the instruction sets, threads and CUDA devices that walks can use."""
     facts = {
         "phew": __version__,
         "torch": torch.__version__,

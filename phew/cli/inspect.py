@@ -1,4 +1,4 @@
-"""`phew inspect`: what of a network can be pruned."""
+"""`phew inspect`: the report of a network."""
 
 from __future__ import annotations
 

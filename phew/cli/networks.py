@@ -1,4 +1,4 @@
-"""MODEL: the options that say which network a command is about, and how it is loaded."""
+"""MODEL and the options that several commands share, and how they become a network."""
 
 from __future__ import annotations
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from torch import nn
 
 from phew.api import sample_masks
 from phew.capture import capture
@@ -27,6 +28,7 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
+from phew.masks.masks import Masks
 from phew.walks.options import Fork, Granularity, Power
 
 
@@ -52,9 +54,11 @@ def prune(
             "where they are: they need not fit into memory.",
         ),
     ] = None,
-    weights: Annotated[
+    write_weights: Annotated[
         bool,
-        typer.Option("--weights", help="Write the checkpoint with pruned weights zeroed as well."),
+        typer.Option(
+            "--write-weights", help="Write the checkpoint with pruned weights zeroed as well."
+        ),
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what a run that ended early left in --out.")
@@ -99,18 +103,15 @@ def prune(
     ```
     A checkpoint that does not fit into memory, to `pruned/`:
     ```
-    phew prune mynets:make_net --checkpoint llama/ --density 0.1 --out pruned --weights
+    phew prune mynets:make_net --checkpoint llama/ --density 0.1 --out pruned --write-weights
     ```
     """
     with errors_in_one_line():
-        _check_files(out, checkpoint, weights=weights, resume=resume, device=device)
+        _check_files(out, checkpoint, write_weights=write_weights, resume=resume, device=device)
         on_meta = checkpoint is not None
         network, example_inputs = load_network(model, input_shape, init_seed, on_meta=on_meta)
         started = time.perf_counter()
-        stored = (
-            nullcontext() if checkpoint is None else stored_buffers(Checkpoint(checkpoint), network)
-        )
-        with stored:
+        with _stored_buffers(checkpoint, network):
             graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
         tell_approximations(graph)
         options: dict[str, Any] = {
@@ -124,7 +125,7 @@ def prune(
         }
         if checkpoint is not None and out is not None:
             masks = prune_checkpoint(
-                graph, checkpoint, out=out, write_weights=weights, resume=resume, **options
+                graph, checkpoint, out=out, write_weights=write_weights, resume=resume, **options
             )
         else:
             masks = sample_masks(graph, device=device or "cpu", **options)
@@ -149,19 +150,28 @@ def prune(
         }
         typer.echo(json.dumps(result))
     else:
-        typer.echo(str(masks.summary()))
-        typer.echo(
-            f"density {masks.density:.6g}: kept {masks.num_kept:,} of {masks.num_weights:,} "
-            f"weights by {masks.num_walks:,} walks in {seconds:.2f} s; "
-            + ("not saved (--out FILE saves the masks)" if out is None else f"saved to {out}")
-        )
+        typer.echo(_text_of(masks, seconds, out))
+
+
+def _text_of(masks: Masks, seconds: float, out: Path | None) -> str:
+    saved = "not saved (--out FILE saves the masks)" if out is None else f"saved to {out}"
+    return (
+        f"{masks.summary()}\ndensity {masks.density:.6g}: "
+        f"kept {masks.num_kept:,} of {masks.num_weights:,} weights "
+        f"by {masks.num_walks:,} walks in {seconds:.2f} s; {saved}"
+    )
 
 
 def _check_files(
-    out: Path | None, checkpoint: Path | None, *, weights: bool, resume: bool, device: str | None
+    out: Path | None,
+    checkpoint: Path | None,
+    *,
+    write_weights: bool,
+    resume: bool,
+    device: str | None,
 ) -> None:
     if checkpoint is None:
-        for option, is_given in (("--weights", weights), ("--resume", resume)):
+        for option, is_given in (("--write-weights", write_weights), ("--resume", resume)):
             if is_given:
                 raise ValueError(f"{option} must be given with --checkpoint DIR.")
         if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
@@ -170,3 +180,8 @@ def _check_files(
         raise ValueError("--out must be given with --checkpoint: a folder for the masks.")
     elif device not in (None, "cpu"):
         raise ValueError(f"--device must be cpu with --checkpoint, got {device}. Leave it out.")
+
+
+def _stored_buffers(checkpoint: Path | None, network: nn.Module) -> AbstractContextManager[None]:
+    """Give buffers on the meta device, which capture may read, the values of a checkpoint."""
+    return nullcontext() if checkpoint is None else stored_buffers(Checkpoint(checkpoint), network)

@@ -1,1 +1,1 @@
-"""Several processes: the ranks of a group, and tensors of which each holds a part."""
+"""Several processes: the ranks of a group, and tensors that are sharded among them."""

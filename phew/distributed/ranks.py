@@ -1,4 +1,4 @@
-"""The ranks of a process group: what each of them walks, and how they exchange results.
+"""The ranks of a process group, and how they exchange results.
 
 Every exchange needs all ranks. A rank that failed before it would leave the others waiting, so
 ranks first tell each other whether they are ready. That takes one all-reduce of one byte:
@@ -26,11 +26,11 @@ _Result = TypeVar("_Result")
 
 
 class RankError(RuntimeError):
-    """Another rank has failed, and all ranks know."""
+    """Raised on each rank when another has failed."""
 
 
 class Ranks:
-    """The processes that make a call together, each a part of its walks.
+    """The processes that make a call together and share its work.
 
     An error of one rank ends the call of all, and no rank waits for one that has failed.
 
@@ -58,7 +58,7 @@ class Ranks:
                     f"torch.distributed.group.WORLD, got {type(group).__name__}."
                 )
             self.rank, self.number = dist.get_rank(group), dist.get_world_size(group)
-            # A group with NCCL alone has no backend for the CPU: it exchanges CUDA tensors.
+            # A group that has NCCL alone cannot exchange tensors on the CPU.
             has_cpu = "cpu" in dist.get_backend_config(group)
             self._device = torch.device("cpu" if has_cpu else "cuda")
         self._group = group
@@ -68,7 +68,7 @@ class Ranks:
         """Fail on all ranks if the block of code fails on one.
 
         Raises:
-            RankError: If it failed on another rank, or that has stopped.
+            RankError: If it failed on another rank, or another rank has stopped.
         """
         try:
             yield
@@ -108,7 +108,8 @@ class Ranks:
         """Refuse facts that are not the same on all ranks.
 
         Args:
-            facts: Returns what to compare, by what an error calls it.
+            facts: A function that returns the values to compare, by the names that an error calls
+                them; it is not called if there is one rank.
 
         Raises:
             ValueError: If a value differs, on all ranks.
@@ -125,26 +126,15 @@ class Ranks:
                         "the same model with the same weights: load or broadcast them first."
                     )
 
-    def own_walks(self, walks: range, *, both_directions: bool) -> list[range]:
-        """Return the walks that are this rank's.
-
-        Args:
-            walks: The walks of all ranks.
-            both_directions: Whether each rank makes walks of both directions. Otherwise a rank
-                makes walks of one direction; if the number of ranks is odd, the rank in the middle
-                makes some of both.
-        """
-        begin, end = (-(-len(walks) * rank // self.number) for rank in (self.rank, self.rank + 1))
-        if both_directions or self.number == 1:
-            return [walks[begin:end]]
-        first, second = walks[::2], walks[1::2]
-        begin_of_second, end_of_second = (max(0, each - len(first)) for each in (begin, end))
-        return [first[begin:end], second[begin_of_second:end_of_second]]
-
     def run_divided(
         self, calls: Sequence[Callable[[], _Result]], *, all_alike: bool
     ) -> list[_Result]:
-        """Return what calls return; each is made by one rank, or by all if `all_alike`."""
+        """Return the results of calls on all ranks.
+
+        Args:
+            calls: The calls. Rank r of n makes calls r, r + n, ... and broadcasts their results.
+            all_alike: Whether each rank makes all calls instead.
+        """
         if all_alike or self.number == 1:
             return [call() for call in calls]
         members = dist.get_process_group_ranks(self._group)
@@ -204,7 +194,7 @@ class Ranks:
 
     @contextmanager
     def synchronised(self) -> Iterator[None]:
-        """Begin a block of code, in which ranks exchange tensors, when all have come to it.
+        """Wait for all ranks before a block of code in which they exchange tensors.
 
         Raises:
             RankError: If another rank has failed, or stops in the block.

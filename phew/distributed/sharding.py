@@ -1,4 +1,4 @@
-"""Tensors of which each rank holds a part: DTensors, as FSDP2 and tensor parallelism make them."""
+"""Sharded tensors: DTensors, as FSDP2 and tensor parallelism make them."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
 
 
 def is_sharded(tensor: torch.Tensor) -> TypeIs[DTensor]:
-    """Return whether each rank holds a part of a tensor (all of it, where it is replicated)."""
-    # Importing it takes long, and where nobody has there are no such tensors.
+    """Return whether a tensor is a DTensor, of which each rank holds a part, or a copy."""
+    # Importing the module takes long; while nobody has imported it, there are no DTensors.
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 
 
 @torch.no_grad()
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """Return all of a tensor: of a sharded one a copy, gathered by all ranks that hold a part."""
+    """Return a tensor; if it is sharded, all ranks that hold a part gather a copy of the whole."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 @torch.no_grad()
 def own_part(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the part of a tensor that this rank holds, in the same memory."""
+    """Return the part of a tensor that this rank holds, in the same memory; all of a plain one."""
     return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def holders(tensor: torch.Tensor) -> list[int]:
-    """Return the global ranks that hold the parts of a tensor; of a plain one none."""
+    """Return the global ranks that hold the parts of a sharded tensor; none for a plain one."""
     return tensor.device_mesh.mesh.flatten().tolist() if is_sharded(tensor) else []
 
 
 def placed_like(mask: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """Return a mask on a parameter's device, and of a sharded one the part this rank holds.
+    """Return a mask on a parameter's device, sharded as the parameter is.
 
     Ranks talk to each other only where the mask is sharded in another way than the parameter.
     """
@@ -51,26 +51,26 @@ def placed_like(mask: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
         mask = whole(mask)
     from torch.distributed.tensor import distribute_tensor
 
-    # A copy: the part may be a view, which would keep all of the mask in memory.
+    # The part may be a view, which would keep all of the mask in memory, so it is cloned.
     return distribute_tensor(mask, mesh, placements, src_data_rank=None).clone()
 
 
 def count_nonzero(mask: torch.Tensor) -> int:
-    """Count what is true in all of a mask: all ranks together, where it is sharded."""
+    """Count the true elements of a mask; all ranks count together if it is sharded."""
     if is_sharded(mask):
         return int(whole(mask.sum()))
     return int(mask.count_nonzero())
 
 
 def equal(mask: torch.Tensor, other: torch.Tensor) -> bool:
-    """Compare two masks, all of them and wherever they are."""
+    """Return whether two masks are equal on all ranks, on whatever devices they are."""
     return whole(mask).equal(whole(other).to(mask.device))
 
 
 def reshard(model: nn.Module) -> None:
-    """Let go of parameters that FSDP2 has gathered, as it does after the next forward pass.
+    """Make FSDP2 free the parameters that it has gathered, as it does after a forward pass.
 
-    Until then a module's parameters are not those that are trained.
+    A module in between has the gathered parameters, which are not the ones that are trained.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")
     for module in model.modules():

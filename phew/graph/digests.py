@@ -1,4 +1,4 @@
-"""Digests of what walks depend on, to tell whether it is the same elsewhere."""
+"""Digests of a graph and of its weights, by which ranks and later runs compare theirs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from phew.graph.walk_graph import WalkGraph
 
 
 def digest_of_graph(graph: WalkGraph) -> str:
-    """Return a digest of a graph, its weights left out."""
+    """Return a digest of a graph without its weights."""
     digest = hashlib.sha256()
     shapes = [(name, *parameter.shape) for name, parameter in graph.parameters.items()]
     for part in (graph.spaces, graph.entries, graph.exits, graph.prunable, shapes):
         digest.update(repr(part).encode())
     for link in graph.links:
         if isinstance(link, WeightedLink):
-            # `num_uses` depends on the example's size and walks do not: it is left out.
+            # `num_uses` is left out: it depends on the example's size, and walks do not.
             digest.update(repr(dataclasses.replace(link, num_uses=0)).encode())
         else:
             digest.update(repr((link.source, link.target, link.shortcut)).encode())

@@ -1,8 +1,8 @@
 """A walk graph as walks of one direction see it.
 
 Forward walks go from the source of a link to its target, backward walks from the target to the
-source. What is said of walks in general is said of *near* and *far*: the side of a link that walks
-come from, and the side that they go to.
+source. Code for both directions speaks of *near* and *far*: the side of a link that walks come
+from, and the side that they go to.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DirectedGraph:
 
     @property
     def order(self) -> Sequence[int]:
-        """The indices of the spaces, each after all from which walks come to it."""
+        """The indices of the spaces; each comes after all spaces that walks reach it from."""
         indices = range(len(self.spaces))
         return indices[::-1] if self.backward else indices
 

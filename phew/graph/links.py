@@ -75,7 +75,7 @@ class WeightedLink:
     def view(self, parameter: torch.Tensor) -> torch.Tensor:
         """View a tensor of the parameter's shape as the link's edges, shape `self.shape`."""
         contiguous = parameter.contiguous()
-        # A tensor may be a part of another, and `as_strided` counts from the beginning of that.
+        # `as_strided` counts from the beginning of the memory that a tensor may be a part of.
         offset = contiguous.storage_offset() + self.offset
         return contiguous.as_strided(self.shape, self.strides, offset)
 

@@ -1,4 +1,7 @@
-"""What capture has to tell of a graph beside its structure; no walk depends on it."""
+"""The notes of capture: approximations, and parameters that are not prunable.
+
+No walk depends on them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Approximation:
 
 @dataclass(frozen=True)
 class CaptureNotes:
-    """What capture approximated, and what it did not take for prunable weights.
+    """The operations that capture approximated, and the parameters that are not prunable.
 
     Attributes:
         approximations: Operations that capture replaced by a complete wiring.

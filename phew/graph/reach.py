@@ -1,4 +1,16 @@
-"""How far walks get by the structure of a graph alone, and what masks leave active."""
+"""The reach of walks by the structure of a graph alone, and the units that masks leave active.
+
+Three spaces of 4, 2 and 4 units: link 0 is a slice of units 0 and 1 of space 0, link 1 has weights
+from each of these to each unit of space 2, and link 2 is a shortcut around both, unit by unit.
+
+                     link 0      link 1    link 2
+    leading          1 1 0 0     1 1       1 1 1 1     its source units that an edge leads on from
+    taken forward    1 1 0 0     1 1       0 0 1 1     no shortcut where another link leads on
+    taken backward   1 1         1 1 1 1   0 0 0 0     flags of the target units
+
+All units are live, and walks reach every weight of link 1. If a mask keeps one weight there, which
+leads to unit 3, and the graph has no shortcut, only that unit of space 2 is active: 0 0 0 1.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +26,7 @@ from phew.graph.walk_graph import WalkGraph
 
 
 def leading_units(graph: WalkGraph) -> list[Units]:
-    """Return per link its source units that are live and that it leads on from to a live unit."""
+    """Return per link its live source units that have an edge to a live target unit."""
     live = graph.live
     return [
         live[link.source] & graph.forward.leading_to(index, live[link.target])
@@ -45,7 +57,8 @@ def _taken(graph: WalkGraph, directed: DirectedGraph) -> list[Units]:
     taken: list[Units] = [np.empty(0, dtype=np.bool_)] * len(graph.links)
     for space in directed.order:
         has_other = np.zeros(graph.spaces[space].num_units, dtype=np.bool_)
-        # A shortcut is taken only from units that no other link leads on from, so it comes last.
+        # Walks take a shortcut only from units that no other link leads on from, so shortcuts come
+        # last.
         for index in sorted(directed.onward[space], key=lambda index: graph.links[index].shortcut):
             far = directed.far(index)
             leading = directed.leading_to(index, live[far])
@@ -59,6 +72,7 @@ def _taken(graph: WalkGraph, directed: DirectedGraph) -> list[Units]:
 
 
 def _num_unreached(graph: WalkGraph, name: str, taken: tuple[list[Units], list[Units]]) -> int:
+    """Count the weights of a parameter that no walk visits, given what `_taken` returns."""
     parameter, live = graph.parameters[name], graph.live
     links = {index: graph.weighted[index] for index in graph.links_of[name]}
     # Nearly always one link is all of the parameter, and walks take it from all units to all.
@@ -101,7 +115,7 @@ def active_units(graph: WalkGraph, masks: Mapping[str, torch.Tensor]) -> list[Un
 def _targets_with_kept_weights(
     graph: WalkGraph, masks: Mapping[str, torch.Tensor]
 ) -> dict[int, Units]:
-    """Return the units that each link whose weights have a mask leads to by a kept weight."""
+    """Return, per link whose weights have a mask, the target units of its kept weights."""
     links = {index: link for index, link in graph.weighted.items() if link.parameter in masks}
     if not links:
         return {}
@@ -113,7 +127,14 @@ def _targets_with_kept_weights(
 
 
 def _any_source(kept: torch.Tensor) -> torch.Tensor:
-    """Return whether a weight of each target is kept; flags of (groups, targets, ...)."""
+    """Return a flag per target unit: whether any of its weights is kept.
+
+    Args:
+        kept: Flags of weights, shape (groups, targets, sources, positions).
+
+    Returns:
+        Flags of units, shape (groups, targets).
+    """
     kept = kept.flatten(2)
     # On the CPU NumPy's any() is ten times as fast as torch's.
     return torch.from_numpy(kept.numpy().any(axis=2)) if kept.is_cpu else kept.any(dim=2)

@@ -1,4 +1,4 @@
-"""What a walk graph consists of, and what in it is not pruned, not known or not reached."""
+"""The report of a walk graph: its links and forks, and what is not pruned, known or reached."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from phew.graph.walk_graph import WalkGraph
 from phew.support.tables import WIDTH, Row, folded, table
 
 _MOST_ROWS = 12
-"""Parameters of one reason that fold into more rows are told apart by their last names alone."""
+"""Rows for the parameters of one reason; where there are more, only their last names are shown."""
 
 _MOST_NAMES = 6
-"""Further ones are counted."""
+"""Names in a row; further ones are counted."""
 
 
 class Report:
@@ -108,7 +108,7 @@ class Report:
 
     @cached_property
     def _forks(self) -> dict[int, list[Link]]:
-        """Of spaces with a unit that several links lead on from, these links."""
+        """The links onward, by space, of the spaces where a unit has several to choose from."""
         graph = self._graph
         leading = leading_units(graph)
         forks = {}
@@ -160,6 +160,7 @@ class Report:
         return lines
 
     def _links_section(self) -> list[str]:
+        """Tabulate the weighted links, with short names of spaces if lines would be too long."""
         lines = self._links_table(lambda _, name: name)
         if max(map(len, lines)) > WIDTH:
             lines = self._links_table(_relative)
@@ -173,7 +174,7 @@ class Report:
             source, target = (shorten(link.parameter, name) for name in self._ends(link).values())
             mark = "" if link.parameter in prunable else "not pruned"
             shape = " x ".join(map(str, link.shape))
-            # Nearly all lead to the space of the parameter's module.
+            # Nearly all links lead to the space of their parameter's module: it is not shown.
             module = link.parameter.rpartition(".")[0] or link.parameter
             if self._graph.spaces[link.target].name == module:
                 target = ""
@@ -186,6 +187,7 @@ class Report:
         return table([("parameter", "", "shape", "from", to, ""), *cells])
 
     def _forks_section(self) -> list[str]:
+        """Tabulate the forks: their units, and the spaces that their links lead to."""
         rows = []
         for space, links in self._forks.items():
             marks = tuple("~" if link.shortcut else "" for link in links)
@@ -223,7 +225,7 @@ def _section(title: str, rows: Iterable[Row]) -> list[str]:
 
 
 def _by_last_name(rows: Sequence[Row]) -> list[Row]:
-    """Replace what names have before their last part, where rows share that, by "*"."""
+    """Shorten names to "*" and their last part, e.g. "*.bias", where several rows share that."""
     last_names = [row.names[0].rpartition(".")[2] for row in rows]
     counts = Counter(last_names)
     return [
@@ -244,7 +246,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def _relative(parameter: str, name: str) -> str:
     """Shorten a name by the leading parts that it shares with a parameter's: "...conv1"."""
-    # What is before a space is no part of it: "input of conv1".
+    # A name may have words before the module's path: "input of conv1".
     before, space, path = name.rpartition(" ")
     *parents, last = path.split(".")
     pairs = zip(parameter.split("."), parents, strict=False)

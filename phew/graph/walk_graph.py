@@ -29,9 +29,9 @@ class WalkGraph:
         entries: Indices of the spaces that the model's input feeds.
         exits: Indices of the spaces that the model's output reads.
         parameters: The model's parameters that are weights of a link, by name.
-        prunable: Names of those that are pruned, in the model's order.
+        prunable: Names of the parameters that are pruned, in the model's order.
         unit_parameters: Biases and normalisation parameters, by name: the spaces whose units they
-            belong to, one element a unit.
+            belong to, one element per unit.
         aliases: The other names of parameters that are tied, by their first name.
         notes: What capture approximated, and why other parameters are not prunable.
         parameter_shapes: The shapes that the parameters had when the graph was made.

@@ -20,14 +20,14 @@ def data_of(
     device: torch.device = _CPU,
     gathered: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return a parameter's data, contiguous on a device.
+    """Return a parameter's data, contiguous on a device and aligned as its type must be.
 
     Args:
         graph: The walk graph.
         parameter: The parameter's name.
         device: The device.
-        gathered: All of the parameter where it is sharded; without it, all ranks that hold a part
-            gather it in this call.
+        gathered: The whole parameter if it is sharded and was gathered before; otherwise all ranks
+            that hold a part gather it in this call.
 
     Returns:
         The data in its dtype, as float32 if that is not in `WEIGHT_DTYPES`; the magnitudes if the
@@ -38,7 +38,7 @@ def data_of(
     """
     if gathered is None:
         gathered = whole(graph.parameters[parameter].detach())
-    data = gathered.to(device).contiguous()
+    data = _aligned(gathered.to(device).contiguous())
     shape = graph.parameter_shapes[parameter]
     if data.shape != shape:
         raise ValueError(
@@ -46,7 +46,7 @@ def data_of(
             f"captured with, got {tuple(data.shape)}. Capture the model again."
         )
     if data.is_complex():
-        # The result of abs() differs between machines; this one does not.
+        # torch's abs() of complex numbers rounds differently on different machines.
         squares = data.real.double().square() + data.imag.double().square()
         data = squares.sqrt().to(data.real.dtype)
     return data if data.dtype in WEIGHT_DTYPES else data.float()
@@ -55,3 +55,14 @@ def data_of(
 def weights_of(graph: WalkGraph, link: WeightedLink, device: torch.device = _CPU) -> torch.Tensor:
     """Return a link's weights on a device, shape `link.shape`."""
     return link.view(data_of(graph, link.parameter, device))
+
+
+def _aligned(data: torch.Tensor) -> torch.Tensor:
+    """Return contiguous data at an address that is a multiple of its element's size.
+
+    Only a tensor that is mapped from a file can be elsewhere, and is copied.
+    """
+    if data.data_ptr() % data.element_size() == 0:
+        return data
+    as_bytes = data.view(-1).view(torch.uint8)
+    return as_bytes.clone().view(data.dtype).view(data.shape)

@@ -1,4 +1,4 @@
-"""From kept weights to `Masks`, which also say what is left of the units."""
+"""From kept weights to `Masks`, with the units that they leave active."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from phew.masks.packed import PackedMasks
 def assemble_masks(
     graph: WalkGraph, kept: Mapping[str, torch.Tensor], info: Mapping[str, Scalar]
 ) -> Masks:
-    """Make masks of the weights that are kept, on their parameters' devices.
+    """Make the masks of kept weights, on their parameters' devices.
 
     Args:
         graph: The walk graph.
@@ -27,8 +27,8 @@ def assemble_masks(
         info: How the masks were made.
 
     Returns:
-        The masks, with those of units and the numbers of active units. Each rank gets the part of
-        the mask of a sharded parameter that it holds.
+        The masks, with unit masks and the numbers of active units. If a parameter is sharded, each
+        rank gets its part of the mask.
     """
     active = active_units(graph, kept)
     placed = kept
@@ -58,7 +58,7 @@ def _count_active(graph: WalkGraph, parameter: str, active: list[Units]) -> tupl
 
 def _unit_masks(graph: WalkGraph, active: list[Units]) -> dict[str, torch.Tensor]:
     """Return per bias and normalisation parameter which of its elements belong to active units."""
-    # The graph does not hold these parameters: they are taken to be where the weights are.
+    # The graph does not hold these parameters, so they are assumed to be where the weights are.
     device = graph.parameters[graph.prunable[0]].device
     units = {
         name: np.logical_or.reduce([active[space] for space in spaces])

@@ -87,7 +87,7 @@ class _ModuleHold:
                 _hold_parameter(own[name], pruned)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Copied or unpickled, it takes hold of the copies of the parameters.
+        # A hold that is copied or unpickled takes hold of the copies of the parameters.
         return _ModuleHold, (self._parameters, self._pruned())
 
     def _pruned(self) -> dict[str, torch.Tensor]:
@@ -100,7 +100,7 @@ class _ModuleHold:
 class _ParameterHold:
     """The pruned entries of one parameter, and its gradient hook.
 
-    Does not refer to the parameter, which would then never be freed.
+    It does not refer to the parameter: a hook that did would keep the parameter in memory.
     """
 
     handle: RemovableHandle
@@ -115,7 +115,7 @@ class _ParameterHold:
 
     @torch.no_grad()
     def zero(self, parameter: torch.Tensor) -> None:
-        # A fill, for zero times an infinite weight is not zero.
+        # Filling, unlike multiplying, also makes zeros of infinite weights.
         own_part(parameter).masked_fill_(self._pruned_on(parameter.device), 0)
 
     def zero_grad(self, parameter: torch.Tensor) -> None:
@@ -133,13 +133,13 @@ _holds: MutableMapping[torch.Tensor, _ParameterHold] = WeakTensorKeyDictionary()
 def _hold_parameter(parameter: nn.Parameter, pruned: torch.Tensor) -> None:
     _register_step_hook()
     _release_parameter(parameter)
-    # Of the parameter's device and memory order.
+    # The flags are on the parameter's device and in its memory order.
     entry = _ParameterHold(torch.empty_like(own_part(parameter), dtype=torch.bool).copy_(pruned))
     # A frozen parameter takes a hook only while it requires grad; the hook outlasts freezing.
     requires_grad = parameter.requires_grad
     parameter.requires_grad_()
     if is_sharded(parameter):
-        # FSDP2 sets gradients itself, and calls no other hooks.
+        # FSDP2 sets gradients itself, and then calls these hooks alone.
         entry.handle = parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
             entry.zero_grad
         )
@@ -187,33 +187,38 @@ def check_fit(masks: Mapping[str, torch.Tensor], parameters: dict[str, nn.Parame
                 f"{name!r} must have the shape of its mask, {tuple(mask.shape)}, "
                 f"got {tuple(parameter.shape)}. {_SAME_MODEL}"
             )
-        if parameter.is_meta:
-            raise ValueError(
-                f"{name!r} must have data, got a parameter on the meta device. "
-                "Call model.to_empty(device=...) and load its weights."
-            )
-        is_number = parameter.is_floating_point() or parameter.is_complex()
-        if parameter.layout is not torch.strided or not is_number:
-            raise ValueError(
-                f"{name!r} must be dense and floating-point, got {parameter.layout}, "
-                f"{parameter.dtype}. Apply the masks before the model is converted."
-            )
-        if parameter.is_inference():
-            raise ValueError(
-                f"{name!r} must be a normal tensor, got one made in inference mode. "
-                "Build the model outside of torch.inference_mode()."
-            )
-        if any(
-            size > 1 and stride == 0
-            for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
-        ):
-            raise ValueError(
-                f"{name!r} must have memory for each of its weights, got an expanded tensor. "
-                "Make it a parameter of its own with .clone()."
-            )
+        _check_can_be_held(name, parameter)
         first = first_name.setdefault(parameter, name)
         if first != name and not equal(mask, masks[first]):
             raise ValueError(
                 f"masks must agree on tied parameters, got different ones for {first!r} and "
                 f"{name!r}. Leave one out."
             )
+
+
+def _check_can_be_held(name: str, parameter: nn.Parameter) -> None:
+    """Raise ValueError unless zeros can be written to each weight, and training can follow."""
+    if parameter.is_meta:
+        raise ValueError(
+            f"{name!r} must have data, got a parameter on the meta device. "
+            "Call model.to_empty(device=...) and load its weights."
+        )
+    is_number = parameter.is_floating_point() or parameter.is_complex()
+    if parameter.layout is not torch.strided or not is_number:
+        raise ValueError(
+            f"{name!r} must be dense and floating-point, got {parameter.layout}, "
+            f"{parameter.dtype}. Apply the masks before the model is converted."
+        )
+    if parameter.is_inference():
+        raise ValueError(
+            f"{name!r} must be a normal tensor, got one made in inference mode. "
+            "Build the model outside of torch.inference_mode()."
+        )
+    if any(
+        size > 1 and stride == 0
+        for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
+    ):
+        raise ValueError(
+            f"{name!r} must have memory for each of its weights, got an expanded tensor. "
+            "Make it a parameter of its own with .clone()."
+        )

@@ -31,7 +31,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class MaskFile:
-    """What a mask file holds (see `phew.Masks`)."""
+    """The content of a mask file (see `phew.Masks`)."""
 
     masks: PackedMasks
     unit_masks: PackedMasks
@@ -71,7 +71,8 @@ def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
         OSError: If there is no such file, or it cannot be read.
         ValueError: If the file is cut off or not a mask file of phew.
     """
-    Path(path).open("rb").close()  # whose errors, unlike those of safetensors, name the path
+    # Errors of opening name the path, which those of safetensors do not.
+    Path(path).open("rb").close()
     rule = f"path must be a file that Masks.save wrote, got {os.fspath(path)!r}, which"
     try:
         with safetensors.safe_open(path, framework="pt") as file:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from phew.distributed.sharding import (
-    count_nonzero,
-    equal,
-    is_sharded,
-    own_part,
-    placed_like,
-    reshard,
-)
+from phew.distributed.sharding import equal, own_part, placed_like, reshard
 from phew.masks import hold
 from phew.masks.mask_file import MaskFile, Scalar, read_mask_file, write_mask_file
 from phew.masks.packed import PackedMasks
 from phew.masks.summary import Summary, SummaryRow
+from phew.masks.unpacked import UnpackedMasks
 
 
 class Masks(Mapping[str, torch.Tensor]):
@@ -66,32 +60,16 @@ class Masks(Mapping[str, torch.Tensor]):
             TypeError: If a mask is not a bool tensor, or a value of `info` not a scalar.
             ValueError: If a name is in both `masks` and `unit_masks`.
         """
-        self._masks = masks if isinstance(masks, PackedMasks) else dict(masks)
-        self._unit_masks = dict(unit_masks or {})
+        self._masks = masks if isinstance(masks, PackedMasks) else UnpackedMasks(masks, num_kept)
+        self._unit_masks = UnpackedMasks(unit_masks or {}, argument="unit_masks")
         self._active_units = dict(active_units or {})
-        self._num_kept = dict(num_kept or {})
         self._info = dict(info or {})
-        if not isinstance(self._masks, PackedMasks):
-            _check_bool("masks", self._masks)
-        _check_bool("unit_masks", self._unit_masks)
-        for name in self._unit_masks:
-            if name in self._masks:
-                raise ValueError(
-                    f"unit_masks must name other parameters than masks, got {name!r} in both. "
-                    "Leave it out of one."
-                )
-        for key, value in self._info.items():
-            if not isinstance(value, str | int | float | bool):
-                raise TypeError(
-                    f"info[{key!r}] must be a str, int, float or bool, got {value!r}. "
-                    "Convert it, e.g. with tensor.item()."
-                )
+        _check_names(self._masks, self._unit_masks)
+        _check_info(self._info)
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The mask of a parameter, the same tensor each time."""
-        if isinstance(self._masks, PackedMasks):
-            return self._masks.open(name)
-        return self._masks[name]
+        return self._masks.open(name)
 
     def __iter__(self) -> Iterator[str]:
         """The names of the masked parameters."""
@@ -108,14 +86,13 @@ class Masks(Mapping[str, torch.Tensor]):
         return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
 
     def __getstate__(self) -> dict[str, Any]:
-        masks = self._masks
-        masks = masks.copy() if isinstance(masks, PackedMasks) else _apart(masks)
-        return {**self.__dict__, "_masks": masks, "_unit_masks": _apart(self._unit_masks)}
+        copies = {"_masks": self._masks.copy(), "_unit_masks": self._unit_masks.copy()}
+        return self.__dict__ | copies
 
     def __repr__(self) -> str:
-        """What is kept and how the masks were made, in one line."""
+        """The counts and how the masks were made, in one line."""
         parameters = f"{len(self)} parameter{'' if len(self) == 1 else 's'}"
-        if self._ranks_count_together():
+        if self._masks.ranks_count_together:
             # One rank alone, e.g. in a debugger, would wait for the others.
             kept = f"sharded, {self.num_weights:,} weights"
         else:
@@ -135,7 +112,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
     @property
     def info(self) -> Mapping[str, Scalar]:
-        """How the masks were made."""
+        """The facts of how the masks were made: method, density, seed, ..."""
         return dict(self._info)
 
     @property
@@ -147,12 +124,12 @@ class Masks(Mapping[str, torch.Tensor]):
     @property
     def num_weights(self) -> int:
         """Prunable weights."""
-        return sum(shape.numel() for shape in self._shapes.values())
+        return sum(shape.numel() for shape in self._masks.shapes.values())
 
     @property
     def num_kept(self) -> int:
         """Kept weights."""
-        return sum(map(self._num_kept_of, self._masks))
+        return sum(map(self._masks.num_kept, self._masks))
 
     @property
     def density(self) -> float:
@@ -165,9 +142,9 @@ class Masks(Mapping[str, torch.Tensor]):
         They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
         `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel and FSDP2, and have no
         gradient. The keys of `state_dict()` stay as they are. Masks applied before are released
-        first (see `phew.release`). A parameter that is put in the
-        place of another is not held: apply after the weights are in their final form. Of a sharded
-        parameter each rank takes its part of the mask.
+        first (see `phew.release`). A parameter that is put in the place of another is not held:
+        apply after the weights are in their final form. Each rank takes its part of the mask of a
+        sharded parameter.
 
         Args:
             model: The model that the masks were made from.
@@ -209,11 +186,11 @@ class Masks(Mapping[str, torch.Tensor]):
             SummaryRow(
                 name,
                 tuple(shape),
-                self._num_kept_of(name),
+                self._masks.num_kept(name),
                 shape.numel(),
                 *self._active_units.get(name, (None, None)),
             )
-            for name, shape in self._shapes.items()
+            for name, shape in self._masks.shapes.items()
         ]
         return Summary(tuple(rows))
 
@@ -267,31 +244,6 @@ class Masks(Mapping[str, torch.Tensor]):
             info=file.info,
         )
 
-    @property
-    def _shapes(self) -> dict[str, torch.Size]:
-        if isinstance(self._masks, PackedMasks):
-            return self._masks.shapes
-        return {name: mask.shape for name, mask in self._masks.items()}
-
-    def _num_kept_of(self, name: str) -> int:
-        if name in self._num_kept:
-            return self._num_kept[name]
-        if isinstance(self._masks, PackedMasks):
-            return self._masks.num_kept(name)
-        return count_nonzero(self._masks[name])
-
-    def _ranks_count_together(self) -> bool:
-        return not isinstance(self._masks, PackedMasks) and any(
-            is_sharded(mask) and name not in self._num_kept for name, mask in self._masks.items()
-        )
-
-
-def _apart(masks: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Clone masks that are parts of larger tensors, all of which would be pickled."""
-    return {
-        name: mask.clone() if _is_part_of_larger(mask) else mask for name, mask in masks.items()
-    }
-
 
 def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
     return masks.keys() == others.keys() and all(
@@ -299,15 +251,19 @@ def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]
     )
 
 
-def _is_part_of_larger(mask: torch.Tensor) -> bool:
-    return own_part(mask).untyped_storage().nbytes() > own_part(mask).numel()
+def _check_names(masks: Container[str], unit_masks: Iterable[str]) -> None:
+    for name in unit_masks:
+        if name in masks:
+            raise ValueError(
+                f"unit_masks must name other parameters than masks, got {name!r} in both. "
+                "Leave it out of one."
+            )
 
 
-def _check_bool(argument: str, masks: dict[str, torch.Tensor]) -> None:
-    for name, mask in masks.items():
-        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask)
-        if kind != torch.bool:
+def _check_info(info: Mapping[str, object]) -> None:
+    for key, value in info.items():
+        if not isinstance(value, str | int | float | bool):
             raise TypeError(
-                f"{argument}[{name!r}] must be a bool tensor, got {kind}. "
-                "Compare to get one, e.g. scores > threshold."
+                f"info[{key!r}] must be a str, int, float or bool, got {value!r}. "
+                "Convert it, e.g. with tensor.item()."
             )

@@ -12,13 +12,18 @@ from phew.distributed.sharding import whole
 
 _NUM_BITS = np.array([number.bit_count() for number in range(256)], dtype=np.uint8)
 _COUNTED_AT_ONCE = 2**24
+"""Bytes that are counted at a time, to bound the memory that this takes."""
 
 
 class PackedMasks(Mapping[str, torch.Tensor]):
     """Map names to bool tensors that are unpacked, on the CPU, each time they are asked for.
 
     The elements of a mask in their order are the bits of its bytes, the lowest first; the last byte
-    is filled up with zeros.
+    is filled up with zeros. A mask of the shape (2, 5) takes two bytes:
+
+        mask     1 0 0 1 0    1 1 0 0 1
+        byte 0   1 0 0 1 0    1 1 0        bits 0 to 7: 1 + 8 + 32 + 64 = 105
+        byte 1                      0 1    bits 0 and 1, and six zeros: 2
 
     Args:
         shapes: The shapes of the masks by name.
@@ -60,14 +65,23 @@ class PackedMasks(Mapping[str, torch.Tensor]):
         return len(self.shapes)
 
     @property
+    def ranks_count_together(self) -> bool:
+        """Whether ranks must count together: never, as each holds all of the masks."""
+        return False
+
+    @property
     def packed(self) -> Mapping[str, torch.Tensor]:
         """The bytes of each mask by name."""
+        # The tensors of opened masks may have changed.
         for name in self._opened:
             self._packed[name] = self._bytes_of(name)
         return self._packed
 
     def open(self, name: str) -> torch.Tensor:
-        """Unpack a mask for good: the tensor is the same each time, and may be changed."""
+        """Unpack a mask for good: the tensor is the same each time, and may be changed.
+
+        From then on it is the mask, and its bytes are packed anew when they are asked for.
+        """
         if name not in self._opened:
             self._opened[name] = self[name]
         return self._opened[name]
@@ -76,7 +90,7 @@ class PackedMasks(Mapping[str, torch.Tensor]):
         return pack(self._opened[name]) if name in self._opened else self._packed[name]
 
     def copy(self) -> PackedMasks:
-        """Return the same in memory of its own."""
+        """Return the same masks in memory of their own."""
         return PackedMasks(self.shapes, {name: each.clone() for name, each in self.packed.items()})
 
     def num_kept(self, name: str) -> int:
@@ -92,7 +106,7 @@ def pack(mask: torch.Tensor) -> torch.Tensor:
 
 
 def unpack(packed: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Return the bool tensor of a shape that bytes hold."""
+    """Return the bool tensor of a shape that was packed into bytes."""
     bits = np.unpackbits(packed.numpy(), count=shape.numel(), bitorder="little")
     return torch.from_numpy(bits.view(np.bool_)).view(shape)
 

@@ -10,7 +10,7 @@ from phew.support.tables import numbers_table
 
 @dataclasses.dataclass(frozen=True)
 class SummaryRow:
-    """What is kept of one parameter, or in all; units are None where they are not known."""
+    """The counts of one parameter, or of all; units are None where they are not known."""
 
     parameter: str
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class SummaryRow:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What masks keep, per parameter and in all. `print` shows it as a table."""
+    """The counts of masks, per parameter and in all. `print` shows them as a table."""
 
     rows: tuple[SummaryRow, ...]
 

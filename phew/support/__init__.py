@@ -1,1 +1,1 @@
-"""Helpers that know nothing of networks: files, tables, progress bars, default devices."""
+"""Helpers that know no networks: files, tables, progress bars, warnings, default devices."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
+import importlib.util
 import os
 import re
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +17,10 @@ _PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give an empty file to be written, which takes the place of another when that is done.
+    """Give an empty file to be written, which takes the place of `path` at the end of the block.
+
+    The file lies beside it, so that the file system can rename it at once: `.masks.safetensors.` +
+    32 hexadecimal digits + `.partial` becomes `masks.safetensors`.
 
     Raises:
         OSError: If the file cannot be written; it names the path.
@@ -25,8 +30,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         try:
             partial.touch()
             yield partial
-            # So that the name is not on disk before the content is.
-            with partial.open("rb") as file:
+            # The content must be on disk before the name is. (Windows flushes only what is open
+            # for writing.)
+            with partial.open("r+b") as file:
                 os.fsync(file.fileno())
             partial.replace(path)
         finally:
@@ -34,7 +40,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(partial)):
             raise
-        # Of the same class by its number, but naming the path that was asked for.
+        # The number makes this an error of the same class; it names the path that was asked for.
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -49,26 +55,28 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what processes that were killed left of files that were not whole."""
+    """Remove the files that killed processes have not finished writing."""
     for file in folder.iterdir():
         if is_partial(file):
             file.unlink()
 
 
 def is_partial(file: Path) -> bool:
-    """Return whether a file is one that was not whole."""
+    """Return whether a file has the name of one that is being written."""
     return _PARTIAL.fullmatch(file.name) is not None
 
 
 @contextmanager
 def own_folder(path: Path) -> Iterator[None]:
-    """Make a folder, if there is none, and keep other processes that use this from it.
+    """Make a folder, if there is none, and lock it against other processes that call this.
 
-    What is made is removed if nothing is written there.
+    A new folder is removed at the end of the block if nothing was written there.
 
     Raises:
-        OSError: If it cannot be made; BlockingIOError if another process has it.
+        OSError: If it cannot be made, or the system has no locks of folders; BlockingIOError if
+            another process has locked it.
     """
+    _check_can_lock(path)
     is_new = True
     try:
         path.mkdir()
@@ -87,7 +95,19 @@ def own_folder(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
+def _check_can_lock(path: Path) -> None:
+    if importlib.util.find_spec("fcntl") is None:
+        raise OSError(
+            errno.ENOTSUP,
+            "Checkpoints can be pruned only where folders can be locked, on Linux and macOS, "
+            f"got {sys.platform}. Load the model and use phew.prune",
+            str(path),
+        )
+
+
 def _lock(folder: int, path: Path) -> None:
+    import fcntl  # which Windows lacks
+
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 
 @contextmanager
 def progress_bar(title: str, *, shown: bool) -> Iterator[Callable[[float], None]]:
@@ -23,6 +20,10 @@ def progress_bar(title: str, *, shown: bool) -> Iterator[Callable[[float], None]
     if not shown:
         yield lambda share: None
         return
+    # Importing rich takes 25 ms, which only those who see a bar need to wait for.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0)

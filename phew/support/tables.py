@@ -16,7 +16,7 @@ from itertools import pairwise
 _NUMBER = re.compile(r"\d+")
 
 WIDTH = 120
-"""Columns of a line, where names leave it."""
+"""The columns of a line; names are not broken, so that a line may be longer."""
 
 _LEAST_WIDTH = 40
 
@@ -27,8 +27,8 @@ class Row:
 
     Attributes:
         names: Names, whose numbers may differ between the rows that are folded.
-        facts: What must be equal for rows to be folded.
-        count: How many rows this is.
+        facts: Texts that must be equal for rows to be folded.
+        count: How many rows are folded into this one.
     """
 
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def times(self) -> str:
-        """How many rows this is, where it is not one."""
+        """The count as the table shows it: "x12", and nothing for a single row."""
         return f"x{self.count}" if self.count > 1 else ""
 
 
@@ -88,7 +88,7 @@ def _ranges(numbers: Sequence[str]) -> str:
     """Write ascending numbers: 3, {0-2,5} or {1,3,..,11}."""
     if len(numbers) == 1:
         return numbers[0]
-    # Runs of equal steps.
+    # The numbers are divided into runs of equal steps.
     runs: list[list[str]] = []
     for number in numbers:
         steps = {int(b) - int(a) for a, b in pairwise([*runs[-1], number])} if runs else set()
@@ -100,6 +100,7 @@ def _ranges(numbers: Sequence[str]) -> str:
 
 
 def _run(numbers: Sequence[str]) -> str:
+    """Write numbers of equal steps: 0-2, 1,3,..,11 or 1,3."""
     if len(numbers) > 1 and int(numbers[1]) - int(numbers[0]) == 1:
         return f"{numbers[0]}-{numbers[-1]}"
     if len(numbers) > 3:
@@ -115,7 +116,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     lines = []
     for *cells, last in zip(*columns, strict=True):
         start = "".join(f"  {cell:{width}}" for cell, width in zip(cells, widths, strict=True))
-        # Names are not broken, however little room there is.
+        # Names stay whole, however little room there is.
         parts = textwrap.wrap(
             last,
             max(WIDTH - margin, _LEAST_WIDTH),
@@ -130,7 +131,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def numbers_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
 ) -> list[str]:
-    """Align a column of words and columns of numbers, the header and a total set off by rules."""
+    """Align a column of words and columns of numbers, with rules below the header and the rows."""
     cells = [header, *rows, *([] if total is None else [total])]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [

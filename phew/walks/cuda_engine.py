@@ -23,7 +23,7 @@ from phew.walks.link_loader import LinkLoader, any_sharded, gather_order
 from phew.walks.options import Options
 
 ROOM_FOR_VISITS = 2**20
-"""Visits that are listed on a CUDA device at first."""
+"""Visits that there is room for at first when they are listed on a CUDA device."""
 
 
 class CudaEngine:
@@ -110,6 +110,7 @@ class CudaEngine:
                 most_visits = self.ranks.maximum(num_visits) if self.loads_together else num_visits
                 if most_visits <= room:
                     return weights[:num_visits], listed[:num_visits]
-                # There was too little room: list again. What is marked by now stays marked.
+                # There was too little room, so the listed walks are made again. The other walks
+                # have marked their visits and need not be.
                 walks = walks[bisect_left(walks, first_listed) :]
                 room = most_visits

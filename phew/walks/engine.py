@@ -1,4 +1,4 @@
-"""What every walk engine promises, and the one for a device."""
+"""The promises of every walk engine, and the engine for a device."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Engine(Protocol):
         ranks: The processes that walk together.
         loads_together: Whether weights are sharded, so that ranks must make the engine's calls
             together.
-        measures: What was measured of each link: the sums of its masses, and whether all of its
-            weights are finite.
+        measures: The measures of each link: the sums of its masses, and whether all of its weights
+            are finite.
     """
 
     graph: WalkGraph

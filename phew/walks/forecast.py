@@ -1,4 +1,15 @@
-"""How far walks reach, and how many of them a density needs."""
+"""The forecast: how many weights a number of walks visits, and how many walks a density needs.
+
+Weights that walks visit about as often are counted together, as a rate (expected visits per walk)
+and the number of weights that have it. With 20 weights that every second walk visits, and 80 that
+every hundredth does:
+
+    rates        0.5    0.01
+    numbers       20      80
+
+    visits of a walk        20 x 0.5 + 80 x 0.01 = 10.8
+    weights of 10 walks     20 x (1 - e^-5) + 80 x (1 - e^-0.1) = 19.9 + 7.6 = 27.5
+"""
 
 from __future__ import annotations
 
@@ -62,13 +73,14 @@ class Forecast:
     def uncertainty(self, num_weights: float) -> float:
         """Return by what share of so many weights a forecast may be off.
 
-        0.1 %, and three standard deviations of what is visited one by one, or a kernel at a time.
+        That is 0.1 %, and three standard deviations of a count of independent visits. A visit marks
+        one weight, or a whole kernel of them.
         """
         return 0.001 + 3 * math.sqrt(self._weights_per_visit / num_weights)
 
     @cached_property
     def _weights_per_visit(self) -> float:
-        """How many weights are visited with a weight, itself included, on average."""
+        """The weights that a visit marks, on average: 1, or those of a kernel."""
         if self._engine.options.granularity == "weight":
             return 1.0
         numbers = [(link.num_edges, link.num_positions) for link in self._prunable_links.values()]
@@ -83,7 +95,8 @@ class Forecast:
         histograms = self._engine.count_rates([*links], *flows, share=share)
         rates, numbers = [np.empty(0)], [np.empty(0)]
         for link, histogram in zip(links.values(), histograms, strict=True):
-            # Links that share a parameter visit the same weights, as one link taken more often.
+            # Links that share a parameter visit the same weights: they count as one link that
+            # walks take more often.
             num_uses = self._num_uses(link.parameter)
             rates.append(histogram.rates * num_uses)
             numbers.append(histogram.numbers / num_uses)
@@ -107,13 +120,14 @@ class Forecast:
 
 
 def _flows(engine: Engine) -> Flows:
+    """Return the flows of both directions, each computed by another rank where there are two."""
     calls = [partial(engine.flow, backward=backward) for backward in (False, True)]
     forward, backward = engine.ranks.run_divided(calls, all_alike=engine.loads_together)
     return forward, backward
 
 
 def _merged(rates: Numbers, numbers: Numbers) -> tuple[Numbers, Numbers]:
-    """Merge rates that are within 5 % of each other: mean rates and numbers of weights."""
+    """Merge rates that are within 5 % of each other; return mean rates and numbers of weights."""
     bins = np.floor(np.log2(rates) * 16).astype(np.int64)
     bins -= bins.min(initial=0)
     totals = np.bincount(bins, numbers).astype(np.float64)

@@ -95,7 +95,11 @@ class LinkLoader:
         return weights
 
     def finish(self, before: int | None = None) -> None:
-        """Gather with the other ranks what this one does not come to, before a link or at all."""
+        """Gather, with the other ranks, the links that this rank's walkers skipped.
+
+        Args:
+            before: The link to stop at; None gathers all that are left.
+        """
         for index in takewhile(lambda index: index != before, self._gathers):
             parameter = self._graph.weighted[index].parameter
             load_parameter(self._graph, parameter, self._device, self._ranks)
@@ -125,7 +129,7 @@ def any_sharded(graph: WalkGraph) -> bool:
 
 
 def gather_order(graph: WalkGraph) -> list[int]:
-    """Return the links of sharded weights, in the order in which one batch a direction loads them.
+    """Return the links of sharded weights in the order that one batch of each direction loads them.
 
     A batch skips links that none of its walkers takes.
     """

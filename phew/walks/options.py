@@ -1,4 +1,4 @@
-"""The options of walks: what masks depend on beside the graph, its weights and the density."""
+"""The options of walks, on which masks depend beside the graph, its weights and the density."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which walks to make next on the way to a number of visited weights.
+"""The plan of the walks to make next on the way to a number of visited weights.
 
 The forecast says how many walks are needed, give or take its uncertainty. Walks that are surely
 needed only mark what they visit, which is cheap. The last ones are listed: each of their visits is
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from phew.walks.forecast import Forecast
 
 LANDING_SIZE = 2**16
-"""Walks that are listed visit by visit when none have been made before."""
+"""The most walks that are listed visit by visit when none have been made before."""
 
 
 class Plan(NamedTuple):
@@ -66,10 +66,32 @@ def plan_walks(
         few = forecast.walks_for(expected + (1 - tolerance) * missing)
         first_listed = max(first_listed, few)
     many = forecast.walks_for(expected + (1 + tolerance) * missing)
-    # Eight times as many at each attempt, whatever the forecast says, so attempts are few.
+    # Each attempt lists eight times as many walks, whatever the forecast says, so they are few.
     num_listed = 8**attempt * max(1, many + 1 - first_listed)
     # After n walks an unmarked weight has a rate below about 1/n, so n more walks list it about
     # once. At most n walks are listed, so that the list stays shorter than the weights.
     num_listed = min(num_listed, max(first_listed, LANDING_SIZE))
     lists_many = forecast.visits_per_walk * num_listed > num_weights
     return Plan(first_listed, first_listed + num_listed, lists_many)
+
+
+def own_walks(walks: range, *, rank: int, num_ranks: int, both_directions: bool) -> list[range]:
+    """Return the walks that one of several ranks makes.
+
+    Three ranks divide the walks 0 .. 11 into 0-3, 4-7 and 8-11. If each is to walk in one direction
+    where it can, they make 0 2 4 6 (all forward), 8 10 1 3, and 5 7 9 11 (all backward).
+
+    Args:
+        walks: The walks of all ranks, one apart.
+        rank: The rank, in [0, num_ranks).
+        num_ranks: How many ranks share the walks.
+        both_directions: Whether each rank makes walks of both directions. Otherwise a rank makes
+            walks of one direction; if the number of ranks is odd, the rank in the middle makes
+            some of both.
+    """
+    begin, end = (-(-len(walks) * number // num_ranks) for number in (rank, rank + 1))
+    if both_directions or num_ranks == 1:
+        return [walks[begin:end]]
+    first, second = walks[::2], walks[1::2]
+    begin_of_second, end_of_second = (max(0, each - len(first)) for each in (begin, end))
+    return [first[begin:end], second[begin_of_second:end_of_second]]

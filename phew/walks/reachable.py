@@ -1,4 +1,4 @@
-"""Which weights walks can visit, whatever their number."""
+"""The weights that walks can visit if there are enough of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def count_reachable(engine: Engine, flows: Flows) -> dict[str, int]:
 
     Args:
         engine: The engine that will walk.
-        flows: Its flows of forward and backward walks: where they are positive walks pass.
+        flows: Its flows of forward and backward walks, which are positive where walks pass.
     """
     reachable = _Reachable(engine, flows)
     return {name: reachable.num_weights(name) for name in engine.graph.prunable}
@@ -46,14 +46,14 @@ class _Reachable:
     def _is_passed_everywhere(self, index: int) -> bool:
         """Return whether walks take every edge of a link, unless its weight is zero.
 
-        It is so for nearly all links, and is found out without a look at each weight.
+        That holds for nearly all links, and is found out without looking at each weight.
         """
         link, measure = self._graph.weighted[index], self._engine.measures[index]
         if link.num_edges != self._graph.parameters[link.parameter].numel():
             return False
         if measure.num_zero and (
             self._engine.options.granularity == "kernel"
-            # If all edges of a unit are zero, walks do take them.
+            # If all edges of a unit are zero, walks take these as if they were equal.
             or not (measure.source_totals.all() and measure.target_totals.all())
         ):
             return False

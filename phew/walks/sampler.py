@@ -18,12 +18,15 @@ from phew.walks.devices import CPU
 from phew.walks.engine import make_engine
 from phew.walks.forecast import Forecast
 from phew.walks.options import Options
-from phew.walks.plan import Plan, plan_walks
+from phew.walks.plan import Plan, own_walks, plan_walks
 from phew.walks.targets import check_walkable, target_of
 from phew.walks.visited import Visited
 
 FEWEST_PER_BATCH = {"cpu": 2**21, "cuda": 2**23}
-"""Walks of one direction that move together, by type of device. Results do not depend on it."""
+"""Walks of one direction that move together at least, by type of device.
+
+The masks do not depend on it.
+"""
 
 WEIGHTS_PER_WALK = 64
 """A batch reads all weights, so one on a large network has a walk for every 64 weights."""
@@ -71,8 +74,9 @@ class Sampler:
         batch_size: Number of walks of one direction that move together; by default one that suits
             the device.
         packed: Whether to keep one bit per weight instead of one byte, on the CPU.
-        after_batch: Called after each batch of walks that all are marked, with the number of walks
-            made and their visits. If the forecast was too high, the batch may later be undone.
+        after_batch: A function that is called after each batch of walks that only mark, with the
+            number of walks made and their visits. The batch may later be undone, if the walks have
+            marked more weights than the target.
         ranks: The processes that walk together, each the same in all arguments but `num_threads`.
 
     Raises:
@@ -115,7 +119,7 @@ class Sampler:
 
     @property
     def num_passes(self) -> int:
-        """How often all weights have been read, each time one link after the other."""
+        """The number of times that all weights have been read, one link after the other."""
         return self._num_passes
 
     def target(self, density: float) -> int:
@@ -123,7 +127,7 @@ class Sampler:
         return target_of(density, self._graph, self._forecast)
 
     def expected_passes(self, target: int) -> int:
-        """Return how often all weights will have been read when so many are visited."""
+        """Return how often all weights will have been read once so many weights are visited."""
         tolerance = self._forecast.uncertainty(target)
         num_walks = self._forecast.walks_for((1 + tolerance) * target) - self._num_walks
         return self._num_passes + 2 * math.ceil(num_walks / (2 * self._batch_size))
@@ -167,7 +171,7 @@ class Sampler:
                 caution=caution,
                 attempt=attempt,
             )
-            # Ranks on different processors may have rounded the forecast differently.
+            # All ranks follow the first: processors of other kinds may round forecasts differently.
             plan = self._ranks.broadcast_first(plan)
             marks = self._num_walks < plan.first_listed
             before = self._visited.copy() if marks and self._num_walks > 0 else None
@@ -195,8 +199,9 @@ class Sampler:
 
     def _walk(self, plan: Plan, report: Callable[[int], None]) -> Visits:
         """Make the walks of a plan, all ranks together; return the listed visits."""
-        # A rank lists what it has not marked itself. Where that would be long, ranks merge their
-        # marks before the listed walks, at the cost of one more pass over the weights.
+        # A rank lists visits to weights that it has not marked itself. Where that list would be
+        # long, ranks merge their marks before the listed walks, which takes one more pass over the
+        # weights.
         merges_first = plan.lists_many and self._ranks.number > 1
         ends = [plan.first_listed, plan.end] if merges_first else [plan.end]
         visits: list[Visits] = []
@@ -219,8 +224,13 @@ class Sampler:
             # If each rank walks one direction only, it builds half of the tables.
             is_short = stop - first <= num_at_once // 2
             both_directions = self._engine.loads_together or not is_short
-            own_walks = self._ranks.own_walks(range(first, stop), both_directions=both_directions)
-            for walks in own_walks:
+            parts = own_walks(
+                range(first, stop),
+                rank=self._ranks.rank,
+                num_ranks=self._ranks.number,
+                both_directions=both_directions,
+            )
+            for walks in parts:
                 with self._visited.recording() as masks:
                     visits = self._engine.walk(
                         walks,

@@ -1,4 +1,4 @@
-"""From a density to a number of weights, and what is said where walks cannot visit so many."""
+"""From a density to a number of weights, or the error where walks cannot visit so many."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ MOST_WALKS = 2**34
 """The most walks that are begun: minutes of walking on a small network, days on a large one."""
 
 _MOST_NAMES = 5
+"""The most parameters that an error lists."""
 
 
 def check_walkable(graph: WalkGraph) -> None:
@@ -59,6 +60,7 @@ def target_of(density: float, graph: WalkGraph, forecast: Forecast) -> int:
 
 
 def _out_of_reach(density: float, graph: WalkGraph, reachable: Mapping[str, int]) -> str:
+    """Write the error: parameters that walks never visit, or the one that lacks most weights."""
     share = sum(reachable.values()) / graph.num_prunable_weights
     message = f"density {density} is out of reach: walks reach {share:.1%} of the prunable weights;"
     unreached = [name for name, number in reachable.items() if number == 0]

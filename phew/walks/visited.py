@@ -1,4 +1,12 @@
-"""Which weights walks have visited: one byte per weight, or one bit."""
+"""The weights that walks have visited: one byte per weight, or one bit.
+
+All prunable weights are numbered in a row (`WalkGraph.first_numbers`). With the parameters `a` of
+shape (2, 3) and `b` of shape (2, 2), weight 7 is element 1 of `b`, `b[0, 1]`:
+
+    numbers       0 1 2 3 4 5    6 7 8 9
+    bytes         0 0 0 0 0 0    0 1 0 0      one tensor; the masks of `a` and `b` are its parts
+    bits          byte 0 of a    byte 0 of b  bit 1 of this byte is weight 7 (see `PackedMasks`)
+"""
 
 from __future__ import annotations
 
@@ -19,7 +27,7 @@ _AT_ONCE = 2**22
 
 
 class Visited(ABC):
-    """The weights that walks have visited, told by their number or as masks."""
+    """A set of visited weights, which are given and asked for by number, or as masks."""
 
     @staticmethod
     def nothing(graph: WalkGraph, device: torch.device, *, packed: bool) -> Visited:
@@ -45,7 +53,7 @@ class Visited(ABC):
 
     @abstractmethod
     def copy(self) -> Visited:
-        """Return the same, with masks of its own."""
+        """Return the same set with masks of its own."""
 
     @abstractmethod
     def count(self) -> int:
@@ -53,11 +61,11 @@ class Visited(ABC):
 
     @abstractmethod
     def merge(self, ranks: Ranks) -> None:
-        """Mark what any rank has marked, in one exchange."""
+        """Mark the weights that any rank has marked, in one exchange."""
 
     @abstractmethod
     def are_marked(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return which of some weights are visited."""
+        """Return a flag for each of some weights: whether it is visited."""
 
     @abstractmethod
     def mark(self, weights: torch.Tensor) -> None:
@@ -68,7 +76,7 @@ class Visited(ABC):
         weights, walks = visits
         is_new = ~self.are_marked(weights)
         walks, order = walks[is_new].sort()
-        # Stable: the first of several visits to a weight stays the first.
+        # A stable sort leaves the first of several visits to a weight the first.
         weights, by_weight = weights[is_new][order].sort(stable=True)
         walks = walks[by_weight]
         is_first = torch.ones_like(weights, dtype=torch.bool)

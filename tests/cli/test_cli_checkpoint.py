@@ -33,7 +33,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
 
 
 def test_a_checkpoint_is_pruned_where_it_is(model: nn.Module) -> None:
-    result = run(*PRUNE, "--checkpoint", "model", "--out", "pruned", "--weights", "--json")
+    result = run(*PRUNE, "--checkpoint", "model", "--out", "pruned", "--write-weights", "--json")
     assert result.exit_code == 0, result.output
     expected = phew.sample_masks(model, torch.zeros(1, 8), density=0.3)
     assert Masks.load(f"pruned/{MASKS}") == expected
@@ -54,7 +54,7 @@ def test_a_run_is_gone_on_with_where_that_is_asked_for(model: nn.Module) -> None
     result = run(*arguments)
     assert result.exit_code == 2
     assert "out must be an empty folder, got 'pruned'." in result.stderr
-    assert run(*arguments, "--resume", "--weights").exit_code == 0
+    assert run(*arguments, "--resume", "--write-weights").exit_code == 0
     assert len(list(Path("pruned").glob("model-*.safetensors"))) == SHARDS
 
 
@@ -62,7 +62,7 @@ def test_a_run_is_gone_on_with_where_that_is_asked_for(model: nn.Module) -> None
     ("arguments", "message"),
     [
         (("--checkpoint", "model"), "--out must be given with --checkpoint"),
-        (("--weights",), "--weights must be given with --checkpoint DIR."),
+        (("--write-weights",), "--write-weights must be given with --checkpoint DIR."),
         (("--resume",), "--resume must be given with --checkpoint DIR."),
         (("--checkpoint", "model", "--out", "pruned", "--device", "cuda"), "--device must be cpu"),
         (("--checkpoint", "nothing", "--out", "pruned"), "nothing"),

@@ -13,7 +13,7 @@ from rank_networks import CASES
 from torch.multiprocessing.spawn import spawn
 
 import phew
-from phew.distributed.ranks import Ranks
+from phew.walks.plan import own_walks
 
 Outcomes: TypeAlias = list[dict[str, str]]
 
@@ -83,11 +83,8 @@ def test_ranks_walk_in_one_direction_where_they_may() -> None:
 
 def parts_of_all(number: int, walks: range, *, both_directions: bool) -> list[list[int]]:
     """Return the walks of each of some ranks."""
-    ranks = Ranks()
-    ranks.number = number
-    parts = []
-    for ranks.rank in range(number):
-        parts.append(
-            [*chain.from_iterable(ranks.own_walks(walks, both_directions=both_directions))]
-        )
-    return parts
+    parts = [
+        own_walks(walks, rank=rank, num_ranks=number, both_directions=both_directions)
+        for rank in range(number)
+    ]
+    return [[*chain.from_iterable(part)] for part in parts]

@@ -103,9 +103,7 @@ def test_the_map_names_every_file_once() -> None:
 def test_files_use_only_files_below_them(root: str) -> None:
     uses = uses_of(root)
     assert len(uses) > 50
-    upward = [
-        f"{file} uses {used}" for file, used in uses if LINE_OF.get(used, -1) < LINE_OF[file]
-    ]
+    upward = [f"{file} uses {used}" for file, used in uses if LINE_OF.get(used, -1) < LINE_OF[file]]
     assert upward == []
 
 
