@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-    *("bound", "hops", "tables", "end_to_end", "scaling", "large", "ranks", "forecast"),
-    *("peers", "gpu", "coverage"),
+    *("bound", "hops", "edge_tables", "end_to_end", "scaling", "large", "ranks", "forecast"),
+    *("peers", "gpu", "model_coverage"),
 )
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import numbers_of_threads
-from report import millions, significant, table
-from suite import Benchmark
+from support.machine import numbers_of_threads
+from support.markdown import millions, significant, table
+from support.suite import Benchmark
 
 from phew._core import instruction_sets
 

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from measure import Measurement
-from measure import measure as measure_method
-from methods import run_engine, run_pytorch, run_reference, run_walks, time_training_step
-from processes import in_fresh_process
-from report import significant, table
-from suite import Benchmark
+from rivals.pytorch_walks import run_pytorch
+from support.markdown import significant, table
+from support.measured_runs import Measurement
+from support.measured_runs import measure as measure_method
+from support.methods import run_engine, run_reference, run_walks, time_training_step
+from support.processes import in_fresh_process
+from support.suite import Benchmark
 
 
 @dataclass(frozen=True)

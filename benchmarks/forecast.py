@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from graphs import build_graph, chain_of, random_weights
-from report import significant, table
-from suite import Benchmark
+from support.graphs import build_graph, chain_of, random_weights
+from support.markdown import significant, table
+from support.suite import Benchmark
 
 from phew.graph import WalkGraph
 from phew.models import NETWORKS

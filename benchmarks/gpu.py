@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from graphs import CHAINS, GRAPHS, build_graph, build_network
-from machine import median_seconds
-from pytorch_walks import sample_masks as sample_with_pytorch
-from report import mebibytes, millions, significant, table
-from suite import Benchmark, UnavailableError
+from rivals.pytorch_walks import sample_masks as sample_with_pytorch
+from support.graphs import CHAINS, GRAPHS, build_graph, build_network
+from support.machine import median_seconds
+from support.markdown import mebibytes, millions, significant, table
+from support.suite import Benchmark, UnavailableError
+from support.timed_engine import Walks, checksum, empty_visits
 from torch import Tensor
-from walks import Walks, checksum, empty_visits
 
 import phew
 from phew.graph import WalkGraph, WeightedLink

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import torch
 from bound import best_hops_per_second
-from graphs import GRAPHS, QUICK_GRAPHS, build_graph
-from machine import numbers_of_threads
-from processes import with_environment
-from report import millions, significant, table
-from suite import Benchmark
+from support.graphs import GRAPHS, QUICK_GRAPHS, build_graph
+from support.machine import numbers_of_threads
+from support.markdown import millions, significant, table
+from support.processes import with_environment
+from support.suite import Benchmark
+from support.timed_engine import Walks, checksum, empty_visits
 from torch import Tensor
-from walks import Walks, checksum, empty_visits
 
 from phew._core import instruction_sets
 
@@ -121,7 +121,7 @@ def _digest(visited: Mapping[str, Tensor]) -> tuple[int, int]:
 
 NOTES = """\
 - A walk's seconds have everything in them but measuring the weights: the tables of both directions,
-  the hops, channel, kernel position and mark. So few walks are mostly tables (see `tables`).
+  the hops, channel, kernel position and mark. So few walks are mostly tables (see `edge_tables`).
 - Hops are those over weights. Forward and backward walks alternate. Best of up to five runs, with
   all marks cleared before each.
 - `PHEW_INSTRUCTION_SET` chooses the instructions, in a process of its own; but for the best, with a

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-import torchvision_operators as torchvision_operators  # before what imports torchvision
-from processes import in_fresh_process
-from report import mebibytes, significant, table
-from scaling import fit
-from suite import Benchmark, UnavailableError
+import zoo as zoo  # mends torchvision's operators
+from support.fits import fit
+from support.markdown import mebibytes, significant, table
+from support.processes import in_fresh_process
+from support.suite import Benchmark, UnavailableError
 
 import phew
 

@@ -6,7 +6,6 @@ graph in a process of its own, with two threads.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from graphs import build_graph
-from layered import NUM_CHECKED_GROUPS, NUM_CHECKED_SOURCES, LayeredGraph, agree
-from machine import peak_memory
-from peer_engines import NUM_THREADS, PEERS, VARIABLES, as_paths
-from processes import Failure, within_limits
-from report import mebibytes, millions, significant, table
-from suite import Benchmark
-from walks import Walks, empty_visits
+from rivals.layered_graph import NUM_CHECKED_GROUPS, NUM_CHECKED_SOURCES, LayeredGraph, agree
+from rivals.peer_engines import NUM_THREADS, PEERS, VARIABLES, as_paths
+from support.graphs import build_graph
+from support.machine import peak_memory
+from support.markdown import mebibytes, millions, significant, table
+from support.processes import Failure, within_limits
+from support.suite import Benchmark
+from support.timed_engine import Walks, empty_visits
 
 from phew.graph import WalkGraph
 
@@ -187,8 +186,6 @@ def _phew_follows_weights(
 def time_peer(engine: str, name: str, num_walks: int, enough_seconds: float) -> Timed:
     """Time another engine; to be called in a process of its own."""
     torch.set_num_threads(NUM_THREADS)
-    # Numba measures its coverage if it can, and would take the benchmark of that name for the tool.
-    sys.modules["coverage"] = None  # type: ignore[assignment]
     peer = PEERS[engine]
     small = LayeredGraph((3, 2, 2), np.ones(10, dtype=np.float32))
     peer.set_up(small)(small.starts(6))  # leaves out what only a first call does
@@ -309,7 +306,7 @@ def tables(rows: Sequence[Row]) -> str:
 
 def plot(rows: Sequence[Row]) -> None:
     """Draw a bar for the rate in all of each engine, with the graphs side by side."""
-    import plots
+    from support import plots
 
     graphs = list(dict.fromkeys(row.graph for row in rows))
     num_engines = len(rows) // len(graphs)

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
-from graphs import build_network
-from report import significant, table
-from suite import Benchmark
+from support.graphs import build_network
+from support.markdown import significant, table
+from support.suite import Benchmark
 from torch import Tensor
 from torch import distributed as dist
 from torch.distributed import distributed_c10d

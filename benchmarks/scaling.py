@@ -11,18 +11,18 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from graphs import build_network
-from machine import peak_memory
-from methods import run_engine
-from processes import in_fresh_process
-from report import significant, table
-from suite import Benchmark
+from support.fits import Fit, fit
+from support.graphs import build_network
+from support.machine import peak_memory
+from support.markdown import significant, table
+from support.methods import run_engine
+from support.processes import in_fresh_process
+from support.suite import Benchmark
+from support.timed_engine import checksum
 from torch import Tensor, nn
-from walks import checksum
 
 import phew
 from phew.graph import WeightedLink
@@ -194,26 +194,6 @@ def powers_of_two(most: int) -> list[int]:
     return [*(2**exponent for exponent in range((most - 1).bit_length())), most]
 
 
-class Fit(NamedTuple):
-    """y = factor x^exponent by least squares of logarithms, and the exponent's 95 % interval."""
-
-    factor: float
-    exponent: float
-    margin: float
-
-    def __str__(self) -> str:
-        low, high = self.exponent - self.margin, self.exponent + self.margin
-        return f"{self.exponent:.2f} ({low:.2f} to {high:.2f})"
-
-
-def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
-    from scipy import stats  # takes half a second, which each process would spend
-
-    line = stats.linregress(np.log(x), np.log(y))
-    margin = stats.t.ppf(0.975, len(x) - 2) * line.stderr
-    return Fit(math.exp(line.intercept), float(line.slope), float(margin))
-
-
 PLOTTED_FIT = "seconds against weights, from 10^7 weights"
 
 
@@ -334,7 +314,7 @@ def tables(rows: Sequence[Row | Threads]) -> str:
 
 
 def plot(rows: Sequence[Row | Threads]) -> None:
-    import plots
+    from support import plots
 
     growing, denser = growing_and_denser(rows)
     weights = [row.num_weights for row in growing]

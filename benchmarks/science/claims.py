@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from report import significant
+from support.markdown import significant
 
 from science.intervals import Interval, interval
 from science.jobs import DENSE, ONE_WALK, TRAINING_STEP

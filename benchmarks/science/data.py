@@ -13,7 +13,7 @@ import torch
 from mnist1d.data import get_dataset_args, make_dataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from suite import UnavailableError
+from support.suite import UnavailableError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -148,7 +148,7 @@ def tiny_imagenet(folder: Path) -> DataSet:
 
 def _torchvision() -> Any:
     """Import torchvision's data sets, which only those who train on them need."""
-    import torchvision_operators as torchvision_operators  # before what imports torchvision
+    import zoo as zoo  # mends torchvision's operators
     from torchvision import datasets
 
     return datasets

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from machine import environment
-from plots import DOCS, save
-from report import mebibytes, significant, table
+from support.machine import environment
+from support.markdown import mebibytes, significant, table
+from support.plots import DOCS, save
 
 from phew import plot
 from science.claims import Claim, Row, means

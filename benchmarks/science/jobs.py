@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import graphs
 import torch
-from machine import peak_memory
-from methods import time_training_step
-from processes import in_fresh_process
+from support import graphs
+from support.machine import peak_memory
+from support.methods import time_training_step
+from support.processes import in_fresh_process
 from torch import Tensor, nn
 
 import phew

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from suite import UnavailableError
+from support.suite import UnavailableError
 
 from phew.support.progress import progress_bar
 from science import scales

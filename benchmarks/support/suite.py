@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import environment
-from report import write_section
+from support.machine import environment
+from support.markdown import write_section
 
 
 class UnavailableError(Exception):

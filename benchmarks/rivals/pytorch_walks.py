@@ -5,9 +5,11 @@ All walkers of a direction move together, with one `searchsorted` a layer.
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import torch
+from support.methods import Run
 from torch import Generator, Tensor, nn
 
 
@@ -43,6 +45,14 @@ def sample_masks(model: nn.Module, density: float, generator: Generator) -> Samp
         for (name, weight), layer in zip(weights.items(), layers, strict=True)
     }
     return Sample(masks, 2 * num_pairs, 2 * num_pairs * len(layers))
+
+
+def run_pytorch(network: nn.Module, example_input: Tensor, density: float) -> Run:
+    """Sample masks on the CPU as a method that benchmarks compare; the example is not needed."""
+    generator = torch.Generator().manual_seed(0)
+    started = time.perf_counter()
+    sample = sample_masks(network, density, generator)
+    return Run(sample.masks, sample.num_walks, time.perf_counter() - started)
 
 
 def _layers(weights: list[Tensor]) -> list[_Layer]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from phew import plot
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def new_figure(

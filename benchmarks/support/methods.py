@@ -6,18 +6,17 @@ import time
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
-import pytorch_walks
 import torch
-from graphs import build_network
-from machine import median_seconds
 from torch import Tensor, nn
-from walks import empty_visits
 
 import phew
 from phew.reference import Reference
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.options import Options
 from phew.walks.sampler import FEWEST_PER_BATCH
+from support.graphs import build_network
+from support.machine import median_seconds
+from support.timed_engine import empty_visits
 
 
 class Run(NamedTuple):
@@ -68,13 +67,6 @@ def run_reference(network: nn.Module, example_input: Tensor, density: float) -> 
     seconds = time.perf_counter() - started
     masks = {name: torch.from_numpy(mask) for name, mask in result.masks.items()}
     return Run(masks, result.num_walks, seconds, captured - started)
-
-
-def run_pytorch(network: nn.Module, example_input: Tensor, density: float) -> Run:
-    generator = torch.Generator().manual_seed(0)
-    started = time.perf_counter()
-    sample = pytorch_walks.sample_masks(network, density, generator)
-    return Run(sample.masks, sample.num_walks, time.perf_counter() - started)
 
 
 def time_training_step(name: str, batch_size: int) -> float:

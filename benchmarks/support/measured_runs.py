@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from graphs import build_network
-from machine import peak_memory
-from methods import Method, count_hops
-from processes import in_fresh_process
+
+from support.graphs import build_network
+from support.machine import peak_memory
+from support.methods import Method, count_hops
+from support.processes import in_fresh_process
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import torch
 from bound import bytes_read_per_second
-from graphs import GRAPHS, QUICK_GRAPHS, build_graph
-from machine import median_seconds, numbers_of_threads
-from processes import in_fresh_process
-from report import millions, significant, table
-from suite import Benchmark
+from support.graphs import GRAPHS, QUICK_GRAPHS, build_graph
+from support.machine import median_seconds, numbers_of_threads
+from support.markdown import millions, significant, table
+from support.processes import in_fresh_process
+from support.suite import Benchmark
+from support.timed_engine import Walks, empty_visits, most_units
 from torch import Tensor
-from walks import Walks, empty_visits, most_units
 
 from phew.graph import WalkGraph
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from layered import LayeredGraph, Masses, Units
+
+from rivals.layered_graph import LayeredGraph, Masses, Units
 
 PART_SIZE = 2**16
 """Edges of the rows that a thread makes tables of at a time."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 
-from covered import Row, cover
-from full_size import FULL_SIZE, Size, measure_size
-from report import significant, table
-from suite import Benchmark
-from zoo import ZOO
+from support.markdown import significant, table
+from support.suite import Benchmark
+from zoo.covered import Row, cover
+from zoo.full_size import FULL_SIZE, Size, measure_size
+from zoo.models import ZOO
 
 QUICK = (
     *("tv/shufflenet_v2_x0_5", "timm/levit_128s", "hf/bert", "hf/llama"),

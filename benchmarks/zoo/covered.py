@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from machine import median_seconds
+from support.machine import median_seconds
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from zoo import ZOO
-from zoo.entry import Inputs
 
 import phew
 from phew.graph import WeightedLink
 from phew.graph.reach import unreached_weights
+from zoo.entry import Inputs
+from zoo.models import ZOO
 
 DENSITIES = (0.1, 0.02)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from machine import median_seconds, peak_memory
+from support.machine import median_seconds, peak_memory
 from torch import Tensor, nn
 
 import phew

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-import alias_walks
 import numpy as np
 import torch
-from layered import LayeredGraph, Units
+
+from rivals import alias_walks
+from rivals.layered_graph import LayeredGraph, Units
 
 NUM_THREADS = 2
 

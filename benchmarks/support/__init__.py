@@ -1,0 +1,1 @@
+"""What benchmarks share: command line, machine, processes, graphs and tables of text."""
