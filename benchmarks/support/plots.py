@@ -1,4 +1,4 @@
-"""Figures of results, which need the optional extra `benchmarks`: only what draws imports this."""
+"""Figures of results. They need matplotlib, so functions import this only when they draw."""
 
 from __future__ import annotations
 
