@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Fit(NamedTuple):
-    """y = factor x^exponent by least squares of logarithms, and the exponent's 95 % interval."""
+    """A power law y = factor * x^exponent, with the half-width of the exponent's 95 % interval."""
 
     factor: float
     exponent: float
@@ -22,7 +22,8 @@ class Fit(NamedTuple):
 
 
 def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
-    from scipy import stats  # takes half a second, which each process would spend
+    """Fit a power law to at least three points by least squares of their logarithms."""
+    from scipy import stats  # takes half a second, which no measuring process shall spend
 
     line = stats.linregress(np.log(x), np.log(y))
     margin = stats.t.ppf(0.975, len(x) - 2) * line.stderr

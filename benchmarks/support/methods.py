@@ -20,7 +20,7 @@ from support.timed_engine import empty_visits
 
 
 class Run(NamedTuple):
-    """What a method found, and its seconds: in all, and those of them in capture."""
+    """The masks of a method, its seconds with capture, and the seconds of capture alone."""
 
     masks: Mapping[str, Tensor]
     num_walks: int
@@ -51,7 +51,7 @@ def run_walks(
     num_walks: int,
     num_threads: int,
 ) -> Run:
-    """Make the walks that are known to meet the density; all but these is left out."""
+    """Time nothing but the walks, whose number is known to meet the density."""
     graph = phew.capture(network, example_input)
     visited = empty_visits(graph, torch.bool)
     started = time.perf_counter()
@@ -70,7 +70,7 @@ def run_reference(network: nn.Module, example_input: Tensor, density: float) -> 
 
 
 def time_training_step(name: str, batch_size: int) -> float:
-    """Return the median seconds of a step of SGD on a network, to be called in a fresh process."""
+    """Return the median seconds of a step of SGD on a network, in a process of its own."""
     network, example_input = build_network(name)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     inputs = torch.randn(batch_size, *example_input.shape[1:])

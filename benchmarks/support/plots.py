@@ -1,4 +1,4 @@
-"""Figures of results. They need matplotlib, so functions import this only when they draw."""
+"""Figures of results. They need matplotlib, so benchmarks import this only when they draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """Models of torchvision, timm, transformers and plain PyTorch, and how phew copes with them."""
 
-# Every module of the zoo may import torchvision, so its operators are mended first.
+# Modules of the zoo import torchvision, whose operators must be mended before.
 from zoo import torchvision_operators as torchvision_operators
