@@ -1,1 +1,1 @@
-"""What benchmarks share: command line, machine, processes, graphs and tables of text."""
+"""Modules that all benchmarks use: command line, machine, processes, graphs and tables of text."""
