@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-    *("bound", "hops", "tables", "end_to_end", "scaling", "large", "ranks", "forecast"),
-    *("peers", "gpu", "coverage"),
+    *("bound", "hops", "edge_tables", "end_to_end", "scaling", "large", "ranks", "forecast"),
+    *("peers", "gpu", "model_coverage"),
 )
 
 
@@ -18,7 +18,8 @@ def main() -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; by default all"
     )
-    # As in suite.py, which is not imported: from here, phew is the checkout's, without extension.
+    # These options repeat those of support/suite.py. It imports phew, which `python -m` would look
+    # for in the current folder first, where a clone has phew without its extension.
     parser.add_argument("--quick", action="store_true", help="a few seconds each")
     parser.add_argument("--write-results", action="store_true", help="put the tables in RESULTS.md")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")

@@ -1,7 +1,7 @@
 """What is the least that a hop can take on this machine?
 
-A random number that belongs to the walk, one lookup in a row of a table that stays in cache, one
-byte marked: no walk engine that draws its numbers by Philox is faster.
+The shortest hop draws a random number that belongs to the walk, looks it up in one row of a table
+that stays in cache, and marks one byte. No walk engine that draws its numbers by Philox is faster.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import numbers_of_threads
-from report import millions, significant, table
-from suite import Benchmark
+from support.machine import numbers_of_threads
+from support.markdown import millions, significant, table
+from support.suite import Benchmark
 
 from phew._core import instruction_sets
 
@@ -33,7 +33,7 @@ QUICK_NUM_HOPS = 5_000_000
 
 @dataclass(frozen=True)
 class Row:
-    """The best of five runs."""
+    """The rate of the best of five runs."""
 
     instruction_set: str
     num_threads: int
@@ -55,13 +55,13 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def best_hops_per_second(instruction_set: str, num_threads: int, *, quick: bool) -> float:
-    """The bound for rows of medium length."""
+    """Return the bound for rows of medium length."""
     num_hops = QUICK_NUM_HOPS if quick else NUM_HOPS
     return _run(instruction_set, "hop", num_threads, ROW_LENGTHS[1], num_hops)[0]
 
 
 def bytes_read_per_second(num_threads: int, *, quick: bool) -> float:
-    """The speed of reading memory from one end to the other."""
+    """Return the speed of reading memory from one end to the other."""
     return _run("baseline", "read", num_threads, 2**26 if quick else 2**30)[0]
 
 
@@ -81,18 +81,18 @@ def _compile(instruction_set: str) -> Path:
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder that is removed at the end of the process."""
+    """Make a folder that is removed at the end of the process."""
     return tempfile.TemporaryDirectory(prefix="phew-bound-")
 
 
 NOTES = """\
-- Draws are those of phew, 64 bits of Philox4x32-10 a walk, several walks at a time where the
+- Draws are those of phew, 64 bits of Philox4x32-10 per walk, several walks at a time where the
   instruction set allows. Each thread has a row, and marks, of its own. The best of five runs.
 - Nothing is known of where walkers stand: who moves them from layer to layer pays that on top."""
 
 
 def tables(rows: Sequence[Row]) -> str:
-    header = ("instructions", "threads", "row length", "million hops/s", "ns a hop and thread")
+    header = ("instructions", "threads", "row length", "million hops/s", "ns per hop and thread")
     cells = [
         (
             row.instruction_set,

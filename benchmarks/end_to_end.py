@@ -15,17 +15,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from measure import Measurement
-from measure import measure as measure_method
-from methods import run_engine, run_pytorch, run_reference, run_walks, time_training_step
-from processes import in_fresh_process
-from report import significant, table
-from suite import Benchmark
+from rivals.pytorch_walks import run_pytorch
+from support.markdown import significant, table
+from support.measured_runs import Measurement
+from support.measured_runs import measure as measure_method
+from support.methods import run_engine, run_reference, run_walks, time_training_step
+from support.processes import in_fresh_process
+from support.suite import Benchmark
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and what the engine is compared with on it."""
+    """A network and the methods that the engine is compared with on it."""
 
     network: str
     reference: bool = False
@@ -40,7 +41,7 @@ CASES = (
     *(Case("lenet5", reference=True, pytorch=True, density=each) for each in DENSITIES),
     *(Case("lenet_300_100", reference=True, pytorch=True, density=each) for each in DENSITIES),
     *(Case("resnet20", reference=True, density=each) for each in DENSITIES),
-    # There the reference takes minutes and 8 GiB.
+    # The reference would take minutes and 8 GiB on this network.
     *(Case("vgg19_bn", reference=each < 0.1, pytorch=True, density=each) for each in DENSITIES),
     *(Case("resnet50", training=each == 0.1, density=each) for each in DENSITIES),
 )
@@ -49,7 +50,7 @@ TRAINING_BATCH = 32
 
 
 class Recorded(NamedTuple):
-    """What the authors' published loop took elsewhere."""
+    """The time that the authors' published loop took on another machine."""
 
     network: str
     num_walks: int
@@ -144,8 +145,8 @@ def check_equal(measured: Measurement, engine: Measurement) -> None:
 def check_alike(measured: Measurement, engine: Measurement) -> None:
     """Check that layer densities and number of walks are within five standard errors.
 
-    The errors are those of independent visits. Visits vary less: of a unit's edges, a walk takes
-    one.
+    The errors are those of independent visits. Visits vary less, because a walk takes one edge
+    of a unit.
     """
     assert measured.masks.keys() == engine.masks.keys()
     for name, mask in engine.masks.items():

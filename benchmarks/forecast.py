@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from graphs import build_graph, chain_of, random_weights
-from report import significant, table
-from suite import Benchmark
+from support.graphs import build_graph, chain_of, random_weights
+from support.markdown import significant, table
+from support.suite import Benchmark
 
 from phew.graph import WalkGraph
 from phew.models import NETWORKS
@@ -26,7 +26,7 @@ MOST_WALKS = 3_000_000
 CPU = torch.device("cpu")
 
 SKEWED = {f"perceptron, skewed by {skew:g}": skew for skew in (0.5, 1.0, 2.0)}
-"""See the notes."""
+"""By how much the weights of perceptrons are skewed: `NOTES` says what that means."""
 SKEWED_SIZES = (2_000,) * 9
 QUICK = ("lenet5",)
 
@@ -35,7 +35,8 @@ QUICK = ("lenet5",)
 class Row:
     """A network under all options and densities.
 
-    Errors are those of the number of visited weights; of one allowed is `Forecast.uncertainty`.
+    Errors are relative errors of the number of visited weights. `Forecast.uncertainty` is the error
+    that sampling allows for.
     """
 
     network: str

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from graphs import CHAINS, GRAPHS, build_graph, build_network
-from machine import median_seconds
-from pytorch_walks import sample_masks as sample_with_pytorch
-from report import mebibytes, millions, significant, table
-from suite import Benchmark, UnavailableError
+from rivals.pytorch_walks import sample_masks as sample_with_pytorch
+from support.graphs import CHAINS, GRAPHS, build_graph, build_network
+from support.machine import median_seconds
+from support.markdown import mebibytes, millions, significant, table
+from support.suite import Benchmark, UnavailableError
+from support.timed_engine import Walks, checksum, empty_visits
 from torch import Tensor
-from walks import Walks, checksum, empty_visits
 
 import phew
 from phew.graph import WalkGraph, WeightedLink
@@ -26,18 +26,18 @@ from phew.graph.weights import weights_of
 
 NUMS_WALKS = (100_000, 1_000_000, 10_000_000)
 COMPARED_NUM_WALKS = 1_000_000
-"""Walked on the CPU too."""
+"""The number of walks that the CPU makes too."""
 
 MULTINOMIAL_WALKERS = 100_000
-"""Each takes a row of probabilities: 200 MB for 512 channels."""
+"""Walkers of `torch.multinomial`. Each takes a row of probabilities: 200 MB for 512 channels."""
 
 DENSITY = 0.1
 NETWORKS = ("lenet_300_100", "resnet20", "vgg19_bn", "resnet50")
 CHAIN_NETWORKS = ("lenet_300_100", "vgg19_bn")
-"""What `pytorch_walks` can walk on."""
+"""The networks that `pytorch_walks` can walk on."""
 
 TABLED_BYTES = 5
-"""A weight is read, and a byte of the tables written."""
+"""Four bytes of a weight are read, and one byte of the tables is written."""
 
 REPETITIONS = 5
 NUM_COPIED = 2**30
@@ -46,7 +46,7 @@ QUICK_NUM_COPIED = 2**24
 
 @dataclass(frozen=True)
 class Card:
-    """What the device's memory does: bytes copied, read and written counted, and random loads."""
+    """The speed of the device's memory: bytes that a copy reads and writes, and random loads."""
 
     device: str
     bytes_copied_per_second: float
@@ -71,8 +71,8 @@ class Tables:
     """Two walks, for which the tables of all units are built: the best of five runs.
 
     Attributes:
-        share_of_copy: Bytes read and written a second, at least, over those of a copy.
-        memory: Bytes at most in use beyond weights and marks.
+        share_of_copy: Bytes that must be read and written per second, over those of a copy.
+        memory: The most bytes in use beyond weights and marks.
     """
 
     graph: str
@@ -97,7 +97,7 @@ class EndToEnd:
 
 @dataclass(frozen=True)
 class Multinomial:
-    """Hops with `torch.multinomial`, a layer at a time."""
+    """Hops with `torch.multinomial`, one layer at a time."""
 
     graph: str
     num_walkers: int
@@ -142,14 +142,14 @@ def measure_card(device: torch.device, num_copied: int) -> Card:
 
 
 def _loads_per_second(memory: Tensor) -> float:
-    """Load elements at random; their indices are read, and they are written, from end to end."""
+    """Load elements at random, while their indices are read and they are written in order."""
     indices = torch.randint(memory.numel(), (2**27,), device=memory.device)
     loaded = torch.empty_like(indices)
     return indices.numel() / best_seconds(lambda: torch.take(memory, indices, out=loaded))
 
 
 def best_seconds(function: Callable[[], Any]) -> float:
-    """Time a function that queues work, until the work is done; run it once before."""
+    """Return the best time from calling a function until the work that it queued is done."""
     synchronised(function)
     return min(_timed(function) for _ in range(REPETITIONS))
 
@@ -226,7 +226,7 @@ def measure_multinomial(name: str, graph: WalkGraph, device: torch.device) -> Mu
         ):
             for layer in layers:
                 size = channels[layer].shape[1 if is_forward else 0]
-                # Where walkers stand is no matter for the time that they take.
+                # The time of a hop does not depend on where walkers stand.
                 near = torch.arange(MULTINOMIAL_WALKERS, device=device) % size
                 rows = channels[layer].T if is_forward else channels[layer]
                 far = torch.multinomial(rows[near], 1).squeeze(1)
@@ -273,11 +273,11 @@ NOTES = f"""\
   one run with all of torch's threads.
 - *Tables* are those of all units in both directions, timed by two walks, which have them built as
   millions of walks do, launches included: of small networks they are most of it. *Of the copy* is
-  {TABLED_BYTES} bytes a weight and direction, 4 read and 1 written, over the bytes that a copy
+  {TABLED_BYTES} bytes per weight and direction, 4 read and 1 written, over the bytes that a copy
   reads and writes. The engine moves 7: what it has written it reads and writes once more.
 - *End to end* is `sample_masks` of a captured graph at density {DENSITY}; *PyTorch* is
-  `pytorch_walks.py` on the device, one `searchsorted` a layer. `torch.multinomial` hops by channel
-  and then by kernel position, {MULTINOMIAL_WALKERS:,} walkers at once.
+  `pytorch_walks.py` on the device, one `searchsorted` per layer. `torch.multinomial` hops by
+  channel and then by kernel position, {MULTINOMIAL_WALKERS:,} walkers at once.
 - cuGraph was not compared: its packages were too large to bring to the machine.
 - *MiB* is what torch's allocator held at most beyond the weights, and beyond the marks of hops."""
 
@@ -293,7 +293,7 @@ def _card_line(rows: Sequence[Card]) -> str:
     (card,) = rows
     return (
         f"{card.device}: copies {significant(card.bytes_copied_per_second / 1e9)} GB/s; "
-        f"{significant(card.loads_per_second / 1e9)} billion random loads a second from 8 GiB, "
+        f"{significant(card.loads_per_second / 1e9)} billion random loads per second from 8 GiB, "
         f"{significant(card.loads_from_cache_per_second / 1e9)} from 16 MiB."
     )
 

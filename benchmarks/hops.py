@@ -1,4 +1,4 @@
-"""How many hops a second does the engine make, and how near is that to the bound?
+"""How many hops per second does the engine make, and how near is that to the bound?
 
 Beside each rate stands its share of the bound for the same instruction set and threads (`bound`).
 All instruction sets and numbers of threads must visit the same weights.
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import torch
 from bound import best_hops_per_second
-from graphs import GRAPHS, QUICK_GRAPHS, build_graph
-from machine import numbers_of_threads
-from processes import with_environment
-from report import millions, significant, table
-from suite import Benchmark
+from support.graphs import GRAPHS, QUICK_GRAPHS, build_graph
+from support.machine import numbers_of_threads
+from support.markdown import millions, significant, table
+from support.processes import with_environment
+from support.suite import Benchmark
+from support.timed_engine import Walks, checksum, empty_visits
 from torch import Tensor
-from walks import Walks, checksum, empty_visits
 
 from phew._core import instruction_sets
 
@@ -33,7 +33,7 @@ ENOUGH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Row:
-    """The best of up to five runs.
+    """The rate of the best of up to five runs.
 
     Attributes:
         digest: A checksum of the marks.
@@ -94,7 +94,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def time_walks(name: str, nums_walks: Sequence[int]) -> list[Timed]:
-    """Walk on a graph with one and with all threads; to be called in a process of its own."""
+    """Walk on a graph with one thread and with all, in a process of its own."""
     graph = build_graph(name)
     engines = {number: Walks(graph, num_threads=number) for number in numbers_of_threads()}
     num_hops = {num: engines[1].count_hops(num) for num in nums_walks}
@@ -115,13 +115,13 @@ def time_walks(name: str, nums_walks: Sequence[int]) -> list[Timed]:
 
 
 def _digest(visited: Mapping[str, Tensor]) -> tuple[int, int]:
-    """The number of marks, and a checksum of where they are."""
+    """Return the number of marks, and a checksum of where they are."""
     return sum(int(marks.count_nonzero()) for marks in visited.values()), checksum(visited)
 
 
 NOTES = """\
 - A walk's seconds have everything in them but measuring the weights: the tables of both directions,
-  the hops, channel, kernel position and mark. So few walks are mostly tables (see `tables`).
+  the hops, channel, kernel position and mark. So few walks are mostly tables (see `edge_tables`).
 - Hops are those over weights. Forward and backward walks alternate. Best of up to five runs, with
   all marks cleared before each.
 - `PHEW_INSTRUCTION_SET` chooses the instructions, in a process of its own; but for the best, with a

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-import torchvision_operators as torchvision_operators  # before what imports torchvision
-from processes import in_fresh_process
-from report import mebibytes, significant, table
-from scaling import fit
-from suite import Benchmark, UnavailableError
+import zoo as zoo  # mends torchvision's operators
+from support.fits import fit
+from support.markdown import mebibytes, significant, table
+from support.processes import in_fresh_process
+from support.suite import Benchmark, UnavailableError
 
 import phew
 
@@ -42,16 +42,19 @@ class Shape:
 
     @property
     def largest_layer(self) -> int:
-        """Weights of the largest layer."""
+        """The number of weights of the largest layer."""
         return self.hidden_size * max(self.intermediate_size, self.vocab_size)
 
     @property
     def num_hops(self) -> int:
-        """Hops of a walk: in a block query, key or value, output, gate or up, down; the head."""
+        """The hops of a walk.
+
+        Each block has four: query, key or value; output; gate or up; down. The head has one.
+        """
         return 4 * self.num_layers + 1
 
     def model(self) -> LlamaForCausalLM:
-        """The model on the meta device."""
+        """Build the model on the meta device."""
         from transformers import LlamaConfig, LlamaForCausalLM
 
         config = LlamaConfig(
@@ -77,7 +80,7 @@ QUICK = (Shape(64, 176, 2, vocab_size=256), Shape(128, 352, 2, vocab_size=256))
 
 @dataclass(frozen=True)
 class Row:
-    """A checkpoint that was pruned; memory is anonymous, the page cache aside."""
+    """A checkpoint that was pruned. Memory is in bytes, and anonymous: without the page cache."""
 
     num_weights: int
     largest_layer: int
@@ -110,7 +113,7 @@ def measure_shape(shape: Shape) -> Row:
 
 
 def write_checkpoint(model: Any, folder: Path) -> None:
-    """Write random bfloat16 weights as Hugging Face does, a file for each block."""
+    """Write random bfloat16 weights as Hugging Face does, with one file per block."""
     generator = torch.Generator().manual_seed(0)
     files: dict[str, dict[str, torch.Size]] = {}
     for name, parameter in model.named_parameters():
@@ -128,7 +131,7 @@ def write_checkpoint(model: Any, folder: Path) -> None:
 
 
 def prune(shape: Shape, folder: Path) -> Row:
-    """Prune a checkpoint, to be called in a fresh process."""
+    """Prune a checkpoint, in a process of its own."""
     model = shape.model()
     before = anonymous_memory()
     with peak_of_anonymous_memory() as peak:
@@ -153,7 +156,7 @@ def prune(shape: Shape, folder: Path) -> Row:
 
 
 def anonymous_memory() -> int:
-    """The bytes of this process that are not those of files."""
+    """Return the bytes of this process that do not come from files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return 1024 * int(line.split()[1])
@@ -162,7 +165,7 @@ def anonymous_memory() -> int:
 
 @contextmanager
 def peak_of_anonymous_memory() -> Iterator[list[int]]:
-    """Give a list with the most bytes that were in use, looked at fifty times a second."""
+    """Watch the memory in use fifty times per second, and keep the largest in a list of one."""
     peak = [anonymous_memory()]
     done = threading.Event()
 
@@ -180,12 +183,12 @@ def peak_of_anonymous_memory() -> Iterator[list[int]]:
 
 
 NOTES = """\
-- Llamas of random bfloat16 weights in a file for each block, written just before, so that as much
+- Llamas of random bfloat16 weights with one file per block, written just before, so that as much
   of them as memory holds is in the page cache; density 0.1, all of torch's threads, everything from
   the model on the meta device to the saved masks. Lookup embeddings are not pruned.
 - *Passes*: how often the weights are read, one layer after the other, and how often the exact flow
   had foretold. *Peak MiB* is anonymous memory: what the process holds beside the page cache, of
-  which *before* is what Python, torch and transformers take. The masks are one bit a weight."""
+  which *before* is what Python, torch and transformers take. The masks are one bit per weight."""
 
 
 def tables(rows: Sequence[Row]) -> str:

@@ -1,12 +1,11 @@
 """How fast are the engines that people would otherwise use, on the same layered graphs?
 
-The graphs are those of channels: of each kernel, the sum of the magnitudes. Each engine takes each
-graph in a process of its own, with two threads.
+The edges of the graphs join channels, and have the sum of a kernel's magnitudes as their mass. Each
+engine takes each graph in a process of its own, with two threads.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from graphs import build_graph
-from layered import NUM_CHECKED_GROUPS, NUM_CHECKED_SOURCES, LayeredGraph, agree
-from machine import peak_memory
-from peer_engines import NUM_THREADS, PEERS, VARIABLES, as_paths
-from processes import Failure, within_limits
-from report import mebibytes, millions, significant, table
-from suite import Benchmark
-from walks import Walks, empty_visits
+from rivals.layered_graph import NUM_CHECKED_GROUPS, NUM_CHECKED_SOURCES, LayeredGraph, agree
+from rivals.peer_engines import NUM_THREADS, PEERS, VARIABLES, as_paths
+from support.graphs import build_graph
+from support.machine import peak_memory
+from support.markdown import mebibytes, millions, significant, table
+from support.processes import Failure, within_limits
+from support.suite import Benchmark
+from support.timed_engine import Walks, empty_visits
 
 from phew.graph import WalkGraph
 
@@ -40,10 +39,10 @@ QUICK_ENOUGH_SECONDS = 0.1
 MAX_REPETITIONS = 3
 
 LEAST_RATE, MOST_RATE = 1e1, 1e12
-"""The ends of the figure's axis, in hops a second."""
+"""The ends of the figure's axis, in hops per second."""
 
 MAX_STRAYS = 1e-4
-"""The share of hops off the edges with which an engine still counts as right."""
+"""The largest share of hops off the edges with which an engine still counts as right."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,18 @@ class Row:
     """An engine on a graph: a failure, or how fast it was.
 
     Attributes:
-        version: Of its package; empty if that is not installed.
-        failure: Why there are no numbers, if there are none.
-        num_walks: As many as were asked for, fewer of an engine that is slow.
-        num_hops: Those over edges of the graph.
-        num_strays: Those over none, which a mistake in an engine may make.
+        version: The version of its package, empty if that is not installed.
+        failure: The reason why there are no numbers, if there are none.
+        num_walks: The number of walks that were asked for, less if an engine is slow.
+        num_hops: The hops over edges of the graph.
+        num_strays: The hops along no edge, which a mistake in an engine may make.
         follows_weights: Whether the first layer's edges are visited in proportion to the weights.
-        set_up_seconds: Seconds of making the engine's graph and tables, of arrays.
+        set_up_seconds: Seconds of making the engine's graph and tables from arrays.
         walk_seconds: Seconds of the walks, the best of up to three runs.
-        hops_per_second: That of the walks alone.
-        hops_per_second_in_all: That with the setting up, spread over all walks asked for.
-        memory: Bytes at most in use beyond those of the weights.
-        ratio: The rate in all of phew over that of the engine.
+        hops_per_second: The rate of the walks alone.
+        hops_per_second_in_all: The rate with the set-up, spread over all walks asked for.
+        memory: The most bytes in use beyond those of the weights.
+        ratio: phew's rate in all over that of the engine.
     """
 
     graph: str
@@ -136,7 +135,7 @@ def _version(package: str) -> str:
 
 
 def time_phew(name: str, num_walks: int, enough_seconds: float) -> Timed:
-    """Time the engine, with all walks and marks; to be called in a process of its own."""
+    """Time phew's engine, with all walks and marks, in a process of its own."""
     _walk_phew(build_graph("lenet5"), 2, 0.0)  # leaves out what only a first call does
     before = peak_memory()
     graph = build_graph(name)
@@ -185,10 +184,8 @@ def _phew_follows_weights(
 
 
 def time_peer(engine: str, name: str, num_walks: int, enough_seconds: float) -> Timed:
-    """Time another engine; to be called in a process of its own."""
+    """Time another engine, in a process of its own."""
     torch.set_num_threads(NUM_THREADS)
-    # Numba measures its coverage if it can, and would take the benchmark of that name for the tool.
-    sys.modules["coverage"] = None  # type: ignore[assignment]
     peer = PEERS[engine]
     small = LayeredGraph((3, 2, 2), np.ones(10, dtype=np.float32))
     peer.set_up(small)(small.starts(6))  # leaves out what only a first call does
@@ -222,7 +219,7 @@ def time_peer(engine: str, name: str, num_walks: int, enough_seconds: float) -> 
 
 
 def _fitting(walk: Callable[[int], object], max_walks: int, enough_seconds: float) -> int:
-    """Find how many walks take enough seconds, and more than what each call takes besides."""
+    """Find how many walks take enough seconds, so that the cost of the call itself is small."""
     num_walks, before = FIRST_NUM_WALKS, float("inf")
     while num_walks < max_walks:
         started = time.perf_counter()
@@ -308,8 +305,8 @@ def tables(rows: Sequence[Row]) -> str:
 
 
 def plot(rows: Sequence[Row]) -> None:
-    """Draw a bar for the rate in all of each engine, with the graphs side by side."""
-    import plots
+    """Draw a bar for the rate of each engine, set-up included, with the graphs side by side."""
+    from support import plots
 
     graphs = list(dict.fromkeys(row.graph for row in rows))
     num_engines = len(rows) // len(graphs)

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
-from graphs import build_network
-from report import significant, table
-from suite import Benchmark
+from support.graphs import build_network
+from support.markdown import significant, table
+from support.suite import Benchmark
 from torch import Tensor
 from torch import distributed as dist
 from torch.distributed import distributed_c10d
@@ -33,7 +33,7 @@ ROUNDS = 3
 
 
 class Call(NamedTuple):
-    """What calls of a rank took, of a thread each, and what one sent."""
+    """The seconds that calls of a rank took, with one thread each, and the bytes that one sent."""
 
     num_weights: int
     num_walks: int
@@ -43,7 +43,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A network that one process prunes, and several together; bytes are those of a rank."""
+    """A network that one process prunes, and several together. Bytes are those of one rank."""
 
     network: str
     num_weights: int
@@ -64,7 +64,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def measure_network(network: str, density: float, rounds: int, repetitions: int) -> Row:
-    """Measure one process and several in turn; of each the fastest round."""
+    """Measure one process and several in turn, and take the fastest round of each."""
     turns = [
         [call_ranks(number, network, density, repetitions) for number in (1, NUM_RANKS)]
         for _ in range(rounds)
@@ -89,7 +89,7 @@ def measure_network(network: str, density: float, rounds: int, repetitions: int)
 
 
 def call_ranks(num_ranks: int, network: str, density: float, repetitions: int) -> Call:
-    """Return what the first of some ranks measured."""
+    """Return the measurement of the first of some ranks."""
     context = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -149,7 +149,7 @@ def counted_bytes() -> Iterator[Counter[str]]:
         for module, name, kind, size in (
             (dist, "all_reduce", "marks", size_to_reduce),
             (dist, "all_gather", "visits", size_to_gather),
-            # By which objects are gathered.
+            # Objects are gathered by these two functions.
             (distributed_c10d, "all_gather", "objects", size_to_gather),
             (dist, "broadcast_object_list", "objects", size_to_broadcast),
         ):

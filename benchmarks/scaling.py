@@ -1,6 +1,6 @@
 """How do time and memory grow with weights, with density and with threads?
 
-All is `phew.sample_masks` as users call it, capture included. The networks that grow are multilayer
+Users' call of `phew.sample_masks` is timed, capture included. The networks that grow are multilayer
 perceptrons of one depth, with float32 weights.
 """
 
@@ -11,18 +11,18 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from graphs import build_network
-from machine import peak_memory
-from methods import run_engine
-from processes import in_fresh_process
-from report import significant, table
-from suite import Benchmark
+from support.fits import Fit, fit
+from support.graphs import build_network
+from support.machine import peak_memory
+from support.markdown import significant, table
+from support.methods import run_engine
+from support.processes import in_fresh_process
+from support.suite import Benchmark
+from support.timed_engine import checksum
 from torch import Tensor, nn
-from walks import checksum
 
 import phew
 from phew.graph import WeightedLink
@@ -44,7 +44,7 @@ TABLE_ENTRY_BYTES = 8
 
 
 def width_of(num_weights: float) -> int:
-    """The least width of a multilayer perceptron with so many weights."""
+    """Return the least width of a multilayer perceptron with at least so many weights."""
     return math.ceil(math.sqrt(num_weights / NUM_LAYERS))
 
 
@@ -54,13 +54,13 @@ QUICK_THREADS_NETWORKS = ("lenet5",)
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of up to five calls.
+    """The medians of up to five calls.
 
     Attributes:
         largest_link: Number of edges of the largest link.
-        cpu_seconds: Of all threads together, and hardly disturbed by other work on the machine.
-        peak_memory: Bytes at most in use in the first call, beyond those in use with the network
-            built and one byte a weight for the masks.
+        cpu_seconds: The CPU time of all threads, which other work on the machine hardly disturbs.
+        peak_memory: The most bytes in use in the first call, beyond those in use with the network
+            built and one byte per weight for the masks.
     """
 
     network: str
@@ -77,12 +77,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Threads:
-    """Medians of five calls, in turn with those with other numbers of threads.
+    """The medians of five calls, made in turn with those with other numbers of threads.
 
     Attributes:
         digest: A checksum of the masks.
         speed_up: The seconds of one thread over these.
-        speed_up_without_capture: The same of what is done in threads.
+        speed_up_without_capture: The speed-up of the part that runs in threads.
     """
 
     network: str
@@ -105,7 +105,7 @@ def measure(quick: bool) -> Iterator[Row | Threads]:
 
 
 def time_network(network: str | int, density: float) -> Row:
-    """Time masks of a network, by name or width; to be called in a process of its own."""
+    """Time the masks of a network, given by its name or width, in a process of its own."""
     model, example_input = build(network)
     started, cpu_started = time.perf_counter(), time.process_time()
     before = peak_memory()
@@ -114,10 +114,10 @@ def time_network(network: str | int, density: float) -> Row:
     peak = peak_memory() - before
     num_weights = sum(mask.numel() for mask in run.masks.values())
     num_kept = sum(int(mask.count_nonzero()) for mask in run.masks.values())
-    # The last walk may visit more weights than are missing: one a layer at most.
+    # The last walk may visit more weights than are missing, at most one per layer.
     assert 0 <= num_kept - round(density * num_weights) < len(run.masks), (network, num_kept)
     runs = [run._replace(masks={})]
-    del run  # as large as the next
+    del run  # frees its masks, which are as large as those of the next run
     while len(runs) < MAX_REPETITIONS and time.perf_counter() - started < ENOUGH_SECONDS:
         cpu_started = time.process_time()
         runs.append(run_engine(model, example_input, density)._replace(masks={}))
@@ -138,12 +138,12 @@ def time_network(network: str | int, density: float) -> Row:
 
 
 def time_threads(network: str | int) -> list[Threads]:
-    """Time masks with each number of threads; to be called in a process of its own."""
+    """Time masks with each number of threads, in a process of its own."""
     model, example_input = build(network)
     nums_threads = powers_of_two(torch.get_num_threads())
     digests = set()
     runs: dict[int, list[tuple[float, float]]] = {number: [] for number in nums_threads}
-    # In turn, so that other work on the machine meets all alike.
+    # Numbers of threads take turns, so that other work on the machine disturbs all of them alike.
     for _ in range(MAX_REPETITIONS):
         for number in nums_threads:
             run = run_engine(model, example_input, DENSITY, num_threads=number)
@@ -172,8 +172,8 @@ def time_threads(network: str | int) -> list[Threads]:
 
 
 def build(network: str | int) -> tuple[nn.Module, Tensor]:
-    """Build one of phew's networks, or a perceptron of a width, once masks have been made."""
-    run_engine(*build_network("lenet5"), 0.001)  # leaves out what only a first call does
+    """Build one of phew's networks, or a perceptron of a width, in a process that is warmed up."""
+    run_engine(*build_network("lenet5"), 0.001)  # a first call imports and compiles
     if isinstance(network, str):
         return build_network(network)
     torch.manual_seed(0)
@@ -190,39 +190,19 @@ def name_of(network: str | int) -> str:
 
 
 def powers_of_two(most: int) -> list[int]:
-    """1, 2, 4, ... below a number, and the number."""
+    """Return 1, 2, 4, ... below a number, and the number."""
     return [*(2**exponent for exponent in range((most - 1).bit_length())), most]
-
-
-class Fit(NamedTuple):
-    """y = factor x^exponent by least squares of logarithms, and the exponent's 95 % interval."""
-
-    factor: float
-    exponent: float
-    margin: float
-
-    def __str__(self) -> str:
-        low, high = self.exponent - self.margin, self.exponent + self.margin
-        return f"{self.exponent:.2f} ({low:.2f} to {high:.2f})"
-
-
-def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
-    from scipy import stats  # takes half a second, which each process would spend
-
-    line = stats.linregress(np.log(x), np.log(y))
-    margin = stats.t.ppf(0.975, len(x) - 2) * line.stderr
-    return Fit(math.exp(line.intercept), float(line.slope), float(margin))
 
 
 PLOTTED_FIT = "seconds against weights, from 10^7 weights"
 
 
 def fits_of(growing: Sequence[Row], denser: Sequence[Row]) -> dict[str, Fit]:
-    """Fit what there are enough sizes for, by what is fitted against what."""
+    """Fit time against weights and walks where there are at least three sizes, by a name."""
     fits = {}
     for over, least in (("all", 0.0), ("from 10^6", 1e6), ("from 10^7", 1e7)):
         rows = [row for row in growing if row.num_weights >= least]
-        if len(rows) > 2:  # any two are on a line
+        if len(rows) > 2:  # a line through two points has no error
             weights = [row.num_weights for row in rows]
             for name, seconds in seconds_of(rows).items():
                 fits[f"{name} against weights, {over} weights"] = fit(weights, seconds)
@@ -240,7 +220,7 @@ def seconds_of(rows: Sequence[Row]) -> dict[str, list[float]]:
 
 
 def growing_and_denser(rows: Sequence[Row | Threads]) -> tuple[list[Row], list[Row]]:
-    """The rows of networks that grow, and those of one network at several densities."""
+    """Return the rows of networks that grow, and those of one network at several densities."""
     sizes = [row for row in rows if isinstance(row, Row)]
     return (
         [row for row in sizes if row.network != DENSITIES_NETWORK],
@@ -252,10 +232,10 @@ def size_table(rows: Sequence[Row]) -> str:
     header = (
         *("network", "weights", "density", "walks", "seconds", "of it capture", "CPU seconds"),
         *(
-            "CPU ns a weight",
-            "CPU us a walk",
+            "CPU ns per weight",
+            "CPU us per walk",
             "peak MiB",
-            "bytes a weight",
+            "bytes per weight",
             "largest link's tables MiB",
         ),
     )
@@ -308,9 +288,9 @@ NOTES = f"""\
   process of its own: medians of up to {MAX_REPETITIONS} calls, none begun after
   {ENOUGH_SECONDS:g} seconds.
 - *CPU* is the time of all threads together, which other work on the machine hardly disturbs.
-- *Peak MiB*, and *bytes a weight*, is what the first call holds at most beyond the network and one
-  byte a weight for the masks. *Largest link's tables* is what its cumulative masses would be all
-  at once, {TABLE_ENTRY_BYTES} bytes an edge; the engine holds those of a few units at a time.
+- *Peak MiB*, and *bytes per weight*, is what the first call holds at most beyond the network and
+  one byte per weight for the masks. *Largest link's tables* is what its cumulative masses would be
+  all at once, {TABLE_ENTRY_BYTES} bytes per edge; the engine holds those of a few units at a time.
 - An exponent is the slope of least squares in logarithms. What a call takes whatever the size, as
   capture does, makes it less where networks are small; what a density takes whatever the walks,
   tables above all, makes it less on {DENSITIES_NETWORK}. Of networks that grow, walks are in
@@ -334,7 +314,7 @@ def tables(rows: Sequence[Row | Threads]) -> str:
 
 
 def plot(rows: Sequence[Row | Threads]) -> None:
-    import plots
+    from support import plots
 
     growing, denser = growing_and_denser(rows)
     weights = [row.num_weights for row in growing]
@@ -348,7 +328,7 @@ def plot(rows: Sequence[Row | Threads]) -> None:
     time_panel.legend()
 
     memory_panel.loglog(weights, [row.peak_memory / 2**20 for row in growing], "o")
-    memory_panel.loglog(weights, np.divide(weights, 2**20), "--", label="1 byte a weight")
+    memory_panel.loglog(weights, np.divide(weights, 2**20), "--", label="1 byte per weight")
     memory_panel.set(
         title="Peak beyond weights and masks", xlabel="weights", ylabel="memory in MiB"
     )

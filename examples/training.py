@@ -1,4 +1,4 @@
-"""What the examples share: train one network dense, pruned by PHEW and pruned at random."""
+"""Train one network dense, pruned by PHEW and pruned at random; the examples share this."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def compare(
 
     All methods start from the same initial weights, which the seed determines.
     """
-    torch.set_num_threads(1)  # networks this small train faster so
+    torch.set_num_threads(1)  # networks this small train faster in one thread
     results = defaultdict[tuple[str, float], list[Result]](list)
     for seed in range(num_seeds):
         torch.manual_seed(seed)
@@ -120,7 +120,7 @@ def train(network: nn.Module, data: DataSet, num_epochs: int, seed: int) -> None
 
 
 def active_units(masks: phew.Masks) -> float:
-    """The share of units, those of the last layer aside, that a kept weight leads to."""
+    """Return the share of units outside of the last layer that a kept weight leads to."""
     *hidden, _ = masks.values()
     active = torch.cat([mask.flatten(1).any(dim=1) for mask in hidden])
     return active.float().mean().item()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from report import significant
+from support.markdown import significant
 
 from science.intervals import Interval, interval
 from science.jobs import DENSE, ONE_WALK, TRAINING_STEP
@@ -19,22 +19,22 @@ Row: TypeAlias = Mapping[str, Any]
 Verdict: TypeAlias = Literal["holds", "does not hold", "undecided"]
 
 FAR_WIDER = 1.1
-"""Times as many active units, at a density of at most `SPARSE`."""
+"""PHEW must have this many times as many active units, at a density of at most `SPARSE`."""
 
 FAR_HIGHER = 2.0
-"""Times the path kernel trace, at a density of at most `SPARSE`."""
+"""PHEW must have this many times the path kernel trace, at a density of at most `SPARSE`."""
 
 SPARSE = 0.1
 GAIN = (1.8, 2.2)
-"""What counts as twice, per layer: the last has few weights to average over."""
+"""The range that counts as twice, because the last layer has few weights to average over."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and what became of it.
+    """A claim and its verdict.
 
     Attributes:
-        figures: The numbers that decided, a line each.
+        figures: The numbers that decided, one per line.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Claim:
 def judge(rows: Iterable[Row]) -> list[Claim]:
     """Judge all claims that there are results for."""
     by_kind: dict[str, list[Row]] = defaultdict(list)
-    # Rows come as they were done.
+    # Rows stand in the order in which their jobs ended.
     for row in sorted(rows, key=lambda row: -row.get("density", 0)):
         by_kind[row["kind"]].append(row)
     structures, trainings = by_kind["structure"], by_kind["training"]
@@ -167,7 +167,7 @@ def _trained(
         for (data, network), methods in values.items():
             differences = _differences(methods["PHEW"], methods[other])
             if differences:
-                # Of several cases one would be beyond 95 % by chance too often.
+                # With several cases, one of them would leave a 95 % interval by chance too often.
                 strict = _overall(differences, confidence=1 - 0.05 / len(values))
                 verdicts.append(_verdict(strict.is_above_zero, strict.is_below_zero))
                 figures.append(f"{data}, {network}: {_described(differences)}")
@@ -177,7 +177,7 @@ def _trained(
 def _differences(
     ours: Mapping[tuple[int, float], float], theirs: Mapping[tuple[int, float], float]
 ) -> dict[float, dict[int, float]]:
-    """Return by density and seed by how much ours are above theirs."""
+    """Return our value less theirs, by density and seed."""
     differences: dict[float, dict[int, float]] = defaultdict(dict)
     for seed, density in ours.keys() & theirs.keys():
         differences[density][seed] = ours[seed, density] - theirs[seed, density]
@@ -187,7 +187,7 @@ def _differences(
 def _overall(
     differences: Mapping[float, Mapping[int, float]], *, confidence: float = 0.95
 ) -> Interval:
-    """Average over densities; the interval is over the seeds that have all of them."""
+    """Average over densities. The interval is over the seeds that have all densities."""
     seeds = set.intersection(*(set(by_seed) for by_seed in differences.values()))
     by_seed = [[values[seed] for values in differences.values()] for seed in sorted(seeds)]
     means = [statistics.fmean(values) for values in by_seed]
@@ -258,7 +258,7 @@ def _verdict(speaks_for: bool, speaks_against: bool) -> Verdict:
 
 
 def _worst(verdicts: list[Verdict]) -> Verdict:
-    """A claim holds where it holds in all cases, and does not where it does not in one."""
+    """Return "holds" if the claim holds in all cases, "does not hold" if it fails in one."""
     if "does not hold" in verdicts:
         return "does not hold"
     return "undecided" if "undecided" in verdicts or not verdicts else "holds"

@@ -13,18 +13,18 @@ import torch
 from mnist1d.data import get_dataset_args, make_dataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from suite import UnavailableError
+from support.suite import UnavailableError
 from torch import Tensor
 from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Examples, inputs float32 or uint8 (scaled as they are used), labels int64.
+    """Examples: inputs are float32, or uint8 that are scaled when they are used; labels are int64.
 
     Attributes:
-        mean: What is subtracted from an input, by channel.
-        std: What it is then divided by.
+        mean: The mean of each channel, which is subtracted from an input.
+        std: The standard deviation of each channel, which the difference is divided by.
         is_augmented: Whether images of a training batch are shifted and flipped at random.
     """
 
@@ -47,21 +47,21 @@ class DataSet:
         return int(self.train_labels.max()) + 1
 
     def normalised(self, inputs: Tensor) -> Tensor:
-        """Inputs as a network takes them."""
+        """Return inputs as a network takes them."""
         if self.mean is None or self.std is None:
             return inputs
         shape = (-1, *[1] * (inputs.dim() - 2))
         return (inputs.float() / 255 - self.mean.view(shape)) / self.std.view(shape)
 
     def training_batch(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The inputs and labels of some training examples."""
+        """Return the inputs and labels of some training examples."""
         inputs = self.normalised(self.train_inputs[batch])
         if self.is_augmented:
             inputs = shifted_and_flipped(inputs, generator)
         return inputs, self.train_labels[batch]
 
     def to(self, device: torch.device) -> DataSet:
-        """The same on a device."""
+        """Copy the data set to a device."""
         changes: dict[str, Any] = {
             name: value.to(device)
             for name, value in vars(self).items()
@@ -71,7 +71,7 @@ class DataSet:
 
 
 def shifted_and_flipped(images: Tensor, generator: torch.Generator, *, margin: int = 4) -> Tensor:
-    """Shift each image by up to `margin` pixels, zeros coming in, and flip half of them."""
+    """Shift each image by up to `margin` pixels, filled with zeros, and flip half of the images."""
     num_images, _, height, width = images.shape
     padded = F.pad(images, [margin] * 4)
     shifts = torch.randint(2 * margin + 1, (2, num_images, 1), generator=generator)
@@ -85,7 +85,7 @@ def shifted_and_flipped(images: Tensor, generator: torch.Generator, *, margin: i
 
 
 def mnist1d(_: Path) -> DataSet:
-    """4,000 + 1,000 signals of 40 samples (Greydanus and Kobak, 2020, arXiv 2011.14439)."""
+    """Make 4,000 + 1,000 signals of 40 samples (Greydanus and Kobak, 2020, arXiv 2011.14439)."""
     arrays = make_dataset(get_dataset_args())
     return DataSet(
         torch.from_numpy(arrays["x"]).float().unsqueeze(1),
@@ -96,7 +96,7 @@ def mnist1d(_: Path) -> DataSet:
 
 
 def digits(_: Path) -> DataSet:
-    """1,437 + 360 images of 8 x 8 pixels, of scikit-learn."""
+    """Load 1,437 + 360 images of 8 x 8 pixels from scikit-learn."""
     images, labels = load_digits(return_X_y=True)
     split = train_test_split(images / 8 - 1, labels, test_size=0.2, random_state=0, stratify=labels)
     train_images, test_images, train_labels, test_labels = split
@@ -109,7 +109,7 @@ def digits(_: Path) -> DataSet:
 
 
 def mnist(folder: Path) -> DataSet:
-    """60,000 + 10,000 images of 28 x 28 pixels."""
+    """Read 60,000 + 10,000 images of 28 x 28 pixels."""
     train, test = (_torchvision().MNIST(folder, train=train) for train in (True, False))
     return _images(
         train.data.unsqueeze(3), train.targets, test.data.unsqueeze(3), test.targets, augment=False
@@ -117,19 +117,19 @@ def mnist(folder: Path) -> DataSet:
 
 
 def cifar10(folder: Path) -> DataSet:
-    """50,000 + 10,000 images of 32 x 32 pixels in 10 classes."""
+    """Read 50,000 + 10,000 images of 32 x 32 pixels in 10 classes."""
     train, test = (_torchvision().CIFAR10(folder, train=train) for train in (True, False))
     return _images(train.data, train.targets, test.data, test.targets, augment=True)
 
 
 def cifar100(folder: Path) -> DataSet:
-    """50,000 + 10,000 images of 32 x 32 pixels in 100 classes."""
+    """Read 50,000 + 10,000 images of 32 x 32 pixels in 100 classes."""
     train, test = (_torchvision().CIFAR100(folder, train=train) for train in (True, False))
     return _images(train.data, train.targets, test.data, test.targets, augment=True)
 
 
 def tiny_imagenet(folder: Path) -> DataSet:
-    """100,000 + 10,000 images of 64 x 64 pixels in 200 classes, in the folders they come in."""
+    """Read 100,000 + 10,000 images of 64 x 64 pixels in 200 classes, as they are distributed."""
     root = folder / "tiny-imagenet-200"
     classes = (root / "wnids.txt").read_text().split()
     label_of = {name: label for label, name in enumerate(classes)}
@@ -148,7 +148,7 @@ def tiny_imagenet(folder: Path) -> DataSet:
 
 def _torchvision() -> Any:
     """Import torchvision's data sets, which only those who train on them need."""
-    import torchvision_operators as torchvision_operators  # before what imports torchvision
+    import zoo as zoo  # mends torchvision's operators
     from torchvision import datasets
 
     return datasets
@@ -189,10 +189,10 @@ def load(name: str, folder: Path) -> DataSet:
 
     Args:
         name: One of `LOADERS`.
-        folder: Where downloaded data sets are, as torchvision lays them out.
+        folder: The folder of downloaded data sets, laid out as torchvision does.
 
     Raises:
-        UnavailableError: If it is not there.
+        UnavailableError: If the data set is not in the folder.
     """
     try:
         data = LOADERS[name](folder)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from machine import environment
-from plots import DOCS, save
-from report import mebibytes, significant, table
+from support.machine import environment
+from support.markdown import mebibytes, significant, table
+from support.plots import DOCS, save
 
 from phew import plot
 from science.claims import Claim, Row, means
@@ -24,7 +24,7 @@ STRUCTURE: dict[str, tuple[str, Callable[[float], str]]] = {
     "Path kernel trace": ("trace", lambda value: f"{value:.2g}"),
     "FLOPs kept": ("kept_flops", lambda value: f"{value:.1%}"),
 }
-"""By title of a table: the value in rows, and how it is shown."""
+"""The key of a value in rows and the function that formats it, by the title of their table."""
 
 
 def write(rows: Sequence[Row], claims: Sequence[Claim]) -> None:
@@ -32,7 +32,7 @@ def write(rows: Sequence[Row], claims: Sequence[Claim]) -> None:
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     kinds: dict[str, list[Row]] = defaultdict(list)
-    # Rows come as they were done.
+    # Rows stand in the order in which their jobs ended.
     for row in sorted(rows, key=lambda row: -row.get("density", 0)):
         kinds[row["kind"]].append(row)
     setting = ", ".join(f"{key} {value}" for key, value in environment().items())
@@ -59,7 +59,7 @@ def _verdicts(claims: Iterable[Claim]) -> list[str]:
 
 
 def _accuracies(rows: Iterable[Row]) -> list[str]:
-    """Tables and figures of the test accuracy of each data set and network."""
+    """Make tables and figures of the test accuracy of each data set and network."""
     cases: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         cases[row["data"], row["network"]].append(row)
@@ -101,7 +101,7 @@ def _accuracy_table(values: Mapping[str, Mapping[float, Sequence[float]]]) -> st
 
 
 def _structures(rows: Sequence[Row]) -> list[str]:
-    """Tables of what is left of networks, a column for each method."""
+    """Make tables of what is left of networks, with one column per method."""
     parts = ["## What is left of a network"]
     networks = dict.fromkeys(row["network"] for row in rows)
     used = {row["method"] for row in rows}

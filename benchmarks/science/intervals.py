@@ -11,7 +11,7 @@ from scipy import stats
 
 
 class Interval(NamedTuple):
-    """A mean, and how far from it the ends of its interval are; infinitely far for one value."""
+    """A mean, and the distance from it to the ends of its interval: infinite for one value."""
 
     mean: float
     margin: float
@@ -25,14 +25,14 @@ class Interval(NamedTuple):
         return self.mean < -self.margin
 
     def percent(self) -> str:
-        """As percentages, e.g. "93.1 ± 0.4"."""
+        """Format the interval as percentages, e.g. "93.1 ± 0.4"."""
         if math.isinf(self.margin):
             return f"{100 * self.mean:.1f}"
         return f"{100 * self.mean:.1f} ± {100 * self.margin:.1f}"
 
 
 def interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
-    """Return the mean of a sample and its interval; one of NaN where a value is not finite."""
+    """Return the mean of a sample and its interval, both NaN if a value is not finite."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, math.inf)

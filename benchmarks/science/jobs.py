@@ -1,4 +1,4 @@
-"""What is measured: a job for each row of results, known by its fields."""
+"""Jobs, one for each row of results. The fields of a job identify its row."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import graphs
 import torch
-from machine import peak_memory
-from methods import time_training_step
-from processes import in_fresh_process
+from support import graphs
+from support.machine import peak_memory
+from support.methods import time_training_step
+from support.processes import in_fresh_process
 from torch import Tensor, nn
 
 import phew
@@ -27,13 +27,13 @@ from science.walk_products import expected_product
 DENSE = "dense"
 TRAINING_STEP = "training step"
 BATCH_SIZE = 32
-"""Inputs of a training step, and of SNIP and GraSP where their cost is measured."""
+"""The number of inputs of a training step, and of SNIP and GraSP when their cost is measured."""
 
 SHORT = 5.0
-"""Seconds; what takes less is measured three times."""
+"""Methods that take fewer seconds than this are measured three times."""
 
 ONE_WALK = 0.0
-"""As a density, that of the weights of a single walk."""
+"""The density that stands for the weights of a single walk."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Training:
     """Train a network that a method pruned.
 
     Attributes:
-        seed: Of the initial weights, of the method, of the examples that it prunes with, and of the
-            order of training: networks of one seed differ in their masks alone.
+        seed: The seed of the initial weights, the method, the examples that it prunes with and the
+            order of training. So networks with one seed differ in their masks alone.
     """
 
     data: str
@@ -74,10 +74,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Structure:
-    """Prune a network of `phew.models`, and see what is left of it; no data.
+    """Prune a network of `phew.models` without data, and analyse what is left of it.
 
     Attributes:
-        seed: Of the initial weights, and of the method.
+        seed: The seed of the initial weights and of the method.
     """
 
     network: str
@@ -128,7 +128,7 @@ class Cost:
     """Time a method on a network of `phew.models`, in a process of its own, with all threads.
 
     Attributes:
-        method: One that needs data has a batch of random inputs and labels.
+        method: The method. If it needs data, it gets a batch of random inputs and labels.
     """
 
     network: str
@@ -154,7 +154,7 @@ def _measure_cost(job: Cost) -> tuple[float, int]:
         choose_masks(job.method, network, example, job.density, batch=(inputs, labels))
         return time.perf_counter() - started
 
-    # Leaves out what only a first call does.
+    # A first call imports and compiles, which is not timed.
     prune(*graphs.build_network("lenet5"))
     case = graphs.build_network(job.network)
     before = peak_memory()
@@ -176,7 +176,7 @@ _KIND_OF = {kind: name for name, kind in KINDS.items()}
 
 
 def row_of(job: Job) -> dict[str, Any]:
-    """Return what a job's row begins with."""
+    """Return the kind and the fields of a job, with which its row begins."""
     return {"kind": _KIND_OF[type(job)], **asdict(job)}
 
 

@@ -12,7 +12,7 @@ from science.data import DataSet
 
 
 def mlp(example: Tensor, num_classes: int) -> nn.Module:
-    """Build hidden layers of 300 and 100 units, as LeNet-300-100 has."""
+    """Build a perceptron with hidden layers of 300 and 100 units, as LeNet-300-100 has."""
     return _initialised(
         nn.Flatten(),
         nn.Linear(example[0].numel(), 300),

@@ -16,14 +16,14 @@ from science.data import DataSet
 
 GRASP_TEMPERATURE = 200
 EXAMPLES_PER_CLASS = 10
-"""Of the training set, for SNIP and GraSP."""
+"""The number of training examples of each class that SNIP and GraSP get."""
 
 WITH_DATA: dict[str, Callable[..., phew.Masks]] = {
     "SNIP": baselines.snip,
     "GraSP": baselines.grasp,
 }
 METHODS = (*dict(labelled_methods(seed=0).values()), *WITH_DATA)
-"""All, in the order of tables."""
+"""The labels of all methods, in the order in which tables show them."""
 
 
 def choose_masks(
@@ -42,7 +42,7 @@ def choose_masks(
         network: The network, which is left as it is.
         example: One input.
         density: Kept / prunable weights.
-        seed: That of the method, if it has one.
+        seed: The seed of the method, if it has one.
         batch: Inputs and labels, for methods that need data.
     """
     if method in WITH_DATA:
@@ -62,7 +62,7 @@ def cross_entropy(
 
 
 def pruning_batch(data: DataSet, seed: int) -> tuple[Tensor, Tensor]:
-    """So many training examples of each class, drawn by the seed."""
+    """Draw `EXAMPLES_PER_CLASS` training examples of each class by the seed."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data.train_labels), generator=generator)
     labels = data.train_labels.cpu()[order]

@@ -11,10 +11,10 @@ from science.jobs import Job, job_of, row_of
 
 
 class Results:
-    """Rows in a file, with which a run that was killed goes on."""
+    """Rows in a file, from which a run that was killed goes on."""
 
     def __init__(self, path: Path) -> None:
-        """Read what there is; a last line that was cut off is taken away."""
+        """Read the rows of the file, and remove a last line that was cut off."""
         self._path = path
         text = path.read_text() if path.exists() else ""
         whole = text[: text.rfind("\n") + 1]

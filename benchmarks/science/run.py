@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from suite import UnavailableError
+from support.suite import UnavailableError
 
 from phew.support.progress import progress_bar
 from science import scales
@@ -44,7 +44,7 @@ def main() -> None:
         for claim in claims:
             print(f"\n{claim}")
         if arguments.write_results:
-            from science.document import write  # which needs matplotlib
+            from science.document import write  # needs matplotlib
 
             write(rows, claims)
 
@@ -99,7 +99,7 @@ def _run(results: Results, scale: scales.Scale, folder: Path, num_workers: int) 
 def _in_parallel(
     jobs: Sequence[Job], folder: Path, num_workers: int
 ) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Yield the results of jobs as they come; an error ends all."""
+    """Yield the results of jobs as they come. An error ends all jobs."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch._dynamo"])
     with ProcessPoolExecutor(num_workers, context, torch.set_num_threads, (1,)) as executor:

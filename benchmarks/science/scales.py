@@ -1,4 +1,4 @@
-"""How much is measured: all of it, what ten minutes allow, and what shows that it runs."""
+"""Scales: everything, a part that takes ten minutes, and a part that shows that it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from science.jobs import DENSE, ONE_WALK, TRAINING_STEP, Cost, Job, Structure, T
 from science.training import PAPER
 
 PAPER_DENSITIES = tuple(round(0.8**power, 6) for power in range(3, 19))
-"""Those of the paper: 51 % to 1.8 %."""
+"""The densities of the paper: 51 % to 1.8 %."""
 
 COMPARED = ("PHEW", "SynFlow", "SynFlow-L2", "SNIP", "GraSP", "magnitude", "random", "ERK")
 STRUCTURAL = (
@@ -22,18 +22,18 @@ PAPER_NETWORKS = {
     "cifar100": ("resnet32", "vgg19_bn"),
     "tiny_imagenet": ("resnet18",),
 }
-"""By data set that is read from disk."""
+"""The networks of the paper, by data set that is read from disk."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured.
+    """The jobs of a run.
 
     Attributes:
         trained: Data sets and networks that are trained.
-        num_seeds: Seeds of each training.
-        num_epochs: Epochs of each.
-        structures: Networks that are analysed, and seeds of each.
+        num_seeds: The number of seeds of each training.
+        num_epochs: The number of epochs of each training.
+        structures: Networks that are analysed, and the number of seeds of each.
         costs: Networks whose pruning is timed, and the methods that are timed on them.
     """
 
@@ -49,7 +49,7 @@ class Scale:
     costs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def parallel_jobs(self) -> Iterator[Job]:
-        """Yield what one thread does, seed by seed, so that a part of it is whole."""
+        """Yield jobs of one thread, seed by seed, so that an interrupted run has whole seeds."""
         for network in self.chains:
             yield WalkProduct(network, seed=0)
         for network, num_seeds in self.structures.items():
@@ -66,7 +66,7 @@ class Scale:
                         yield Training(data, network, method, density, seed, self.num_epochs)
 
     def jobs_alone(self) -> Iterator[Job]:
-        """Yield what is timed, with nothing beside it."""
+        """Yield jobs that are timed, and so must run alone."""
         for network, methods in self.costs.items():
             for method in methods:
                 yield Cost(network, method, density=1.0 if method == TRAINING_STEP else 0.1)
@@ -117,7 +117,7 @@ TINY = Scale(
 
 
 def paper_scale(data: str) -> Scale:
-    """The paper's protocol on a data set that is read from disk, three runs each."""
+    """Return the paper's protocol on a data set that is read from disk, with three runs each."""
     return Scale(
         trained=tuple((data, network) for network in PAPER_NETWORKS[data]),
         densities=PAPER_DENSITIES,

@@ -13,10 +13,10 @@ from science.data import DataSet
 
 @dataclass(frozen=True)
 class Protocol:
-    """SGD with Nesterov momentum; the learning rate falls to a tenth at two milestones.
+    """SGD with Nesterov momentum and a learning rate that falls to a tenth at two milestones.
 
     Attributes:
-        milestones: Shares of the epochs after which it falls.
+        milestones: The shares of the epochs after which the learning rate falls.
     """
 
     num_epochs: int
@@ -28,15 +28,15 @@ class Protocol:
 
 
 PAPER = Protocol(num_epochs=160)
-"""Patil and Dovrolis, PHEW, 2021: a tenth after 80 and 120 of 160 epochs."""
+"""The protocol of the PHEW paper: the rate falls after 80 and 120 of 160 epochs."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training came to.
+    """The result of a training.
 
     Attributes:
-        accuracy: Of the test set, after the last epoch.
+        accuracy: The accuracy on the test set after the last epoch.
         losses: The mean training loss of each epoch.
     """
 
@@ -47,7 +47,7 @@ class Outcome:
 def train(
     network: nn.Module, masks: phew.Masks | None, data: DataSet, protocol: Protocol, seed: int
 ) -> Outcome:
-    """Train a network, whose pruned weights must be zero in the end."""
+    """Train a network under masks, and check that pruned weights are zero in the end."""
     if masks is not None:
         masks.apply(network)
     generator = torch.Generator().manual_seed(seed)
@@ -82,7 +82,7 @@ def train(
 
 @torch.no_grad()
 def accuracy(network: nn.Module, data: DataSet, *, batch_size: int = 1000) -> float:
-    """The share of test examples that a network classifies rightly."""
+    """Return the share of test examples that a network classifies rightly."""
     network.eval()
     num_right = 0
     for inputs, labels in zip(

@@ -1,4 +1,4 @@
-"""How much weight a walk carries: its expected product of squared weights, computed exactly."""
+"""The weight that a walk carries: its expected product of squared weights, computed exactly."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def expected_product(graph: WalkGraph, *, power: Power) -> float:
     """Return the expectation over forward walks.
 
     Args:
-        graph: A chain: all links one after the other.
+        graph: A chain, whose links follow one another.
         power: The bias of the walks.
     """
     flow = exact_flow(graph, backward=False, power=power)
-    # Per unit the probability that a walk is there, times the expected product until there.
+    # For each unit, the probability that a walk visits it times the expected product until there.
     (entry,) = graph.entries
     product = flow.units[entry]
     for index, link in enumerate(graph.links):
@@ -37,7 +37,7 @@ def expected_product(graph: WalkGraph, *, power: Power) -> float:
 
 
 def _along_wiring(source_groups: object, target_groups: object, values: Tensor) -> Tensor:
-    """Share each unit's value out evenly among those that it leads to."""
+    """Divide each unit's value evenly among the units that it leads to."""
     near, far = torch.as_tensor(source_groups), torch.as_tensor(target_groups)
     num_groups = int(far.max()) + 1
     by_group = torch.zeros(num_groups, dtype=values.dtype).index_add_(0, near.long(), values)

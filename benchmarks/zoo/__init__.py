@@ -1,13 +1,4 @@
-"""Models of torchvision, timm, transformers and plain PyTorch, with random weights, by name."""
+"""Models of torchvision, timm, transformers and plain PyTorch, and how phew copes with them."""
 
-import torchvision_operators as torchvision_operators  # before what imports torchvision
-
-from zoo import plain_models, timm_models, torchvision_models, transformers_models
-from zoo.entry import Entry
-
-ZOO: dict[str, Entry] = {
-    **torchvision_models.ENTRIES,
-    **timm_models.ENTRIES,
-    **transformers_models.ENTRIES,
-    **plain_models.ENTRIES,
-}
+# Modules of the zoo import torchvision, whose operators must be mended before.
+from zoo import torchvision_operators as torchvision_operators

@@ -1,4 +1,4 @@
-"""What the zoo knows of a model: how to build it, and what it accepts."""
+"""Entries of the zoo: how to build a model, and the inputs that it accepts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 Inputs: TypeAlias = tuple[Any, ...] | dict[str, Any]
-"""Positional or keyword arguments."""
+"""Positional or keyword arguments of a model."""
 
 
 class Entry(NamedTuple):
-    """A model of the zoo, made anew by each call."""
+    """A model of the zoo and its inputs, made anew by each call."""
 
     build: Callable[[], nn.Module]
     inputs: Callable[[], Inputs]

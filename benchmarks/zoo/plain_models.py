@@ -1,4 +1,4 @@
-"""Models of plain PyTorch that stress what libraries of image models do not."""
+"""Models of plain PyTorch with structures that libraries of image models do not have."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class UNet(nn.Module):
 
 
 class VAE(nn.Module):
-    """A variational autoencoder, which draws between its halves."""
+    """A variational autoencoder, which draws random numbers between its halves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class TemporalConvolutions(nn.Module):
 
 
 class RawParameters(nn.Module):
-    """Weights that are bare parameters, multiplied by hand."""
+    """Two layers whose weights are bare parameters, multiplied by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class RawParameters(nn.Module):
 
 
 class DynamicWeights(nn.Module):
-    """A layer's weights that are another layer's outputs."""
+    """A layer whose weights are the outputs of another layer."""
 
     def __init__(self) -> None:
         super().__init__()

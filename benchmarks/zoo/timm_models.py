@@ -32,12 +32,12 @@ SIZES = {
     240: "crossvit_9_240",
     256: "maxvit_nano_rw_256",
 }
-"""Names of models by the size of their images."""
+"""The names of models, by the size of their images in pixels."""
 
 
 def _build(name: str) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names and functions that will change
+        warnings.simplefilter("ignore")  # timm warns of names and functions that will change
         model: nn.Module = timm.create_model(name, pretrained=False)
     return model
 

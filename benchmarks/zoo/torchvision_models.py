@@ -33,7 +33,7 @@ DETECTION = ("maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_f
 
 def build(name: str, **options: Any) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of initialisations that will change
+        warnings.simplefilter("ignore")  # torchvision warns of initialisations that will change
         model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     return model
 

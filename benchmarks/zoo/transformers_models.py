@@ -14,7 +14,7 @@ from zoo.entry import Entry, Inputs, seeded, tokens
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import transformers  # after what it reads when it is imported
+import transformers  # reads the environment when it is imported
 
 VOCABULARY, WIDTH, LAYERS, HEADS, INNER = 128, 64, 2, 4, 128
 
@@ -55,7 +55,7 @@ def _pixels() -> Inputs:
 
 def _text_and_pixels() -> Inputs:
     text = tokens(1, 16, below=VOCABULARY - 2, at_least=3)
-    text[0, -1] = VOCABULARY - 1  # the end, where the text is read
+    text[0, -1] = VOCABULARY - 1  # CLIP-like models read the text at its end token
     return {"input_ids": text, **_pixels()}  # type: ignore[dict-item]
 
 

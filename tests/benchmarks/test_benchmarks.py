@@ -10,21 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import coverage
 import end_to_end
 import forecast
 import large
+import model_coverage
 import numpy as np
 import peers
 import pytest
 import ranks
 import scaling
 import torch
-from covered import Row, cover
-from layered import LayeredGraph
-from peer_engines import PEERS
-from processes import Failure, within_limits
-from zoo import ZOO
+from rivals.layered_graph import LayeredGraph
+from rivals.peer_engines import PEERS
+from support.processes import Failure, within_limits
+from zoo import covered
+from zoo.covered import Row, cover
 
 import phew
 from phew import _core
@@ -94,7 +94,7 @@ def test_hops_are_the_same_for_all_instruction_sets_and_threads(
 
 @pytest.mark.slow
 def test_tables_and_the_bound_are_measured(lines: list[dict[str, Any]]) -> None:
-    for row in rows_of("tables", copy.deepcopy(lines)):
+    for row in rows_of("edge_tables", copy.deepcopy(lines)):
         assert row["num_weights"] == 61_470
         assert min(row["measured_share"], row["tabled_share"]) > 0
     for row in rows_of("bound", copy.deepcopy(lines)):
@@ -215,7 +215,7 @@ def test_a_process_that_fails_says_why(
 
 @pytest.mark.slow
 def test_each_model_is_captured_and_pruned_and_trained(lines: list[dict[str, Any]]) -> None:
-    rows = rows_of("coverage", copy.deepcopy(lines))
+    rows = rows_of("model_coverage", copy.deepcopy(lines))
     assert len(rows) == 6
     for row in rows:
         assert row["failure"] is None
@@ -225,7 +225,7 @@ def test_each_model_is_captured_and_pruned_and_trained(lines: list[dict[str, Any
         assert row["unreached"] == {}
         assert not row["without_gradient"]
         assert min(row[f"{each}_seconds"] for each in ("capture", "forward", "prune")) > 0
-    assert "6 models, 0 failed" in coverage.tables([Row(**row) for row in rows])
+    assert "6 models, 0 failed" in model_coverage.tables([Row(**row) for row in rows])
 
 
 def test_a_model_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from science.jobs import DENSE, Job, Structure, Training, WalkProduct, row_of
 from science.results import Results
 from science.scales import FULL, PAPER_DENSITIES, TINY, paper_scale
 from science.training import Protocol, train
-from suite import UnavailableError
+from support.suite import UnavailableError
 from torch import nn
 
 import phew
@@ -195,7 +195,7 @@ def test_data_sets_are_read_from_disk(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import torchvision_operators as torchvision_operators
+    import zoo as zoo  # mends torchvision's operators
     from torchvision.datasets import cifar
 
     # The files are made up: their checksums are not those of the data set.

@@ -9,7 +9,7 @@ import torch
 from kept_paths import masked_gradients
 from torch import nn
 from wiring_oracle import assert_wired_like_autograd
-from zoo import ZOO
+from zoo.models import ZOO
 
 import phew
 from phew.graph.reach import unreached_weights

@@ -1,4 +1,4 @@
-"""What becomes of a model of the zoo: captured, pruned, and run forward and backward."""
+"""The test of one model of the zoo: it is captured, pruned, and run forward and backward."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from machine import median_seconds
+from support.machine import median_seconds
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from zoo import ZOO
-from zoo.entry import Inputs
 
 import phew
 from phew.graph import WeightedLink
 from phew.graph.reach import unreached_weights
+from zoo.entry import Inputs
+from zoo.models import ZOO
 
 DENSITIES = (0.1, 0.02)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a model: a failure, or what capture found and how long everything took.
+    """The outcome for one model: a failure, or the findings of capture and all times.
 
     Attributes:
-        model: Name in the zoo.
+        model: The name in the zoo.
         failure: The error, if there was one.
-        num_weights: Prunable weights.
-        num_links: Weighted links.
-        approximations: Operations that were replaced by a complete wiring, and why.
-        unreached: Weights on no path, by parameter.
+        num_weights: The number of prunable weights.
+        num_links: The number of weighted links.
+        approximations: The operations that were replaced by a complete wiring, with the reasons.
+        unreached: The number of weights on no path, by parameter.
         without_gradient: Whether nothing among the outputs requires a gradient, so that only the
             forward pass was run.
         capture_seconds: Median seconds of capture.
@@ -53,10 +53,10 @@ class Row:
 
 
 def cover(name: str) -> Row:
-    """Do everything with a model of the zoo, whatever goes wrong."""
+    """Capture, prune and run a model of the zoo. An error becomes a row, too."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the models' own, and that of an approximation
+            warnings.simplefilter("ignore")  # models warn of their own, phew of approximations
             return _cover(name)
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
@@ -78,7 +78,7 @@ def _cover(name: str) -> Row:
     prune_seconds = time.perf_counter() - started
     has_gradient = True
     for density, mask in zip(DENSITIES, masks, strict=True):
-        mask.apply(model)  # of the same seed: what the lower density keeps, the higher does too
+        mask.apply(model)  # walks of one seed: the higher density keeps all that the lower does
         check_pruned(model, mask, density)
         has_gradient &= train_once(model, inputs)
     return Row(

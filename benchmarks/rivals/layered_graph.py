@@ -22,12 +22,12 @@ MAX_DEVIATIONS = 6.0
 
 
 class Hops(NamedTuple):
-    """Hops of walks.
+    """The hops of walks.
 
     Attributes:
-        sources: The unit that each leaves.
+        sources: The unit that each hop along an edge leaves.
         targets: The unit that it enters.
-        num_strays: The number of others, from a unit to one to which no edge leads.
+        num_strays: The number of hops along no edge.
     """
 
     sources: Units
@@ -113,10 +113,10 @@ class LayeredGraph:
         """Take walks apart into their hops over edges.
 
         Args:
-            paths: A walk a row; after its end, -1.
+            paths: The units of one walk per row, and -1 after its end.
         """
         sources, targets = paths[:, :-1].ravel(), paths[:, 1:].ravel()
-        # What leaves the last layer is no hop: walks that cannot end there may go on anywhere.
+        # Moves from the last layer do not count, because some engines cannot end walks there.
         leave = (targets >= 0) & (sources < self.firsts[-2])
         sources, targets = sources[leave], targets[leave]
         layers = np.searchsorted(self.firsts, sources, side="right") - 1

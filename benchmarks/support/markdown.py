@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
+RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, num_words: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""What all benchmarks have in common: their arguments, and what becomes of their rows."""
+"""The command line of a benchmark, and the output of its rows."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import environment
-from report import write_section
+from support.machine import environment
+from support.markdown import write_section
 
 
 class UnavailableError(Exception):
-    """Raised where a benchmark cannot be measured on this machine: says what is missing."""
+    """Raised if a benchmark cannot be measured on this machine; the message names the lack."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A question, and how it is answered.
+    """A question and the functions that answer it.
 
     Attributes:
-        file: The file of the benchmark, whose name is its name.
-        question: Its docstring, of which the first line is the question.
-        measure: Yields rows, which are dataclasses; told whether to be quick: a few seconds, to see
-            that it runs.
+        file: The script of the benchmark, which gives it its name.
+        question: The docstring of the script, whose first line is the question.
+        measure: Yields rows, which are dataclasses. Its argument says whether to be quick: a few
+            seconds, to see that it runs.
         tables: Puts all rows into words and tables.
-        plot: Draws all rows into a file of docs, together with written results.
+        plot: Draws all rows into a figure of docs, when results are written.
     """
 
     file: str
@@ -54,7 +54,7 @@ class Benchmark:
                     line = {"benchmark": self.name, **asdict(row), "environment": machine}
                     print(json.dumps(line), flush=True)
         except UnavailableError as missing:
-            # Earlier results stay.
+            # Nothing is written, so that results of another machine stay.
             print(f"{self.name} cannot be measured here: {missing}", file=sys.stderr)
             return
         setting = ", ".join(f"{key} {value}" for key, value in machine.items())

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-import alias_walks
 import numpy as np
 import torch
-from layered import LayeredGraph, Units
+
+from rivals import alias_walks
+from rivals.layered_graph import LayeredGraph, Units
 
 NUM_THREADS = 2
 
@@ -25,11 +26,11 @@ VARIABLES = {
         for library in ("MKL", "NUMBA", "OMP", "OPENBLAS", "RAYON")
     },
 }
-"""The environment in which engines are imported."""
+"""The environment variables with which engines are imported."""
 
 Walk: TypeAlias = Callable[[Units], Any]
-"""Walks from each of the units that are given; returns the units of each walk, one after another,
-or as an array."""
+"""A function that walks from each of the given units, and returns the units of all walks: one walk
+after another, or one per row of an array."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Peer:
     Attributes:
         package: The name of its distribution.
         set_up: Makes its graph and tables.
-        starts_anywhere: Whether it cannot be told where to start: walks start on all units, as many
-            as were asked for or a few more.
+        starts_anywhere: Whether callers cannot choose where walks start. Then they start on all
+            units, and may be a few more than were asked for.
     """
 
     package: str
@@ -51,7 +52,7 @@ class Peer:
 def set_up_graph_walker(graph: LayeredGraph) -> Walk:
     import _walker
 
-    # What the package's own Python does to a networkx graph, which would not fit.
+    # The package's Python makes these arrays from a networkx graph, which would not fit in memory.
     rows, targets = graph.rows.astype(np.uint32), graph.targets(np.uint32)
     data = _normalised(graph)
     return lambda starts: _walker.random_walks(
@@ -81,7 +82,7 @@ def set_up_igraph(graph: LayeredGraph) -> Walk:
 def set_up_torch_cluster(graph: LayeredGraph) -> Walk:
     import torch_cluster  # noqa: F401  registers the operator
 
-    # The package's function would sort the edges in each call.
+    # The operator is called directly, because the package's function sorts the edges each time.
     rows, targets = torch.from_numpy(graph.rows), torch.from_numpy(graph.targets(np.int64))
     return lambda starts: torch.ops.torch_cluster.random_walk(
         rows, targets, torch.from_numpy(starts), graph.num_layers, 1.0, 1.0
@@ -130,7 +131,7 @@ def set_up_ensmallen(graph: LayeredGraph) -> Walk:
     import ensmallen
     import pandas
 
-    # It refuses graphs whose walks end: here they go on from the last layer to the first.
+    # It refuses graphs in which walks end, so edges lead from the last layer to the first.
     first, last = np.arange(graph.sizes[-1]) % graph.sizes[0], graph.firsts[-2]
     edges = pandas.DataFrame(
         {

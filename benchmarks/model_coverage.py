@@ -1,7 +1,7 @@
 """Which models can be captured and pruned, and what does it take beside a forward pass?
 
 The models are those of `zoo`: each is captured, pruned, and run forward and backward afterwards.
-Then the same of well-known models at full size, each in a process of its own.
+Then well-known models are captured at full size, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 
-from covered import Row, cover
-from full_size import FULL_SIZE, Size, measure_size
-from report import significant, table
-from suite import Benchmark
-from zoo import ZOO
+from support.markdown import significant, table
+from support.suite import Benchmark
+from zoo.covered import Row, cover
+from zoo.full_size import FULL_SIZE, Size, measure_size
+from zoo.models import ZOO
 
 QUICK = (
     *("tv/shufflenet_v2_x0_5", "timm/levit_128s", "hf/bert", "hf/llama"),
@@ -27,7 +27,7 @@ UNREACHED = {
     "the background's class is dropped",
     "tvdet/ssdlite320_mobilenet_v3_large": "scores of the background's class are dropped",
 }
-"""Why weights of these models are on no path."""
+"""The reasons why weights of these models are on no path."""
 
 
 def shares(rows: Sequence[Row]) -> str:
@@ -127,10 +127,10 @@ def tables(measured: Sequence[Row | Size]) -> str:
 
 
 def measure(quick: bool) -> Iterator[Row | Size]:
-    # At first: the peak memory of a process begins with that of the process that starts it.
+    # These come first, because a process inherits the peak memory of the one that starts it.
     for name in () if quick else FULL_SIZE:
         yield measure_size(name)
-    cover("misc/mlp")  # leaves out what only a first capture does
+    cover("misc/mlp")  # warms up: a first capture imports and compiles
     for name in QUICK if quick else ZOO:
         yield cover(name)
         gc.collect()

@@ -1,4 +1,4 @@
-"""The walk engine as the benchmarks call it: from nowhere else."""
+"""The walk engine as benchmarks call it. They call it through this module alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phew.walks.engine import make_engine
 from phew.walks.options import Options
 
 BATCH_SIZE = 2**23
-"""Walks of one direction that move together: all of 10 million, 5 million of each direction."""
+"""Walks of one direction that move together: enough for 10 million walks, 5 million each way."""
 
 HOPS_SAMPLE = 100_000
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 class Walks:
-    """The walks 0, 1, 2, ... of a graph, whose weights are measured at once.
+    """The walks 0, 1, 2, ... of a graph, whose weights are measured when this is made.
 
     Args:
         graph: The walk graph.
@@ -42,8 +42,8 @@ class Walks:
     def count_hops(self, num_walks: int) -> int:
         """Count the hops over weights.
 
-        Their number differs between walks only where paths of several lengths meet, and then little
-        on average: of more walks than `HOPS_SAMPLE` it is taken from these.
+        Walks differ in their number of hops only where paths of several lengths meet, and then
+        little on average. So at most `HOPS_SAMPLE` walks are counted, and the rest is extrapolated.
         """
         num_counted = min(num_walks, HOPS_SAMPLE)
         num_hops = sum(int(count.sum()) for count in self.count(num_counted).values())
@@ -59,7 +59,7 @@ class Walks:
 def empty_visits(
     graph: WalkGraph, dtype: torch.dtype, device: torch.device = CPU
 ) -> dict[str, Tensor]:
-    # Written to, so that the first touch of memory is no part of what is measured.
+    # zero_() writes to the memory, so that its first touch is not measured.
     return {
         name: torch.empty(graph.parameters[name].shape, dtype=dtype, device=device).zero_()
         for name in graph.prunable
@@ -67,7 +67,7 @@ def empty_visits(
 
 
 def checksum(masks: Mapping[str, Tensor]) -> int:
-    """Tell masks from others without keeping them."""
+    """Return a checksum by which masks are compared without being kept."""
     value = 0
     for name in sorted(masks):
         value = zlib.crc32(masks[name].cpu().numpy().tobytes(), value)
@@ -75,7 +75,7 @@ def checksum(masks: Mapping[str, Tensor]) -> int:
 
 
 def most_units(graph: WalkGraph) -> int:
-    """The number of units of the largest space that weights lead from or to."""
+    """Return the number of units of the largest space that weights lead from or to."""
     return max(
         graph.spaces[space].num_units
         for link in graph.links

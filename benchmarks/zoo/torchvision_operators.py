@@ -1,4 +1,4 @@
-"""Operators that torchvision needs before anything imports it."""
+"""Operators without which torchvision cannot be imported. Import this before torchvision."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _suppress(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 try:
     import torchvision
 except RuntimeError:
-    # Wheels of torchvision that are built for CUDA bring no operators to a torch that is not.
-    # Without them it needs these two to be known, and detection needs the first.
+    # A torchvision built for CUDA has no operators for a torch built without CUDA. Then it can only
+    # be imported if these two are declared, and detection models call the first.
     _library = library.Library("torchvision", "DEF")
     for _name in ("nms", "qnms"):
         _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

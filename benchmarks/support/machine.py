@@ -1,4 +1,4 @@
-"""On which machine and with which versions a benchmark runs."""
+"""The machine and the versions that a benchmark runs with, and its time and memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from phew import _core
 
 
 def numbers_of_threads() -> list[int]:
-    """One thread, and as many as torch uses."""
+    """Return one, and the number of threads that torch uses."""
     return sorted({1, torch.get_num_threads()})
 
 
 def environment() -> dict[str, str | int | float]:
-    """When, on what and with which versions this process runs."""
+    """Return the date, the machine and the versions that this process runs with."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "system": f"{platform.system()} {platform.machine()}",
@@ -43,13 +43,13 @@ def environment() -> dict[str, str | int | float]:
 
 
 def peak_memory() -> int:
-    """The bytes that this process has held at most."""
+    """Return the most bytes that this process has held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def median_seconds(function: Callable[[], Any], *, repetitions: int = 3) -> float:
-    """Time several runs of a function that has been run before."""
+    """Return the median seconds of several runs of a function that has been run before."""
     seconds = []
     for _ in range(repetitions):
         started = time.perf_counter()

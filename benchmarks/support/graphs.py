@@ -1,4 +1,4 @@
-"""The graphs that are walked on."""
+"""The graphs that benchmarks walk on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build_graph(name: str) -> WalkGraph:
 
 
 def random_weights(sizes: Sequence[int]) -> list[Tensor]:
-    """Draw the weights of linear layers, targets x sources, between so many units."""
+    """Draw the weights (targets x sources) of linear layers between spaces of these sizes."""
     generator = torch.Generator().manual_seed(0)
     return [
         torch.empty(num_targets, num_sources).normal_(generator=generator)
@@ -44,7 +44,7 @@ def random_weights(sizes: Sequence[int]) -> list[Tensor]:
 
 
 def chain_of(weights: Sequence[Tensor]) -> WalkGraph:
-    """Make the graph of linear layers, one after the other, of weights targets x sources."""
+    """Make the graph of a chain of linear layers from their weights (targets x sources)."""
     sizes = [weights[0].shape[1], *(len(weight) for weight in weights)]
     parameters = {f"layer{index}": weight for index, weight in enumerate(weights)}
     links = [

@@ -6,22 +6,21 @@ import time
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
-import pytorch_walks
 import torch
-from graphs import build_network
-from machine import median_seconds
 from torch import Tensor, nn
-from walks import empty_visits
 
 import phew
 from phew.reference import Reference
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.options import Options
 from phew.walks.sampler import FEWEST_PER_BATCH
+from support.graphs import build_network
+from support.machine import median_seconds
+from support.timed_engine import empty_visits
 
 
 class Run(NamedTuple):
-    """What a method found, and its seconds: in all, and those of them in capture."""
+    """The masks of a method, its seconds with capture, and the seconds of capture alone."""
 
     masks: Mapping[str, Tensor]
     num_walks: int
@@ -52,7 +51,7 @@ def run_walks(
     num_walks: int,
     num_threads: int,
 ) -> Run:
-    """Make the walks that are known to meet the density; all but these is left out."""
+    """Time nothing but the walks, whose number is known to meet the density."""
     graph = phew.capture(network, example_input)
     visited = empty_visits(graph, torch.bool)
     started = time.perf_counter()
@@ -70,15 +69,8 @@ def run_reference(network: nn.Module, example_input: Tensor, density: float) -> 
     return Run(masks, result.num_walks, seconds, captured - started)
 
 
-def run_pytorch(network: nn.Module, example_input: Tensor, density: float) -> Run:
-    generator = torch.Generator().manual_seed(0)
-    started = time.perf_counter()
-    sample = pytorch_walks.sample_masks(network, density, generator)
-    return Run(sample.masks, sample.num_walks, time.perf_counter() - started)
-
-
 def time_training_step(name: str, batch_size: int) -> float:
-    """Return the median seconds of a step of SGD on a network, to be called in a fresh process."""
+    """Return the median seconds of a step of SGD on a network, in a process of its own."""
     network, example_input = build_network(name)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     inputs = torch.randn(batch_size, *example_input.shape[1:])

@@ -16,7 +16,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 EXIT_SECONDS = 10.0
-"""What a process may take to end after its result."""
+"""The time that a process may take to end after it gave its result."""
 
 
 def in_fresh_process(
@@ -40,7 +40,7 @@ def with_environment(
 
 
 class Failure(Exception):
-    """Why a process gave no result."""
+    """Raised if a process gave no result, with the reason."""
 
 
 def within_limits(
@@ -51,13 +51,13 @@ def within_limits(
     *arguments: Arguments.args,
     **keywords: Arguments.kwargs,
 ) -> Result:
-    """Call a function of a module in a fresh process, and end this where it takes too much.
+    """Call a function of a module in a fresh process, and end it if it takes too much.
 
     Args:
-        seconds: All that the process may take, its start included.
+        seconds: The time that the process may take, its start included.
         num_bytes: The memory that it may reserve.
         variables: Environment variables.
-        function: What to call, with all further arguments.
+        function: The function, which gets all further arguments.
 
     Raises:
         Failure: If the function raises anything, or its process takes too much or crashes.
@@ -90,21 +90,21 @@ def _send(sender: Connection, num_bytes: int, variables: Mapping[str, str], call
         sender.send((_run(variables, call), None))
     except MemoryError:
         sender.send((None, f"more than {num_bytes / 2**30:g} GiB"))
-    except BaseException as error:  # as which Rust's panics come
+    except BaseException as error:  # Rust's panics are no Exception
         message = " ".join(str(error).split())
         sender.send((None, f"{type(error).__name__}: {message}"))
 
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    # Imported once for all; capture needs it. Not so phew, which the server, unlike a script, would
-    # look for in the current directory first.
+    # Capture needs this module, which takes seconds to import: the server does so once for all. It
+    # must not import phew, because it would look in the current folder first, unlike a script.
     context.set_forkserver_preload(["torch._dynamo"])
     return context
 
 
 def _run(variables: Mapping[str, str], call: bytes) -> Any:
     os.environ.update(variables)
-    # Only now is phew imported, which the function's module imports.
+    # This imports the function's module, and with it phew, after the environment is set.
     function, arguments, keywords = pickle.loads(call)
     return function(*arguments, **keywords)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from machine import median_seconds, peak_memory
+from support.machine import median_seconds, peak_memory
 from torch import Tensor, nn
 
 import phew
@@ -20,7 +20,7 @@ class Model(NamedTuple):
     """A model of the table.
 
     Attributes:
-        input: What it is called with, in words.
+        input: The input in words.
         build: Builds the model and its input.
         device: "meta" for weights without memory.
     """
@@ -72,19 +72,20 @@ FULL_SIZE = {
 
 @dataclass(frozen=True)
 class Size:
-    """What the capture of a model takes.
+    """The time and memory that the capture of a model takes.
 
     Attributes:
-        model: Its name in the table.
-        input: What it was called with.
-        num_weights: Prunable weights.
-        weight_bytes: The memory of all parameters.
-        num_links: Weighted links.
-        capture_seconds: Median seconds of capture.
-        forward_seconds: Median seconds of a forward pass without gradients; None without memory.
-        peak_memory: Bytes that the process has held at most, after the first capture.
-        capture_memory: By how many of these the first capture raised what the process had held at
-            most with the model built and run.
+        model: The name in the table.
+        input: The input in words.
+        num_weights: The number of prunable weights.
+        weight_bytes: The bytes of all parameters.
+        num_links: The number of weighted links.
+        capture_seconds: The median seconds of capture.
+        forward_seconds: The median seconds of a forward pass without gradients, None if the weights
+            have no memory.
+        peak_memory: The most bytes that the process has held, after the first capture.
+        capture_memory: The bytes by which the first capture raised this maximum, when the model
+            had been built and run.
     """
 
     model: str
@@ -106,7 +107,7 @@ def measure_size(name: str) -> Size:
 
 
 def _measure_size(name: str) -> Size:
-    phew.capture(nn.Linear(2, 2), torch.zeros(1, 2))  # leaves out what only a first capture does
+    phew.capture(nn.Linear(2, 2), torch.zeros(1, 2))  # a first capture imports and compiles
     description = FULL_SIZE[name]
     with torch.device(description.device):
         model, example_input = description.build()

@@ -12,35 +12,35 @@ from dataclasses import dataclass
 
 import torch
 from bound import bytes_read_per_second
-from graphs import GRAPHS, QUICK_GRAPHS, build_graph
-from machine import median_seconds, numbers_of_threads
-from processes import in_fresh_process
-from report import millions, significant, table
-from suite import Benchmark
+from support.graphs import GRAPHS, QUICK_GRAPHS, build_graph
+from support.machine import median_seconds, numbers_of_threads
+from support.markdown import millions, significant, table
+from support.processes import in_fresh_process
+from support.suite import Benchmark
+from support.timed_engine import Walks, empty_visits, most_units
 from torch import Tensor
-from walks import Walks, empty_visits, most_units
 
 from phew.graph import WalkGraph
 
 WALKS_PER_UNIT = 16
-"""Of each direction, and unit of the largest layer: of independent walkers, e^-16 of units have
-none."""
+"""Walks of each direction for each unit of the largest layer. If walkers choose units
+independently, a share of e^-16 of the units has none."""
 
 WEIGHT_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of three runs, after one more.
+    """The medians of three runs, which follow one that is not timed.
 
     Attributes:
         num_weights: Weights that are read once when measured, and once in each direction when
             walked.
-        measured_per_second: Weights measured a second.
-        tabled_per_second: Weights turned into tables a second, both directions counted.
+        measured_per_second: Weights measured per second.
+        tabled_per_second: Weights turned into tables per second, both directions counted.
         bytes_read_per_second: The speed of reading memory.
         measured_share: The speed at which measuring reads weights, over that of reading memory.
-        tabled_share: The same of tables.
+        tabled_share: The speed at which tables read weights, over that of reading memory.
     """
 
     graph: str
@@ -69,7 +69,7 @@ class Timed:
 
 def measure(quick: bool) -> Iterator[Row]:
     speeds = {number: bytes_read_per_second(number, quick=quick) for number in numbers_of_threads()}
-    # Of the smallest, tables are nothing beside the hops.
+    # The smallest graph is left out, because its tables take no time beside the hops.
     for graph in QUICK_GRAPHS if quick else GRAPHS[1:]:
         for timed in in_fresh_process(time_tables, graph):
             speed = speeds[timed.num_threads]
@@ -92,7 +92,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def time_tables(name: str) -> list[Timed]:
-    """Time the tables of a graph with one and with all threads; in a process of its own."""
+    """Time the tables of a graph with one thread and with all, in a process of its own."""
     graph = build_graph(name)
     num_walks = 2 * WALKS_PER_UNIT * most_units(graph)
     visited = empty_visits(graph, torch.bool)
@@ -122,8 +122,8 @@ NOTES = f"""\
 - *Tabled* is {WALKS_PER_UNIT} walks of each direction for each unit of the largest layer: weights,
   counted once for each direction, over the seconds of walking. The hops themselves are in it, so it
   is less than what tables alone would give.
-- *Of memory* is {WEIGHT_BYTES} bytes a weight, over the speed at which as many threads read memory
-  from one end to the other in the same run. Medians of three runs, after one more."""
+- *Of memory* is {WEIGHT_BYTES} bytes per weight, over the speed at which as many threads read
+  memory from one end to the other in the same run. Medians of three runs, after one more."""
 
 
 def tables(rows: Sequence[Row]) -> str:

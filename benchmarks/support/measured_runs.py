@@ -7,23 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from graphs import build_network
-from machine import peak_memory
-from methods import Method, count_hops
-from processes import in_fresh_process
+
+from support.graphs import build_network
+from support.machine import peak_memory
+from support.methods import Method, count_hops
+from support.processes import in_fresh_process
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a method found, and medians over its runs.
+    """The masks of a method, and medians over its runs.
 
     Attributes:
         masks: Masks by parameter name.
-        num_walks: Walks whose visits the masks are.
-        num_hops: Hops of these walks over weighted links.
-        seconds: Median seconds in all.
-        capture_seconds: Median seconds of these in capture.
-        peak_memory: Bytes at most in use beyond those in use with the network built.
+        num_walks: The number of walks whose visits the masks are.
+        num_hops: The hops of these walks over weighted links.
+        seconds: The median seconds of a run, capture included.
+        capture_seconds: The median seconds of capture.
+        peak_memory: The most bytes in use, beyond those in use with the network built.
     """
 
     masks: dict[str, npt.NDArray[np.bool_]]
@@ -41,7 +42,7 @@ def measure(method: Method, network: str, density: float, *, repetitions: int) -
 
 def _measure(method: Method, name: str, density: float, repetitions: int) -> Measurement:
     network, example_input = build_network(name)
-    method(*build_network("lenet5"), 0.001)  # leaves out what only a first call does
+    method(*build_network("lenet5"), 0.001)  # a first call imports and compiles
     before = peak_memory()
     runs = [method(network, example_input, density)]
     peak = peak_memory() - before

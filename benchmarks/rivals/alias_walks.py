@@ -8,18 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from layered import LayeredGraph, Masses, Units
+
+from rivals.layered_graph import LayeredGraph, Masses, Units
 
 PART_SIZE = 2**16
-"""Edges of the rows that a thread makes tables of at a time."""
+"""The number of edges for which a thread makes tables at a time."""
 
 
 class Tables(NamedTuple):
-    """The edges of a unit are drawn evenly, but kept only with a probability.
+    """Alias tables: a unit's edge is drawn evenly, and then kept with its own probability.
 
     Attributes:
         kept: The probability with which each edge is kept, sources x targets.
-        aliases: The target taken instead.
+        aliases: The target that is taken where the edge is not kept.
     """
 
     kept: Masses
@@ -66,7 +67,7 @@ def _fill(masses: Masses, kept: Masses, aliases: npt.NDArray[np.int32]) -> None:
         given, lacking = np.cumsum(excess[heavy]), np.cumsum(-excess[light])
         givers = np.searchsorted(given, lacking + excess[light], side="right")
         row_aliases[light] = heavy[np.minimum(givers, heavy.size - 1)]
-        # A heavy edge's last taker, to which it gives too much; rounding may find none.
+        # A heavy edge gives too much to its last taker. Rounding may leave it without one.
         takers = np.minimum(np.searchsorted(lacking, given, side="right"), light.size - 1)
         row_kept[heavy] = 1.0 + np.minimum(given - lacking[takers], 0.0)
         row_aliases[heavy[:-1]] = heavy[1:]

@@ -1,4 +1,4 @@
-"""Figures of results, which need the optional extra `benchmarks`: only what draws imports this."""
+"""Figures of results. They need matplotlib, so benchmarks import this only when they draw."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from phew import plot
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def new_figure(

@@ -1,13 +1,15 @@
 """PHEW as a careful user would write it with PyTorch, for chains of convolutions and linear layers.
 
-All walkers of a direction move together, with one `searchsorted` a layer.
+All walkers of a direction move together, with one `searchsorted` per layer.
 """
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import torch
+from support.methods import Run
 from torch import Generator, Tensor, nn
 
 
@@ -18,9 +20,9 @@ class Sample(NamedTuple):
 
 
 def sample_masks(model: nn.Module, density: float, generator: Generator) -> Sample:
-    """Walk, forward and backward in turn, until the target is met; on the generator's device.
+    """Walk forward and backward in turn until the target is met, on the generator's device.
 
-    Overshoots by less than one walk of each direction.
+    The masks may keep more than the target, by less than one walk of each direction.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.dim() > 1}
     layers = _layers(list(weights.values()))
@@ -28,7 +30,7 @@ def sample_masks(model: nn.Module, density: float, generator: Generator) -> Samp
     target = round(density * sum(weight.numel() for weight in weights.values()))
     num_pairs = 0
     while (missing := target - sum(int(layer.visited.count_nonzero()) for layer in layers)) > 0:
-        # A walk visits one weight a layer, so that these cannot overshoot.
+        # A walk visits one weight per layer, so this many walks cannot exceed the target.
         round_pairs = max(1, missing // (2 * len(layers)))
         starts = torch.arange(num_pairs, num_pairs + round_pairs, device=generator.device)
         units = starts % num_entries
@@ -45,6 +47,14 @@ def sample_masks(model: nn.Module, density: float, generator: Generator) -> Samp
     return Sample(masks, 2 * num_pairs, 2 * num_pairs * len(layers))
 
 
+def run_pytorch(network: nn.Module, example_input: Tensor, density: float) -> Run:
+    """Sample masks on the CPU. The example input is there because other methods need one."""
+    generator = torch.Generator().manual_seed(0)
+    started = time.perf_counter()
+    sample = sample_masks(network, density, generator)
+    return Run(sample.masks, sample.num_walks, time.perf_counter() - started)
+
+
 def _layers(weights: list[Tensor]) -> list[_Layer]:
     num_units = [weights[0].shape[1], *(weight.shape[0] for weight in weights[:-1])]
     return [_Layer(weight, num) for weight, num in zip(weights, num_units, strict=True)]
@@ -55,7 +65,7 @@ class _Layer:
 
     Args:
         weight: The weights, targets x sources x kernel.
-        num_units: Units before the layer; where a flatten is between, each became several sources.
+        num_units: The units before the layer. A flatten makes several sources of each.
     """
 
     def __init__(self, weight: Tensor, num_units: int) -> None:
@@ -103,4 +113,4 @@ def _draw(sums: Tensor, rows: Tensor, generator: Generator) -> Tensor:
         rows.shape, dtype=torch.float64, generator=generator, device=rows.device
     )
     edges = torch.searchsorted(sums.view(-1), values, right=True) - rows * width
-    return edges.clamp(max=width - 1)  # a draw next to 1 may round up to the next row
+    return edges.clamp(max=width - 1)  # a draw close to 1 may round up to the next row

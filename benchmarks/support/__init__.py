@@ -1,0 +1,1 @@
+"""Modules that all benchmarks use: command line, machine, processes, graphs and tables of text."""
