@@ -349,15 +349,15 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = PHEW_VERSION;
   bind_graph(module);
   module.def(
-      "instruction_set", [] { return phew::kernels().name; },
+      "instruction_set", [] { return phew::loops().name; },
       "The instruction set whose kernels are in use. The environment variable\n"
       "PHEW_INSTRUCTION_SET chooses it when it is first needed.");
   module.def(
       "instruction_sets",
       [] {
         std::vector<std::string> names;
-        for (const phew::Kernels* kernels : phew::supported_kernels()) {
-          names.emplace_back(kernels->name);
+        for (const phew::Loops* loops : phew::supported_loops()) {
+          names.emplace_back(loops->name);
         }
         return names;
       },

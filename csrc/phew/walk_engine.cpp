@@ -5,10 +5,10 @@
 #include <utility>
 #include <variant>
 
-#include "phew/fork_mass.hpp"
-#include "phew/hop.hpp"
-#include "phew/link_hop.hpp"
-#include "phew/weight_rows.hpp"
+#include "phew/arithmetic/draw.hpp"
+#include "phew/expectation/fork_mass.hpp"
+#include "phew/walks/link_hop.hpp"
+#include "phew/weights/weight_rows.hpp"
 
 namespace phew {
 namespace {

@@ -5,18 +5,18 @@
 #include <cstdint>
 #include <vector>
 
-#include "phew/directed_graph.hpp"
-#include "phew/flow.hpp"
-#include "phew/graph.hpp"
-#include "phew/link_buffers.hpp"
-#include "phew/link_measure.hpp"
+#include "phew/expectation/flow.hpp"
+#include "phew/expectation/visit_rates.hpp"
+#include "phew/graph/directed_graph.hpp"
+#include "phew/graph/graph.hpp"
 #include "phew/options.hpp"
-#include "phew/parallel.hpp"
-#include "phew/rates.hpp"
-#include "phew/recording.hpp"
-#include "phew/team.hpp"
-#include "phew/walk_range.hpp"
-#include "phew/walkers.hpp"
+#include "phew/threads/workers.hpp"
+#include "phew/walks/batches.hpp"
+#include "phew/walks/recording.hpp"
+#include "phew/walks/team.hpp"
+#include "phew/walks/walkers.hpp"
+#include "phew/weights/link_buffers.hpp"
+#include "phew/weights/link_measure.hpp"
 
 namespace phew {
 

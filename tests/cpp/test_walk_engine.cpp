@@ -12,9 +12,9 @@
 #include <variant>
 #include <vector>
 
-#include "naive_walk.hpp"
+#include "common/naive_walk.hpp"
+#include "common/walk_graphs.hpp"
 #include "phew/walk_engine.hpp"
-#include "walk_graphs.hpp"
 
 namespace {
 

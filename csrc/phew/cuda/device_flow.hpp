@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "phew/cuda/memory.hpp"
-#include "phew/flow.hpp"
-#include "phew/graph.hpp"
+#include "phew/expectation/flow.hpp"
+#include "phew/graph/graph.hpp"
 
 namespace phew::cuda {
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "phew/cuda/memory.hpp"
-#include "phew/directed_graph.hpp"
-#include "phew/graph.hpp"
-#include "phew/graph_view.hpp"
+#include "phew/graph/directed_graph.hpp"
+#include "phew/graph/graph.hpp"
+#include "phew/graph/graph_view.hpp"
 
 namespace phew::cuda {
 

@@ -20,9 +20,9 @@
 #include <memory>
 #include <type_traits>
 
+#include "phew/arithmetic/macros.hpp"
 #include "phew/cuda/device.hpp"
 #include "phew/cuda/memory.hpp"
-#include "phew/macros.hpp"
 
 namespace phew::cuda {
 

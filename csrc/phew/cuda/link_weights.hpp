@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "phew/graph_view.hpp"
-#include "phew/link_buffers.hpp"
-#include "phew/macros.hpp"
-#include "phew/mass.hpp"
+#include "phew/arithmetic/macros.hpp"
+#include "phew/arithmetic/mass.hpp"
+#include "phew/graph/graph_view.hpp"
+#include "phew/weights/link_buffers.hpp"
 
 namespace phew::cuda {
 

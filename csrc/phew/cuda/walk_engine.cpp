@@ -10,13 +10,13 @@
 
 #include "phew/cuda/device_flow.hpp"
 #include "phew/cuda/device_graph.hpp"
-#include "phew/cuda/flow_kernels.hpp"
+#include "phew/cuda/flow_bodies.hpp"
 #include "phew/cuda/launch.hpp"
-#include "phew/cuda/measure_kernels.hpp"
+#include "phew/cuda/measure_bodies.hpp"
 #include "phew/cuda/memory.hpp"
-#include "phew/cuda/walk_kernels.hpp"
-#include "phew/fork_mass.hpp"
-#include "phew/weight_rows.hpp"
+#include "phew/cuda/walk_bodies.hpp"
+#include "phew/expectation/fork_mass.hpp"
+#include "phew/weights/weight_rows.hpp"
 
 namespace phew::cuda {
 

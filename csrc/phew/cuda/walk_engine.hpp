@@ -7,15 +7,15 @@
 
 #include "phew/cuda/device.hpp"
 #include "phew/cuda/visit_list.hpp"
-#include "phew/directed_graph.hpp"
-#include "phew/flow.hpp"
-#include "phew/graph.hpp"
-#include "phew/link_buffers.hpp"
-#include "phew/link_measure.hpp"
+#include "phew/expectation/flow.hpp"
+#include "phew/expectation/visit_rates.hpp"
+#include "phew/graph/directed_graph.hpp"
+#include "phew/graph/graph.hpp"
 #include "phew/options.hpp"
-#include "phew/rates.hpp"
-#include "phew/recording.hpp"
-#include "phew/walk_range.hpp"
+#include "phew/walks/batches.hpp"
+#include "phew/walks/recording.hpp"
+#include "phew/weights/link_buffers.hpp"
+#include "phew/weights/link_measure.hpp"
 
 namespace phew::cuda {
 
