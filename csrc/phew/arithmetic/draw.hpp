@@ -1,6 +1,6 @@
-// The arithmetic of one hop: draw an integer below the total mass of a unit's edges, and find the
-// edge whose cumulative mass is the first above it: in a table of the cumulative masses of all
-// edges, or in a coarser one and then among the edges of the entry that is found.
+// The arithmetic of a random choice: draw an integer below the total mass of a unit's edges, and
+// find the edge whose cumulative mass is the first above it. The search goes through a table of the
+// cumulative masses of all edges, or through a coarser table and then the edges of the entry found.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,11 @@
 
 namespace phew {
 
-// What a random number is for: which link leaves a unit (counted by space), which edge of a link
-// (counted by link).
+// The purpose of a random number: to choose a link that leaves a unit (its counter has the index of
+// the space), or an edge of a link (the index of the link).
 enum class Purpose : std::uint8_t { kFork = 0, kEdge = 1 };
 
+// Returns the high half of the product.
 PHEW_HOST_DEVICE inline std::uint64_t multiply_high(std::uint64_t left, std::uint64_t right) {
 #ifdef __CUDA_ARCH__
   return __umul64hi(left, right);
@@ -27,7 +28,7 @@ PHEW_HOST_DEVICE inline PhiloxKey make_key(std::uint64_t seed) {
   return {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}};
 }
 
-// The 64 random bits of a walk at a space or link.
+// Returns the 64 random bits of a walk at a space or link.
 PHEW_HOST_DEVICE inline std::uint64_t random_bits(PhiloxKey key, std::uint64_t walk,
                                                   std::uint32_t index, Purpose purpose) {
   const PhiloxCounter block =
@@ -37,14 +38,16 @@ PHEW_HOST_DEVICE inline std::uint64_t random_bits(PhiloxKey key, std::uint64_t w
   return std::uint64_t{block.words[1]} << 32 | block.words[0];
 }
 
-// An integer in [0, total).
+// Draws an integer in [0, total).
 PHEW_HOST_DEVICE inline std::uint64_t draw(PhiloxKey key, std::uint64_t walk, std::uint32_t index,
                                            Purpose purpose, std::uint64_t total) {
   return multiply_high(random_bits(key, walk, index, purpose), total);
 }
 
-// Masses 3 0 1 4 make cumulative 3 3 4 8. A draw of 3 falls to index 2: the first cumulative above
-// it. The draw is below the last cumulative. Without branches, as they would be mispredicted.
+// Returns the index of the first cumulative mass above a draw, which is below the last one. There
+// are no branches, because they would be mispredicted.
+//
+//   Masses 3 0 1 4 make cumulative 3 3 4 8. A draw of 3 falls to index 2.
 template <typename Cumulative>
 PHEW_HOST_DEVICE inline std::uint32_t first_above(const Cumulative& cumulative, std::uint32_t size,
                                                   std::uint64_t draw) {
@@ -57,7 +60,7 @@ PHEW_HOST_DEVICE inline std::uint32_t first_above(const Cumulative& cumulative, 
   return first;
 }
 
-// The same from the masses themselves, of which few are looked through.
+// Returns the same index from the masses themselves, by going through all of them: for a few.
 template <typename Masses>
 PHEW_HOST_DEVICE inline std::uint32_t first_above_sum(const Masses& masses, std::uint32_t size,
                                                       std::uint64_t draw) {

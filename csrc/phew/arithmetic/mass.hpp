@@ -1,6 +1,6 @@
 // Integer masses of weights. A link's magnitudes are scaled by a power of two so that the base of
 // the bias is near 1, raised to the power p in float64, and scaled again so that the largest mass
-// falls in [2^30, 2^31); then truncated. A weight that is not zero has at least mass 1.
+// falls in [2^30, 2^31), and truncated. Every nonzero weight has at least mass 1.
 //
 //   p = 1, magnitudes 0 1e-12 0.3 0.75: masses 0 1 644245094 1610612736.
 #pragma once
@@ -15,8 +15,8 @@ namespace phew {
 
 enum class DType : std::uint8_t { kFloat64, kFloat32, kFloat16, kBFloat16 };
 
-// Floating-point formats. Weights are read as bits: without the sign, the bits of two weights
-// compare as their magnitudes do, and those of infinities and NaNs are the largest.
+// The floating-point formats. Weights are read as bits: without their signs, the bits of two
+// weights compare as the magnitudes do, and the bits of infinities and NaNs are the largest.
 struct Float64 {
   using Bits = std::uint64_t;
   static constexpr Bits kInfinity = 0x7FF0'0000'0000'0000;
@@ -32,8 +32,8 @@ struct Float32 {
   using Bits = std::uint32_t;
   static constexpr Bits kInfinity = 0x7F80'0000;
 
-  // Takes finite magnitudes. By hand, because processors can be set to read subnormals as zero;
-  // without branches, so that loops over weights become vector code.
+  // Takes finite magnitudes. It converts by hand, because processors can be set to read subnormals
+  // as zero, and without branches, so that loops over weights become vector code.
   PHEW_HOST_DEVICE static double to_double(Bits bits) {
     const double subnormal = static_cast<std::int32_t>(bits) * 0x1p-149;
     const double normal =
@@ -64,7 +64,7 @@ struct BFloat16 {
   }
 };
 
-// The weight's bits without its sign.
+// Returns a weight's bits without its sign.
 template <typename Bits>
 PHEW_HOST_DEVICE constexpr Bits magnitude_bits(Bits weight) {
   return static_cast<Bits>(weight & static_cast<Bits>(static_cast<Bits>(-1) >> 1));
@@ -73,14 +73,14 @@ PHEW_HOST_DEVICE constexpr Bits magnitude_bits(Bits weight) {
 // The mass of every weight in a uniform walk.
 constexpr std::uint32_t kUniformMass = std::uint32_t{1} << 30;
 
-// What turns the magnitudes of one link into masses.
+// Turns the magnitudes of one link into masses.
 struct MassScale {
-  // Their product brings magnitudes near 1. Two, since 2^1074 is not a float64.
+  // Their product brings magnitudes near 1. There are two, since 2^1074 is not a float64.
   double first = 1;
   double second = 1;
   // Brings the power of the scaled magnitudes to the range of masses.
   double last = 1;
-  // The magnitude that zero counts as.
+  // A weight of zero counts as this magnitude.
   double zero = 0;
   // A unit of mass is worth 2^exponent.
   int exponent = 0;
@@ -100,7 +100,7 @@ PHEW_HOST_DEVICE inline double raise(double scaled) {
   }
 }
 
-// The mass of a finite weight, given as bits.
+// Computes the mass of a finite weight, given as bits.
 template <typename FormatOfWeight, int Power>
 struct MassOf {
   using Format = FormatOfWeight;
@@ -115,16 +115,16 @@ struct MassOf {
       const double magnitude = Format::to_double(magnitude_bits(weight));
       const double base = Power < 0 && magnitude == 0 ? scale.zero : magnitude;
       const double value = raise<Power>(base * scale.first * scale.second) * scale.last;
-      // In [0, 2^31): the conversion from int32 is the one that every processor has.
+      // The value is in [0, 2^31), so it can be converted by int32, which every processor can do.
       const auto mass = static_cast<std::uint32_t>(static_cast<std::int32_t>(value));
       return mass + static_cast<std::uint32_t>((mass == 0) & (magnitude != 0));
     }
   }
 };
 
-// The same for power 1 and weights of float32 or bfloat16, where the scale suits: a weight times a
-// power of two is exact in float32. What is lost is below 2, where a processor is set to read
-// subnormals as zero, and has mass 1 all the same.
+// Computes the same mass for power 1 and weights of float32 or bfloat16, if the scale suits: a
+// weight times a power of two is exact in float32. A processor that is set to read subnormals as
+// zero loses only values below 2, and these have mass 1 all the same.
 template <typename FormatOfWeight>
 struct MassByFloat32 {
   using Format = FormatOfWeight;
@@ -161,7 +161,7 @@ struct MassByFloat32 {
   }
 };
 
-// The same for a power that is known only when it runs.
+// Computes the same mass for a power that is known only at run time.
 template <typename FormatOfWeight>
 struct MassOfAnyPower {
   using Format = FormatOfWeight;
@@ -184,7 +184,8 @@ struct MassOfAnyPower {
   }
 };
 
-// The scale of a link whose nonzero magnitudes lie in [smallest, largest]; both 0 if it has none.
+// Returns the scale of a link whose nonzero magnitudes lie in [smallest, largest]. Both are 0 if it
+// has none.
 inline MassScale make_mass_scale(double smallest, double largest, int power) {
   constexpr int kTopBits = 31;
   MassScale scale;
@@ -194,7 +195,7 @@ inline MassScale make_mass_scale(double smallest, double largest, int power) {
     return scale;
   }
   if (largest == 0) {
-    // All masses are 0, also the inverse of what zero counts as.
+    // All masses are 0, also that of the magnitude that zero counts as, for power -1.
     scale.zero = 1;
     scale.last = 0;
     return scale;
@@ -217,7 +218,7 @@ inline MassScale make_mass_scale(double smallest, double largest, int power) {
   return scale;
 }
 
-// Calls function(Format{}) for the dtype's format.
+// Calls function(Format{}) with the dtype's format.
 template <typename Function>
 decltype(auto) with_format(DType dtype, const Function& function) {
   switch (dtype) {

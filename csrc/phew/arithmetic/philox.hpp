@@ -33,7 +33,7 @@ PHEW_HOST_DEVICE constexpr PhiloxCounter philox_round(PhiloxCounter counter, Phi
 
 }  // namespace detail
 
-// The key of the next round.
+// Returns the key of the next round.
 PHEW_HOST_DEVICE constexpr PhiloxKey next_philox_key(PhiloxKey key) {
   return {{key.words[0] + 0x9E3779B9u, key.words[1] + 0xBB67AE85u}};
 }

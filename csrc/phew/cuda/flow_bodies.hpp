@@ -1,4 +1,4 @@
-// Kernels that pass the flow on through forks, weighted links and wirings (see flow.hpp).
+// The bodies that pass the flow on through forks, weighted links and wirings (see flow.hpp).
 #pragma once
 
 #include <cstddef>
@@ -15,23 +15,19 @@ struct ShareOut {
   // Its links are indices of the graph's links.
   ForkView fork;
   const double* flow;
-  // Of all links, and where those of each link begin.
+  // The flows of all links, and per link where its own begin.
   double* link_flows;
   const std::size_t* link_begins;
 
   PHEW_HOST_DEVICE void operator()(std::size_t unit) const {
-    const std::uint32_t begin = fork.begin[unit];
-    const std::uint32_t end = fork.begin[unit + 1];
-    for (std::uint32_t i = begin; i < end; ++i) {
-      const std::uint64_t mass = fork.cumulative[i] - (i > begin ? fork.cumulative[i - 1] : 0);
-      link_flows[link_begins[fork.links[i]] + unit] =
-          flow[unit] * static_cast<double>(mass) / static_cast<double>(fork.cumulative[end - 1]);
+    for (std::uint32_t i = fork.begin[unit]; i < fork.begin[unit + 1]; ++i) {
+      link_flows[link_begins[fork.links[i]] + unit] = fork.link_share(unit, i, flow[unit]);
     }
   }
 };
 
-// For each near unit of a weighted link: turns its flow into its share a unit of mass; where all of
-// its edges are zero, passes it on evenly instead.
+// For each near unit of a weighted link: turns its flow into its share per unit of mass. If all of
+// its edges are zero, passes the flow on evenly instead.
 struct SplitFlow {
   EdgeView edges;
   // The mass of each near unit's edges.
@@ -80,7 +76,7 @@ struct ShareGroups {
       if (wiring.begin[group + half] <= i) group += half;
       size -= half;
     }
-    far_flow[wiring.members[i]] += groups[group] / (wiring.begin[group + 1] - wiring.begin[group]);
+    far_flow[wiring.members[i]] += wiring.member_share(group, groups[group]);
   }
 };
 

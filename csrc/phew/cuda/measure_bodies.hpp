@@ -1,15 +1,17 @@
-// Kernels that go over all weights of a link: their range, sums of masses, rates. Rows are near
-// units, columns far units; the memory of a row's columns is adjacent, where there is a choice.
+// The bodies that go over all weights of a link: for their range, sums of masses and rates. Rows
+// are near units, columns are far units. A row's columns are adjacent in memory, if there is a
+// choice.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "phew/arithmetic/extremes.hpp"
+#include "phew/arithmetic/mass.hpp"
 #include "phew/cuda/launch.hpp"
 #include "phew/cuda/link_weights.hpp"
 #include "phew/expectation/visit_rates.hpp"
 #include "phew/graph/graph_view.hpp"
-#include "phew/loops/loops.hpp"
 
 namespace phew::cuda {
 
@@ -17,10 +19,10 @@ namespace phew::cuda {
 template <typename Format>
 struct MeasureMagnitudes {
   using Bits = typename Format::Bits;
-  // Of each thread. Plain numbers, as shared memory is not initialised.
+  // The extremes of each thread. They are plain numbers, because shared memory is not initialised.
   struct Shared {
     std::uint64_t largest[kNumThreads];
-    std::uint64_t smallest_less_one[kNumThreads];
+    std::uint64_t smallest_nonzero[kNumThreads];
     std::uint64_t num_zero[kNumThreads];
   };
   PHEW_HOST_DEVICE static constexpr unsigned num_phases() { return 3; }
@@ -44,7 +46,7 @@ struct MeasureMagnitudes {
     } else if (thread == 0) {
       const Extremes all = join(shared, 0, kNumThreads, kPartSize);
       atomic_max(&extremes->largest, all.largest);
-      atomic_min(&extremes->smallest_less_one, all.smallest_less_one);
+      atomic_min(&extremes->smallest_nonzero, all.smallest_nonzero);
       if (all.num_zero > 0) atomic_add(&extremes->num_zero, all.num_zero);
     }
   }
@@ -60,7 +62,8 @@ struct MeasureMagnitudes {
       const EdgeCursor edge(rows, static_cast<std::uint32_t>(weight / num_edges),
                             static_cast<std::uint32_t>(weight % num_edges));
       const Bits magnitude = magnitude_bits(weights[edge.element]);
-      widen(found, magnitude, static_cast<Bits>(magnitude - 1), magnitude == 0);
+      const bool is_zero = magnitude == 0;
+      found.widen({magnitude, is_zero ? Extremes::kNone : std::uint64_t{magnitude}, is_zero});
     }
     return found;
   }
@@ -69,33 +72,24 @@ struct MeasureMagnitudes {
                                         unsigned step) {
     Extremes all;
     for (unsigned i = first; i < first + size; i += step) {
-      widen(all, shared.largest[i], shared.smallest_less_one[i], shared.num_zero[i]);
+      all.widen({shared.largest[i], shared.smallest_nonzero[i], shared.num_zero[i]});
     }
     return all;
   }
 
   PHEW_HOST_DEVICE static void put(Shared& shared, unsigned thread, const Extremes& found) {
     shared.largest[thread] = found.largest;
-    shared.smallest_less_one[thread] = found.smallest_less_one;
+    shared.smallest_nonzero[thread] = found.smallest_nonzero;
     shared.num_zero[thread] = found.num_zero;
-  }
-
-  PHEW_HOST_DEVICE static void widen(Extremes& extremes, std::uint64_t largest,
-                                     std::uint64_t smallest_less_one, std::uint64_t num_zero) {
-    if (largest > extremes.largest) extremes.largest = largest;
-    if (smallest_less_one < extremes.smallest_less_one) {
-      extremes.smallest_less_one = smallest_less_one;
-    }
-    extremes.num_zero += num_zero;
   }
 };
 
-// A tile of the masses of a link: of kernels, which join a row and a column.
+// A tile of the masses of a link's kernels, each of which joins a row and a column.
 constexpr unsigned kTileSize = 32;
-// Not a power of two, or a column would lie in one bank of the memory.
+// The rows' length is no power of two: otherwise a column would lie in one bank of the memory.
 using MassTile = std::uint64_t[kTileSize][kTileSize + 1];
 
-// The mass of the edges of each row and column.
+// Adds up the mass of the edges of each row and column.
 struct SumEdges {
   std::uint64_t* rows;
   std::uint64_t* columns;
@@ -115,7 +109,7 @@ struct SumEdges {
   }
 };
 
-// To each column, the masses of its edges times the shares of their rows.
+// Adds to each column the masses of its edges times the shares of their rows.
 struct PassToColumns {
   const double* shares;
   double* far;
@@ -133,7 +127,7 @@ struct PassToColumns {
   }
 };
 
-// To each row, the masses of its edges times the shares of their columns.
+// Adds to each row the masses of its edges times the shares of their columns.
 struct PassToRows {
   const double* shares;
   double* far;
@@ -214,16 +208,17 @@ struct AddMasses {
   }
 };
 
-// Shares of rows or of columns, as NearShares.
-struct DeviceShares {
-  const double* by_mass;
-  const double* by_number;
-};
+template <typename MassOf, typename Sums>
+void launch_add_masses(const Device& device, const EdgeView& rows, const std::uint8_t* live_rows,
+                       const LinkWeights<MassOf>& weights, const Sums& sums) {
+  const AddMasses<MassOf, Sums> body{rows, live_rows, weights, sums};
+  launch(device, body.num_blocks(), body);
+}
 
-// Blocks that count rates. Each has bins of its own, which it adds to all at its end.
+// At most so many blocks count rates. Each has bins of its own and adds them to all at its end.
 constexpr std::size_t kMostRateBlocks = 64;
 
-// Counts the weights of a sample by the rate at which they are visited (see rates.hpp).
+// Counts the weights of a sample by the rate at which they are visited (see visit_rates.hpp).
 template <typename MassOf>
 struct CountRates {
   struct Shared {
@@ -235,10 +230,10 @@ struct CountRates {
   EdgeView rows;
   const std::uint8_t* live_rows;
   LinkWeights<MassOf> weights;
-  DeviceShares of_rows;
-  DeviceShares of_columns;
+  NearSharesView row_shares;
+  NearSharesView column_shares;
   ColumnSample sample;
-  std::uint32_t num_together;
+  std::uint32_t weights_per_rate;
   std::size_t num_blocks;
   RateBin* bins;
 
@@ -265,26 +260,23 @@ struct CountRates {
   PHEW_HOST_DEVICE void count_row(std::uint32_t row, unsigned thread, Shared& shared) const {
     const std::uint32_t first_column = rows.first_far(row);
     const std::size_t num_edges = sample.num_columns(row, rows.far_per_group) * rows.num_positions;
-    const std::size_t step = std::size_t{kNumThreads} * num_together;
-    for (std::size_t i = std::size_t{thread} * num_together; i < num_edges; i += step) {
+    const std::size_t step = std::size_t{kNumThreads} * weights_per_rate;
+    for (std::size_t i = std::size_t{thread} * weights_per_rate; i < num_edges; i += step) {
       const std::size_t far = sample.column(row, i / rows.num_positions);
       EdgeCursor edge(
           rows, row, static_cast<std::uint32_t>(far * rows.num_positions + i % rows.num_positions));
       const std::uint32_t column = first_column + edge.far;
       if (!rows.far_live[column]) continue;
       std::uint64_t mass = 0;
-      for (std::uint32_t k = 0; k < num_together; ++k) {
+      for (std::uint32_t k = 0; k < weights_per_rate; ++k) {
         mass += weights.mass(edge.element);
         edge.move_on(rows);
       }
-      // A walk is forward or backward with probability 1/2.
-      const double by_mass = (of_rows.by_mass[row] + of_columns.by_mass[column]) / 2;
-      const double by_number =
-          (of_rows.by_number[row] + of_columns.by_number[column]) / 2 * num_together;
-      const double rate = static_cast<double>(mass) * by_mass + by_number;
+      const VisitRate rate_of(row_shares, row, column_shares, column, weights_per_rate);
+      const double rate = rate_of(mass);
       const std::size_t bin = bin_of_rate(rate);
-      atomic_add(&shared.nums_weights[bin], num_together);
-      atomic_add(&shared.sums_of_rates[bin], rate * num_together);
+      atomic_add(&shared.nums_weights[bin], weights_per_rate);
+      atomic_add(&shared.sums_of_rates[bin], rate * weights_per_rate);
     }
   }
 };

@@ -1,5 +1,5 @@
-// Kernels that build tables and move walkers. Each thread has a walker, which remembers its unit
-// and the link that it leaves it by; all walkers of a link hop together.
+// The bodies that build tables and move walkers. Each thread has a walker, which remembers its unit
+// and the link by which it leaves the unit. All walkers of a link hop together.
 #pragma once
 
 #include <cstddef>
@@ -16,15 +16,16 @@
 
 namespace phew::cuda {
 
-// Cumulative masses of the edges of all near units, eight edges an entry: a byte a weight. Which of
-// the eight it is, a walker finds by looking through them.
+// Cumulative masses of the edges of all near units, in entries of eight edges: one byte per weight.
+// A walker finds its edge by looking through the eight edges of an entry.
 struct TableView {
   static constexpr std::uint32_t kEdgesPerEntry = 8;
 
   std::uint64_t* cumulative;
   std::size_t num_units;
   std::uint32_t num_entries;
-  // Whether the entries of a unit are adjacent, or else those of all units: as the weights are.
+  // Whether the entries of a unit are adjacent, as its weights are, or else the entries of all
+  // units.
   bool is_by_unit;
 
   static std::uint32_t num_entries_of(const EdgeView& edges) {
@@ -48,11 +49,11 @@ struct TableView {
   }
 };
 
-// The masses of the edges of an entry: none to dead units; 1 where all edges of the near unit are
-// zero; none beyond the last edge. No load waits for another.
+// The masses of the edges of an entry. They are 0 for edges to dead units and beyond the last edge,
+// and 1 if all edges of the near unit are zero. No load waits for another.
 template <typename MassOf>
 struct EntryMasses {
-  std::uint32_t of_edges[TableView::kEdgesPerEntry];
+  std::uint32_t masses[TableView::kEdgesPerEntry];
 
   PHEW_HOST_DEVICE EntryMasses(const EdgeView& edges, const LinkWeights<MassOf>& weights,
                                std::uint32_t near, std::uint32_t entry, bool all_zero) {
@@ -64,7 +65,7 @@ struct EntryMasses {
       const std::int64_t step = edges.num_positions == 1 ? edges.far_stride : edges.position_stride;
       PHEW_UNROLL
       for (std::uint32_t i = 0; i < TableView::kEdgesPerEntry; ++i) {
-        of_edges[i] = weights.mass(edge.element + i * step);
+        masses[i] = weights.mass(edge.element + i * step);
       }
       return;
     }
@@ -72,7 +73,7 @@ struct EntryMasses {
     PHEW_UNROLL
     for (std::uint32_t i = 0; i < TableView::kEdgesPerEntry; ++i) {
       const bool has_mass = i < num_left && (edges.all_far_live || far_live[edge.far]);
-      of_edges[i] = !has_mass ? 0 : all_zero ? 1 : weights.mass(edge.element);
+      masses[i] = !has_mass ? 0 : all_zero ? 1 : weights.mass(edge.element);
       edge.move_on(edges);
     }
   }
@@ -93,30 +94,30 @@ struct SumEntries {
     const auto column = static_cast<std::uint32_t>(i % row_size);
     const std::uint32_t near = table.is_by_unit ? row : column;
     const std::uint32_t entry = table.is_by_unit ? column : row;
-    const EntryMasses<MassOf> masses(edges, weights, near, entry, totals[near] == 0);
+    const EntryMasses<MassOf> edges_of_entry(edges, weights, near, entry, totals[near] == 0);
     std::uint64_t sum = 0;
     PHEW_UNROLL
-    for (const std::uint32_t mass : masses.of_edges) sum += mass;
+    for (const std::uint32_t mass : edges_of_entry.masses) sum += mass;
     table.cumulative[i] = sum;
   }
 };
 
-// Turns the entries of tables from sums into cumulative sums. Several threads share a unit, and go
-// through its entries tile by tile, each with a few adjacent ones at a time.
+// Turns the entries of tables from sums into cumulative sums. Several threads share a unit. They go
+// through its entries tile by tile, and each thread has a few adjacent entries of a tile.
 struct AddUpEntries {
   static constexpr std::uint32_t kEntriesPerThread = 4;
   struct Shared {
     std::uint64_t totals[kNumThreads];
-    // Of each unit: what the tiles before come to, those with even and with odd numbers.
+    // Per unit the sum of all tiles before this one, for tiles of even and of odd number.
     std::uint64_t carries[2][kNumThreads];
   };
 
   TableView table;
   unsigned units_per_block = kNumThreads;
 
-  // So many units that a tile is about as long as their tables are.
+  // A block has so many units that a tile is about as long as their tables are.
   explicit AddUpEntries(const TableView& table_of_link) : table(table_of_link) {
-    // Where entries of units are adjacent, those of several units are best read together.
+    // Where the entries of different units are adjacent, several units are best read together.
     const unsigned fewest_units = table.is_by_unit ? 2 : 8;
     while (units_per_block > fewest_units && entries_per_tile() < table.num_entries) {
       units_per_block /= 2;
@@ -171,7 +172,7 @@ struct AddUpEntries {
 
 // The walkers of a batch.
 struct Walkers {
-  // Where each of them stands, and the link that it takes from there.
+  // The unit that each of them stands on, and the link that it takes from there.
   std::uint32_t* units;
   std::uint32_t* links;
   std::uint32_t num;
@@ -184,10 +185,10 @@ struct Walkers {
   }
 };
 
-// At the end of its walk.
+// The link of a walker at the end of its walk.
 constexpr std::uint32_t kNoLink = ~std::uint32_t{0};
 
-// A space in which walkers arrive. The links of the fork are indices of the graph's links.
+// A space that walkers arrive in. The links of the fork are indices of the graph's links.
 struct ArrivalSpace {
   std::uint32_t index;
   ForkView fork;
@@ -197,7 +198,7 @@ struct ArrivalSpace {
                                std::uint32_t unit) const {
     walkers.units[walker] = unit;
     const std::uint32_t begin = fork.begin[unit];
-    const std::uint32_t num_links = fork.begin[unit + 1] - begin;
+    const std::uint32_t num_links = fork.num_links(unit);
     if (num_links == 0) {
       walkers.links[walker] = kNoLink;
       return;
@@ -218,7 +219,7 @@ struct PlaceWalkers {
   Walkers walkers;
   const Start* starts;
   std::size_t num_starts;
-  // By index.
+  // Indexed by space.
   const ForkView* forks;
 
   PHEW_HOST_DEVICE void operator()(std::size_t walker) const {
@@ -228,36 +229,33 @@ struct PlaceWalkers {
   }
 };
 
-// Lists a visit, if there is room.
-PHEW_HOST_DEVICE inline void add_visit(const VisitList& list, std::uint64_t walk,
-                                       std::uint64_t weight) {
-  const std::uint64_t i = atomic_add(list.num_visits, std::uint64_t{1});
-  if (i >= list.capacity) return;
-  list.walks[i] = walk;
-  list.weights[i] = weight;
-}
+// Lists visits, as far as there is room.
+struct VisitLister {
+  VisitList list;
 
-// What becomes of the visits to a link's weights.
-struct Recorder {
+  PHEW_HOST_DEVICE void add(std::uint64_t walk, std::uint64_t weight) const {
+    const std::uint64_t i = atomic_add(list.num_visits, std::uint64_t{1});
+    if (i >= list.capacity) return;
+    list.walks[i] = walk;
+    list.weights[i] = weight;
+  }
+};
+
+// Records the visits to a link's weights, by the policy that is chosen at run time.
+struct VisitRecorder {
   Recording recording;
   // Null to record nothing.
   void* visits;
   std::uint64_t first_number;
   std::uint64_t first_listed;
-  VisitList list;
+  VisitLister lister;
 
-  PHEW_HOST_DEVICE void record(std::uint64_t walk, std::int64_t element) const {
+  PHEW_HOST_DEVICE void operator()(std::uint64_t walk, std::int64_t element) const {
     if (recording == Recording::kCount) {
-      atomic_add(static_cast<std::uint32_t*>(visits) + element, std::uint32_t{1});
-      return;
-    }
-    std::uint8_t* visited = static_cast<std::uint8_t*>(visits) + element;
-    // Most weights are visited more than once, and reading is cheaper.
-    if (*visited != 0) return;
-    if (walk < first_listed) {
-      *visited = 1;
+      CountVisits{static_cast<std::uint32_t*>(visits)}(walk, element);
     } else {
-      add_visit(list, walk, first_number + static_cast<std::uint64_t>(element));
+      MarkVisits<const VisitLister>{static_cast<std::uint8_t*>(visits), first_listed, first_number,
+                                    &lister}(walk, element);
     }
   }
 };
@@ -272,7 +270,7 @@ struct HopEdges {
   const std::uint64_t* totals;
   TableView table;
   Granularity granularity;
-  Recorder recorder;
+  VisitRecorder recorder;
   ArrivalSpace far_space;
 
   PHEW_HOST_DEVICE void operator()(std::size_t index) const {
@@ -280,7 +278,7 @@ struct HopEdges {
     const auto walker = static_cast<std::uint32_t>(index);
     const std::uint32_t near = walkers.units[walker];
     const EdgeCursor edge(edges, near, find_edge(near, walkers.walk(walker)));
-    if (recorder.visits != nullptr) record(walkers.walk(walker), edge);
+    if (recorder.visits != nullptr) record_visits(walkers.walk(walker), edge);
     far_space.arrive(walkers, walker, edges.first_far(near) + edge.far);
   }
 
@@ -291,16 +289,16 @@ struct HopEdges {
         draw(walkers.key, walk, link, Purpose::kEdge, cumulative[table.num_entries - 1]);
     const std::uint32_t entry = first_above(cumulative, table.num_entries, drawn);
     const std::uint64_t before = entry == 0 ? 0 : cumulative[entry - 1];
-    const EntryMasses<MassOf> masses(edges, weights, near, entry, totals[near] == 0);
+    const EntryMasses<MassOf> edges_of_entry(edges, weights, near, entry, totals[near] == 0);
     return entry * TableView::kEdgesPerEntry +
-           first_above_sum(masses.of_edges, TableView::kEdgesPerEntry, drawn - before);
+           first_above_sum(edges_of_entry.masses, TableView::kEdgesPerEntry, drawn - before);
   }
 
-  PHEW_HOST_DEVICE void record(std::uint64_t walk, const EdgeCursor& edge) const {
-    if (granularity == Granularity::kWeight) return recorder.record(walk, edge.element);
+  PHEW_HOST_DEVICE void record_visits(std::uint64_t walk, const EdgeCursor& edge) const {
+    if (granularity == Granularity::kWeight) return recorder(walk, edge.element);
     const std::int64_t kernel = edge.element - edge.position * edges.position_stride;
     for (std::uint32_t k = 0; k < edges.num_positions; ++k) {
-      recorder.record(walk, kernel + k * edges.position_stride);
+      recorder(walk, kernel + k * edges.position_stride);
     }
   }
 };
@@ -317,7 +315,7 @@ struct HopWiring {
     const auto walker = static_cast<std::uint32_t>(index);
     const std::int32_t group = wiring.near_groups[walkers.units[walker]];
     const std::uint32_t begin = wiring.begin[group];
-    const std::uint32_t num_members = wiring.begin[group + 1] - begin;
+    const std::uint32_t num_members = wiring.num_members(static_cast<std::size_t>(group));
     std::uint64_t choice = 0;
     if (num_members > 1) {
       choice = draw(walkers.key, walkers.walk(walker), link, Purpose::kEdge, num_members);

@@ -19,7 +19,7 @@
 
 namespace phew::cuda {
 
-// As phew::WalkEngine; buffers are memory of the device.
+// Does what phew::WalkEngine does. All buffers are memory of the device.
 class WalkEngine {
  public:
   WalkEngine(Graph graph, const Options& options, Device device);
@@ -37,7 +37,7 @@ class WalkEngine {
                                          const Flow& forward, const Flow& backward, double share,
                                          const Load& load) const;
 
-  // Queues the walks and returns. Visits are listed in `list`.
+  // Queues the walks and returns at once. Visits are listed in `list`.
   void walk(WalkRange range, Recording recording, const Load& load, std::uint32_t batch_size,
             const VisitList& list) const;
 

@@ -6,13 +6,14 @@
 #include <variant>
 
 #include "phew/loops/loops.hpp"
+#include "phew/weights/masses.hpp"
 #include "phew/weights/weight_rows.hpp"
 
 namespace phew {
 namespace {
 
-// Adds what goes by number: of each near unit's share, one a live edge.
-void pass_by_number(const EdgeView& edges, const Probabilities& shares, Probabilities& far) {
+// Adds to each live far unit the shares of its near units, one share per edge.
+void pass_per_edge(const EdgeView& edges, const Probabilities& shares, Probabilities& far) {
   for (std::uint32_t group = 0; group < edges.num_groups; ++group) {
     double share = 0;
     for (std::uint32_t i = 0; i < edges.near_per_group; ++i) {
@@ -27,38 +28,34 @@ void pass_by_number(const EdgeView& edges, const Probabilities& shares, Probabil
 }
 
 void pass_wiring(const Wiring& wiring, const Probabilities& flow, Probabilities& far) {
-  Probabilities of_groups(wiring.begin.size() - 1);
+  const WiringView view = wiring.view();
+  Probabilities group_flows(wiring.begin.size() - 1);
   for (std::size_t unit = 0; unit < flow.size(); ++unit) {
     const std::int32_t group = wiring.near_groups[unit];
-    if (group >= 0) of_groups[static_cast<std::size_t>(group)] += flow[unit];
+    if (group >= 0) group_flows[static_cast<std::size_t>(group)] += flow[unit];
   }
-  for (std::size_t group = 0; group < of_groups.size(); ++group) {
-    const std::uint32_t num_members = wiring.begin[group + 1] - wiring.begin[group];
+  for (std::size_t group = 0; group < group_flows.size(); ++group) {
     for (std::uint32_t i = wiring.begin[group]; i < wiring.begin[group + 1]; ++i) {
-      far[wiring.members[i]] += of_groups[group] / num_members;
+      far[wiring.members[i]] += view.member_share(group, group_flows[group]);
     }
   }
 }
 
 // Shares the flow of each unit of a space out among its links.
 void pass_fork(const DirectedSpace& space, const Probabilities& units, Flow& flow) {
-  const Fork& fork = *space.fork;
+  const ForkView fork = space.fork->view();
   for (std::uint32_t unit = 0; unit < space.num_units; ++unit) {
-    const std::uint32_t begin = fork.begin[unit];
-    const std::uint32_t end = fork.begin[unit + 1];
-    for (std::uint32_t i = begin; i < end; ++i) {
-      const std::uint64_t mass = fork.cumulative[i] - (i > begin ? fork.cumulative[i - 1] : 0);
-      flow.links[space.links[fork.links[i]].index][unit] =
-          units[unit] * static_cast<double>(mass) / static_cast<double>(fork.cumulative[end - 1]);
+    for (std::uint32_t i = fork.begin[unit]; i < fork.begin[unit + 1]; ++i) {
+      flow.links[space.links[fork.links[i]].index][unit] = fork.link_share(unit, i, units[unit]);
     }
   }
 }
 
 // Adds, to each far unit of a weighted link, the masses of its edges times the shares of their near
 // units.
-void pass_by_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t link,
-                  const EdgeView& edges, const LinkBuffers& buffers, const Probabilities& shares,
-                  Probabilities& far) {
+void pass_per_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t link,
+                   const EdgeView& edges, const LinkBuffers& buffers, const Probabilities& shares,
+                   Probabilities& far) {
   const auto& weighted = std::get<WeightedLink>(measured.graph.links[link]);
   const WeightRows rows(weighted, buffers);
   const LiveRows live(rows, measured.graph.live[weighted.source],
@@ -92,12 +89,12 @@ NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const
   for (std::uint32_t unit = 0; unit < flow.size(); ++unit) {
     if (flow[unit] == 0) continue;
     if (totals[unit] > 0) {
-      shares.by_mass[unit] = flow[unit] / static_cast<double>(totals[unit]);
+      shares.per_mass[unit] = flow[unit] / static_cast<double>(totals[unit]);
       continue;
     }
     const std::uint8_t* live = edges.far_live + edges.first_far(unit);
     const auto num_live = std::count(live, live + edges.far_per_group, 1);
-    shares.by_number[unit] = flow[unit] / static_cast<double>(num_live * edges.num_positions);
+    shares.per_edge[unit] = flow[unit] / static_cast<double>(num_live * edges.num_positions);
   }
   return shares;
 }
@@ -130,8 +127,8 @@ Flow compute_flow(Workers& workers, const MeasuredGraph& measured, const Directe
       const EdgeTotals& totals = measured.measures[link.index].totals;
       const NearShares shares = split_flow(
           flow.links[link.index], edges.near_is_target ? totals.targets : totals.sources, edges);
-      pass_by_mass(workers, measured, link.index, edges, load(link.index), shares.by_mass, far);
-      pass_by_number(edges, shares.by_number, far);
+      pass_per_mass(workers, measured, link.index, edges, load(link.index), shares.per_mass, far);
+      pass_per_edge(edges, shares.per_edge, far);
     }
   }
   return flow;

@@ -1,4 +1,4 @@
-// The exact flow: the expected passages of a walk, computed without sampling.
+// The exact flow: how often a walk is expected to pass each unit, computed without sampling.
 #pragma once
 
 #include <cstddef>
@@ -15,29 +15,32 @@ namespace phew {
 using Probabilities = std::vector<double>;
 
 struct Flow {
-  // By space: the probability that a walk passes each unit.
+  // Per space, the probability that a walk passes each unit.
   std::vector<Probabilities> units;
-  // By link: the probability that a walk takes it from each unit on its near side.
+  // Per link, the probability that a walk takes it from each unit on its near side.
   std::vector<Probabilities> links;
 };
 
-// What the flow is computed from.
+// The flow is computed from this.
 struct MeasuredGraph {
   const Graph& graph;
   const std::vector<LinkMeasure>& measures;
   int power;
 };
 
-// The flow over a link's near units, split into what goes by mass, per unit of mass, and, where all
-// edges are zero, by number, per edge to a live unit.
+// The flow that a link's near units pass on over each of their edges. It is in proportion to an
+// edge's mass, or equal for all edges to live units where all of a unit's edges are zero.
+//
+//   Flow 0.6 over edges of masses 1 and 2: per_mass 0.2, per_edge 0. Over two edges of mass 0:
+//   per_mass 0, per_edge 0.3.
 struct NearShares {
-  Probabilities by_mass;
-  Probabilities by_number;
+  Probabilities per_mass;
+  Probabilities per_edge;
 };
 
 NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges);
 
-// What walks start with: nothing but the probability to start on each unit.
+// Returns a flow that holds nothing but the probability that a walk starts on each unit.
 Flow start_flow(const DirectedGraph& directed, std::size_t num_links);
 
 Flow compute_flow(Workers& workers, const MeasuredGraph& measured, const DirectedGraph& directed,

@@ -1,4 +1,4 @@
-// How often walks are expected to visit each weight of a link: a histogram.
+// A histogram of how often walks are expected to visit the weights of a link.
 #pragma once
 
 #include <cstddef>
@@ -14,13 +14,13 @@
 
 namespace phew {
 
-// Weights by the rate at which walks of both directions visit them, or their kernels: expected
-// visits a walk. Those of rates within 6 % of each other are together; those that are never visited
-// are left out.
+// Numbers of weights by the rate at which walks of both directions visit them, or their kernels, in
+// expected visits per walk. Weights whose rates are within 6 % of each other share a bin. Weights
+// that are never visited are left out.
 struct RateHistogram {
-  // Mean rates.
+  // Per bin, the mean rate.
   std::vector<double> rates;
-  // Numbers of weights.
+  // Per bin, the number of weights.
   std::vector<double> numbers;
 };
 
@@ -29,8 +29,8 @@ struct RateBin {
   double sum_of_rates;
 };
 
-// The bin of a rate is its exponent as float32 with the first bits of its fraction. Bin 0 is of
-// what is never visited.
+// The bin of a rate is its exponent as float32 with the first bits of its fraction. Bin 0 has the
+// weights that are never visited.
 constexpr int kRateShift = 19;
 constexpr std::size_t kNumRateBins = (0x3F80'0000 >> kRateShift) + 1;
 
@@ -41,26 +41,51 @@ PHEW_HOST_DEVICE inline std::size_t bin_of_rate(double rate) {
   return bits >> kRateShift;
 }
 
-// What the rates of a link's weights follow from, and which of them are looked at.
+// A NearShares, of which this does not own the memory.
+struct NearSharesView {
+  const double* per_mass;
+  const double* per_edge;
+};
+
+// The rate of weights that join one row and one column, as a function of their mass. A weight has a
+// rate of its own, or shares the rate of its kernel.
+struct VisitRate {
+  double per_mass;
+  double constant;
+
+  // A walk is forward or backward with probability 1/2: it comes from the row or from the column.
+  PHEW_HOST_DEVICE VisitRate(const NearSharesView& rows, std::size_t row,
+                             const NearSharesView& columns, std::size_t column,
+                             std::uint32_t weights_per_rate)
+      : per_mass((rows.per_mass[row] + columns.per_mass[column]) / 2),
+        constant((rows.per_edge[row] + columns.per_edge[column]) / 2 * weights_per_rate) {}
+
+  PHEW_HOST_DEVICE double operator()(std::uint64_t mass) const {
+    return static_cast<double>(mass) * per_mass + constant;
+  }
+};
+
+// The rates of a link's weights follow from these.
 struct LinkRates {
-  NearShares of_rows;
-  NearShares of_columns;
+  NearShares row_shares;
+  NearShares column_shares;
+  // Only these weights are looked at. Each stands for weights_per_sampled weights.
   ColumnSample sample;
-  double weights_per_seen;
-  // Of all weights together: what is visited of the link in a walk, known from the flow.
+  double weights_per_sampled;
+  // The sum of the rates of all weights, which the flow tells exactly.
   double total;
-  // The weights that have a rate of their own: one, or those of a kernel.
-  std::uint32_t num_together;
+  // 1, or the size of a kernel whose weights share a rate.
+  std::uint32_t weights_per_rate;
 };
 
 LinkRates make_link_rates(const MeasuredGraph& measured, std::uint32_t index,
                           const WeightRows& rows, const Flow& forward, const Flow& backward,
                           Granularity granularity, double share);
 
-// Rates are scaled so that they add up to the total.
+// Makes a histogram of rates that are scaled so that they add up to the total.
 RateHistogram make_histogram(const std::vector<RateBin>& bins, const LinkRates& rates);
 
-// Of one link. Looks at a share of the weights.
+// Makes the histogram of one link from a share of its weights.
 RateHistogram count_rates(Workers& workers, const MeasuredGraph& measured, std::uint32_t index,
                           const Flow& forward, const Flow& backward, Granularity granularity,
                           double share, const LinkBuffers& buffers);

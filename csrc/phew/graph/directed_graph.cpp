@@ -9,7 +9,7 @@
 namespace phew {
 namespace {
 
-// Values of which those that are equal are kept once.
+// Keeps equal values once.
 template <typename Value>
 class Pool {
  public:
@@ -62,7 +62,7 @@ Wiring make_wiring(const WiringLink& link, Direction direction, const Flags& far
   return wiring;
 }
 
-// One flag a near unit: whether it has an edge to a live unit.
+// Returns one flag per near unit: whether it has an edge to a live unit.
 Flags find_leading_on(const EdgeView& edges, std::uint32_t num_near) {
   Flags leads_on(num_near);
   for (std::uint32_t near = 0; near < num_near; ++near) {
@@ -95,7 +95,7 @@ Fork make_fork(const DirectedSpace& space, const std::vector<bool>& is_shortcut)
   fork.begin.push_back(0);
   for (std::uint32_t unit = 0; unit < space.num_units; ++unit) {
     for (const bool shortcut : {false, true}) {
-      // Shortcuts only where there is no other.
+      // Shortcuts are taken only where there is no other link.
       if (fork.links.size() > fork.begin.back()) break;
       for (std::uint32_t link = 0; link < space.links.size(); ++link) {
         if (is_shortcut[link] != shortcut || !leads_on[link][unit]) continue;

@@ -1,6 +1,6 @@
 // The walk graph as the walks of one direction see it. Forward walks follow the links from source
-// to target through the spaces in order, backward walks the other way; what follows from here on
-// knows only near and far.
+// to target through the spaces in order, backward walks the other way. All code that works on a
+// DirectedGraph knows only near and far.
 #pragma once
 
 #include <cstddef>
@@ -17,12 +17,12 @@ namespace phew {
 
 enum class Direction : std::uint8_t { kForward, kBackward };
 
-// Owner of a WiringView.
+// The owner of a WiringView.
 struct Wiring {
   std::vector<std::int32_t> near_groups;
   std::vector<std::uint32_t> begin;
   std::vector<std::uint32_t> members;
-  // Whether no group has several near units or several members, which follows from the others.
+  // Whether no group has several near units or several members. It follows from the other fields.
   bool one_to_one;
 
   WiringView view() const { return {near_groups.data(), begin.data(), members.data()}; }
@@ -30,7 +30,7 @@ struct Wiring {
   auto key() const { return std::tie(near_groups, begin, members); }
 };
 
-// Owner of a ForkView.
+// The owner of a ForkView.
 struct Fork {
   std::vector<std::uint32_t> begin;
   std::vector<std::uint32_t> links;
@@ -42,10 +42,10 @@ struct Fork {
 };
 
 struct DirectedLink {
-  // As in Graph::links.
+  // Its position in Graph::links.
   std::uint32_t index;
   std::uint32_t far_space;
-  // Those that are equal, as of repeated layers, are one.
+  // Links with equal wirings, such as those of repeated layers, share one.
   std::variant<EdgeView, std::shared_ptr<const Wiring>> edges;
 
   // Null for weighted links.
@@ -57,9 +57,9 @@ struct DirectedLink {
 
 struct DirectedSpace {
   std::uint32_t num_units;
-  // Those that walks may follow from here, by index.
+  // The links that walks may follow from here, by index.
   std::vector<DirectedLink> links;
-  // With equal masses, until fork masses are measured. As long, forks that are equal are one.
+  // Its links have equal masses until fork masses are measured. Until then equal forks are shared.
   std::shared_ptr<const Fork> fork;
 };
 
@@ -68,7 +68,7 @@ struct Start {
   std::uint32_t unit;
 };
 
-// Views the edges of one of the graph's links.
+// Returns a view of the edges of one of the graph's links.
 EdgeView view_edges(const Graph& graph, const WeightedLink& link, Direction direction);
 
 struct DirectedGraph {
@@ -76,9 +76,10 @@ struct DirectedGraph {
   DirectedGraph(const Graph& graph, Direction direction);
 
   std::vector<DirectedSpace> spaces;
-  // Indices of the spaces, in an order in which every link leads from an earlier to a later one.
+  // The indices of the spaces, in an order in which every link leads from an earlier to a later
+  // one.
   std::vector<std::uint32_t> order;
-  // The live units that walks start on in turn.
+  // Walks start on these live units in turn.
   std::vector<Start> starts;
 };
 

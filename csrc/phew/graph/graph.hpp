@@ -22,7 +22,7 @@ struct WeightedLink {
   std::uint32_t targets_per_group;
   std::uint32_t sources_per_group;
   std::uint32_t num_positions;
-  // Of group, target, source and position, in elements of the contiguous parameter.
+  // The strides of group, target, source and position, in elements of the contiguous parameter.
   std::array<std::int64_t, 4> strides;
   std::int64_t offset;
   bool shortcut;
@@ -30,6 +30,9 @@ struct WeightedLink {
 
 // Edges without weights: a source and a target unit are joined where their groups are equal and
 // not -1.
+//
+//   Flattening 2 channels of 2 pixels: source_groups 0 1, target_groups 0 0 1 1. Source unit 1 has
+//   edges to the target units 2 and 3.
 struct WiringLink {
   std::uint32_t source;
   std::uint32_t target;
@@ -43,7 +46,7 @@ using Link = std::variant<WeightedLink, WiringLink>;
 using Flags = std::vector<std::uint8_t>;
 
 struct Graph {
-  // One flag a unit for each space: whether it lies on a path from an entry to an exit. Links lead
+  // Per space, one flag per unit: whether it lies on a path from an entry to an exit. Links lead
   // from an earlier to a later space.
   std::vector<Flags> live;
   std::vector<Link> links;

@@ -17,7 +17,7 @@ std::vector<const Loops*> supported_loops() {
   std::vector<const Loops*> supported{&baseline};
 #ifdef PHEW_X86_LOOPS
   __builtin_cpu_init();
-  // What the levels 3 and 4 of x86-64 consist of, as far as compilers make use of it here.
+  // The parts of the levels 3 and 4 of x86-64 that compilers make use of here.
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
       __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
     supported.push_back(&avx2);

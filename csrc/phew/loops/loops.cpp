@@ -1,5 +1,6 @@
-// Compiled once for each instruction set, with PHEW_LOOPS as the name of what it defines. So
-// nothing may be defined here, or instantiated from a header, that code for another could link to.
+// This file is compiled once for each instruction set, with PHEW_LOOPS as the name of the loops
+// that it defines. So it may define nothing else that code for another instruction set could link
+// to, nor instantiate it from a header.
 #include "phew/loops/loops.hpp"
 
 #include <cstring>
@@ -11,7 +12,7 @@
 namespace phew {
 namespace {
 
-// As many 64-bit numbers as a register holds.
+// A register holds so many 64-bit numbers.
 #if defined(__AVX512F__)
 constexpr std::size_t kNumLanes = 8;
 #elif defined(__AVX2__)
@@ -23,10 +24,10 @@ using Lanes [[gnu::vector_size(8 * kNumLanes)]] = std::uint64_t;
 constexpr std::uint64_t kLowHalf = 0xFFFF'FFFF;
 using HalfLanes [[gnu::vector_size(4 * kNumLanes)]] = std::uint32_t;
 
-// The products of the low halves. Compilers do not see that the high halves do not matter.
+// Multiplies the low halves. Compilers do not see that the high halves do not matter.
 Lanes multiply_low_halves(Lanes left, Lanes right) {
 #if defined(__AVX512F__)
-  // With a mask, as g++ 12 warns of its own header without.
+  // The masked form, because g++ 12 warns of its own header without a mask.
   return reinterpret_cast<Lanes>(_mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(left),
                                                         reinterpret_cast<__m512i>(right)));
 #elif defined(__AVX2__)
@@ -51,7 +52,8 @@ struct RoundKeys {
   }
 };
 
-// Philox4x32-10 of philox.hpp, a lane a walk. Of each word only the low half of its lane counts.
+// Philox4x32-10 of philox.hpp, one walk per lane. Only the low half of a lane holds a word; the
+// high half is ignored.
 struct PhiloxLanes {
   Lanes word0;
   Lanes word1;
@@ -79,7 +81,7 @@ struct PhiloxLanes {
   Lanes bits() const { return word1 << 32 | (word0 & kLowHalf); }
 };
 
-// The high halves of the products of two 64-bit numbers.
+// Returns the high halves of the products of 64-bit numbers.
 Lanes multiply_high(Lanes left, Lanes right) {
   const Lanes low_low = multiply_low_halves(left, right);
   const Lanes high_low = multiply_low_halves(left >> 32, right);
@@ -89,7 +91,7 @@ Lanes multiply_high(Lanes left, Lanes right) {
   return high_high + (high_low >> 32) + (middle >> 32);
 }
 
-// Several registers of each word at a time, to hide the latency of multiplications.
+// Two registers of each word are computed at a time, to hide the latency of multiplications.
 constexpr std::size_t kNumAtOnce = 2;
 constexpr std::size_t kWalksPerStep = kNumAtOnce * kNumLanes;
 
@@ -101,10 +103,10 @@ void draw_step(const DrawKey& draw, const RoundKeys& keys, const std::uint32_t* 
     first.next_round(key);
     second.next_round(key);
   }
-  const Lanes of_first = multiply_high(first.bits(), Lanes{} + total);
-  const Lanes of_second = multiply_high(second.bits(), Lanes{} + total);
-  std::memcpy(draws, &of_first, sizeof of_first);
-  std::memcpy(draws + kNumLanes, &of_second, sizeof of_second);
+  const Lanes first_draws = multiply_high(first.bits(), Lanes{} + total);
+  const Lanes second_draws = multiply_high(second.bits(), Lanes{} + total);
+  std::memcpy(draws, &first_draws, sizeof first_draws);
+  std::memcpy(draws + kNumLanes, &second_draws, sizeof second_draws);
 }
 
 void draw_all(const DrawKey& draw, const std::uint32_t* numbers, std::size_t n, std::uint64_t total,
@@ -127,24 +129,23 @@ void widen(const void* weights, std::size_t n, Extremes& extremes) {
   using Bits = typename Format::Bits;
   const auto* weight = static_cast<const Bits*>(weights);
   Bits largest = 0;
-  auto smallest_less_one = static_cast<Bits>(-1);
+  // Zero minus 1 is the largest unsigned number, so the smallest is found among the nonzero ones.
+  auto smallest_minus_1 = static_cast<Bits>(-1);
   Bits num_zero = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const Bits magnitude = magnitude_bits(weight[i]);
-    const auto less_one = static_cast<Bits>(magnitude - 1);
+    const auto minus_1 = static_cast<Bits>(magnitude - 1);
     largest = magnitude > largest ? magnitude : largest;
-    smallest_less_one = less_one < smallest_less_one ? less_one : smallest_less_one;
+    smallest_minus_1 = minus_1 < smallest_minus_1 ? minus_1 : smallest_minus_1;
     num_zero = static_cast<Bits>(num_zero + (magnitude == 0));
   }
-  if (largest > extremes.largest) extremes.largest = largest;
-  // Where all are zero it stays what it was.
-  if (largest > 0 && smallest_less_one < extremes.smallest_less_one) {
-    extremes.smallest_less_one = smallest_less_one;
-  }
-  extremes.num_zero += num_zero;
+  const std::uint64_t smallest =
+      largest == 0 ? Extremes::kNone : std::uint64_t{smallest_minus_1} + 1;
+  extremes.widen({largest, smallest, num_zero});
 }
 
-// In parts of which the number of zeros fits in the bits of a weight.
+// Goes over the weights in parts, so that the number of a part's zeros fits in the bits of a
+// weight.
 template <typename Format>
 void widen_by_parts(const void* weights, std::size_t n, Extremes& extremes) {
   constexpr std::size_t kWeightsPerPart = 32'768;
@@ -161,7 +162,7 @@ void masses_of(const void* weights, std::size_t n, const MassScale& scale, std::
   for (std::size_t i = 0; i < n; ++i) masses[i] = mass_of(weight[i]);
 }
 
-// As masses_of, for the commonest formats and power, several times as fast.
+// Does what masses_of does for the commonest formats and power, several times as fast.
 template <typename Format>
 void masses_by_float32(const void* weights, std::size_t n, const MassScale& scale,
                        std::uint32_t* masses) {
@@ -180,7 +181,7 @@ void locate(const EdgeLayout& layout, const std::uint32_t* edges, std::size_t n,
     }
     return;
   }
-  // A product with 2^32 / num_positions, rounded up, divides numbers of 16 bits exactly.
+  // Multiplying by 2^32 / num_positions, rounded up, divides numbers of 16 bits exactly.
   constexpr std::uint32_t kFewEdges = 65'536;
   const std::uint64_t reciprocal = kLowHalf / layout.num_positions + 1;
   const std::int64_t far_step = layout.far_stride - layout.num_positions * layout.position_stride;
@@ -205,7 +206,7 @@ std::uint64_t sum_kernel(const std::uint32_t* masses, std::uint32_t num_position
   return sum;
 }
 
-// Masses are below 2^31: every processor converts int32.
+// A mass is below 2^31, so it can be converted as an int32, which every processor can do.
 double to_double(std::uint32_t mass) { return static_cast<std::int32_t>(mass); }
 
 std::uint64_t add_totals(const std::uint32_t* masses, std::uint32_t num_positions,
@@ -243,7 +244,7 @@ double sum_scaled(const std::uint32_t* masses, std::uint32_t num_positions,
   double sum = 0;
   std::size_t i = 0;
   if (num_positions == 1) {
-    // Several sums at a time, as compilers may not reorder one.
+    // There are several sums, because compilers may not reorder a single one.
     constexpr std::size_t kNumSums = 16;
     double sums[kNumSums] = {};
     for (; i + kNumSums <= num_channels; i += kNumSums) {

@@ -6,7 +6,7 @@ namespace phew {
 
 namespace {
 
-// Some 50 microseconds, as long as it takes to wake a thread.
+// So many checks take some 50 microseconds, as long as it takes to wake a thread.
 constexpr int kNumChecks = 4000;
 
 template <typename Condition>
@@ -20,8 +20,9 @@ void spin_until(const Condition& is_met, int num_checks) {
 
 }  // namespace
 
-// The others are nearly always about to be ready, so it is worth a look before sleep; not where
-// there are fewer processors than threads, as a look then keeps the others from getting ready.
+// The other threads are nearly always about to be ready, so it is worth checking before sleeping.
+// It is not where there are fewer processors than threads: checking then keeps others from getting
+// ready.
 Workers::Workers(unsigned num_threads)
     : num_checks_(num_threads <= std::thread::hardware_concurrency() ? kNumChecks : 0) {
   try {

@@ -43,7 +43,7 @@ class Workers {
  private:
   using Job = std::function<void(unsigned)>;
 
-  // More than one, so that the threads finish at about the same time.
+  // There are many chunks per thread, so that the threads finish at about the same time.
   static constexpr std::size_t kChunksPerThread = 64;
 
   void run(const Job& job);
@@ -51,7 +51,7 @@ class Workers {
   void try_job(unsigned thread) noexcept;
   void stop() noexcept;
 
-  // How often a condition is looked at before sleep.
+  // A thread checks so often whether it can go on, before it sleeps.
   int num_checks_;
   std::vector<std::thread> threads_;
   std::mutex mutex_;

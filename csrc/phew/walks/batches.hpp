@@ -1,4 +1,4 @@
-// Which walks are made, and in which batches.
+// The walks that a call makes, and the batches that they are made in.
 #pragma once
 
 #include <algorithm>
@@ -10,16 +10,18 @@
 namespace phew {
 
 // The walks first_walk, first_walk + step, ...: even ones are forward, odd ones backward. The
-// visits of those from first_listed on are listed.
+// visits of the walks from first_listed on are listed.
+//
+//   {3, 4}: walks 3 4 5 6. {3, 4, 5}: the same, and the visits of 5 and 6 are listed.
 struct WalkRange {
   std::uint64_t first_walk;
   std::uint64_t num_walks;
   std::uint64_t first_listed = std::numeric_limits<std::uint64_t>::max();
-  // 1, or 2 for walks of one direction.
+  // 1, or 2 for walks of one direction only.
   std::uint32_t step = 1;
 };
 
-// Calls visit(direction, first_walk, num_walkers) for each batch, whose walkers are on the walks
+// Calls visit(direction, first_walk, num_walkers) for each batch. Its walkers are on the walks
 // first_walk, first_walk + 2, ...
 template <typename Visit>
 void for_each_batch(const WalkRange& range, std::uint32_t batch_size, const Visit& visit) {

@@ -15,7 +15,7 @@ std::size_t count_walkers(const Buckets& walkers, const Block& block, std::size_
   return num_walkers;
 }
 
-// Copies the weights of several far units, one kernel behind the other.
+// Copies the kernels of several far units, one behind the other.
 template <typename Element>
 void copy_kernels(const EdgeView& edges, const void* weights, std::int64_t element,
                   std::uint32_t num_far, void* copies) {
@@ -84,7 +84,7 @@ void BlockHop::hop(const Unit& unit, const std::uint32_t* walkers, std::uint32_t
   find_entries(unit.table, num_walkers);
   if (unit.resolution.num_edges() > 1) find_edges(unit, num_walkers);
   loops().locate(unit.layout, edges_.data(), num_walkers, far_units_.data(), elements_.data());
-  if (hop_.buffers.visits != nullptr) record(walkers, num_walkers);
+  if (hop_.buffers.visits != nullptr) record_visits(walkers, num_walkers);
   const std::uint32_t first_far = hop_.edges.first_far(unit.index);
   for (std::uint32_t i = 0; i < num_walkers; ++i) {
     arrived.put(first_far + far_units_[i], walkers[i], pool);
@@ -132,7 +132,7 @@ void BlockHop::find_edges(const Unit& unit, std::uint32_t num_walkers) {
     if (unit.is_zero) std::fill_n(masses, num_edges, 1);
     if (!edges.all_far_live) {
       const std::uint8_t* live = edges.far_live + edges.first_far(unit.index) + far;
-      silence_dead(live, num_far_of(entry), num_positions, masses);
+      clear_dead_kernels(live, num_far_of(entry), num_positions, masses);
     }
     const std::uint64_t before = entry == 0 ? 0 : unit.table.cumulative[entry - 1];
     edges_[i] = far * num_positions +
@@ -140,24 +140,24 @@ void BlockHop::find_edges(const Unit& unit, std::uint32_t num_walkers) {
   }
 }
 
-void BlockHop::record(const std::uint32_t* walkers, std::uint32_t num_walkers) const {
+void BlockHop::record_visits(const std::uint32_t* walkers, std::uint32_t num_walkers) const {
   void* visits = hop_.buffers.visits;
   if (hop_.recording == Recording::kCount) {
-    record_with(CountVisits{static_cast<std::uint32_t*>(visits)}, walkers, num_walkers);
+    record_visits_by(CountVisits{static_cast<std::uint32_t*>(visits)}, walkers, num_walkers);
   } else {
-    record_with(MarkVisits{static_cast<std::uint8_t*>(visits), hop_.first_listed,
-                           hop_.buffers.first_number, &listed_},
-                walkers, num_walkers);
+    record_visits_by(MarkVisits<Visits>{static_cast<std::uint8_t*>(visits), hop_.first_listed,
+                                        hop_.buffers.first_number, &listed_},
+                     walkers, num_walkers);
   }
 }
 
-template <typename Recorder>
-void BlockHop::record_with(const Recorder& recorder, const std::uint32_t* walkers,
-                           std::uint32_t num_walkers) const {
+template <typename Policy>
+void BlockHop::record_visits_by(const Policy& policy, const std::uint32_t* walkers,
+                                std::uint32_t num_walkers) const {
   const EdgeView& edges = hop_.edges;
   if (hop_.granularity == Granularity::kWeight) {
     for (std::uint32_t i = 0; i < num_walkers; ++i) {
-      recorder(hop_.batch.walk(walkers[i]), elements_[i]);
+      policy(hop_.batch.walk(walkers[i]), elements_[i]);
     }
     return;
   }
@@ -165,7 +165,7 @@ void BlockHop::record_with(const Recorder& recorder, const std::uint32_t* walker
     const std::uint32_t position = edges_[i] - far_units_[i] * edges.num_positions;
     const std::int64_t kernel = elements_[i] - position * edges.position_stride;
     for (std::uint32_t k = 0; k < edges.num_positions; ++k) {
-      recorder(hop_.batch.walk(walkers[i]), kernel + k * edges.position_stride);
+      policy(hop_.batch.walk(walkers[i]), kernel + k * edges.position_stride);
     }
   }
 }

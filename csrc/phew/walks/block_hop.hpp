@@ -1,4 +1,4 @@
-// The hops of the walkers on a block of adjacent units over a weighted link, by one thread.
+// The hops over a weighted link of the walkers on a block of adjacent units, made by one thread.
 #pragma once
 
 #include <array>
@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "phew/walks/edge_tables.hpp"
-#include "phew/walks/link_hop.hpp"
+#include "phew/walks/weighted_hop.hpp"
 
 namespace phew {
 
-// Adjacent units of a group, and the buckets whose walkers on them hop.
+// Adjacent units of a group, and the buckets whose walkers on these units hop.
 struct Block {
   std::uint32_t group;
   std::uint32_t first_unit;
@@ -28,7 +28,7 @@ class BlockHop {
   void run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkPool& pool);
 
  private:
-  // What the walkers on a unit draw from.
+  // A unit as its walkers draw from it.
   struct Unit {
     std::uint32_t index;
     EdgeTable table;
@@ -44,20 +44,20 @@ class BlockHop {
            Bucket& arrived, ChunkPool& pool);
   void find_entries(const EdgeTable& table, std::uint32_t num_walkers);
   void find_edges(const Unit& unit, std::uint32_t num_walkers);
-  void record(const std::uint32_t* walkers, std::uint32_t num_walkers) const;
-  template <typename Recorder>
-  void record_with(const Recorder& recorder, const std::uint32_t* walkers,
-                   std::uint32_t num_walkers) const;
+  void record_visits(const std::uint32_t* walkers, std::uint32_t num_walkers) const;
+  template <typename Policy>
+  void record_visits_by(const Policy& policy, const std::uint32_t* walkers,
+                        std::uint32_t num_walkers) const;
 
   const WeightedHop& hop_;
   EdgeTables tables_;
   Visits& listed_;
-  // Of all walkers of a chunk together, when the edges of their entries are looked through.
+  // The edges of the entries that the walkers of a chunk have found, to be looked through.
   std::vector<std::uint64_t> weights_;
   std::vector<std::uint32_t> masses_;
 
-  // Of each walker of a chunk: its draw, the entry of the table and then the edge that it finds,
-  // where that leads to and where its weight is.
+  // Per walker of a chunk: its draw, the entry of the table that it finds and then the edge, the
+  // far unit that the edge leads to, and the element that is its weight.
   std::array<std::uint64_t, WalkerChunk::kCapacity> draws_;
   std::array<std::uint32_t, WalkerChunk::kCapacity> edges_;
   std::array<std::uint32_t, WalkerChunk::kCapacity> far_units_;

@@ -4,7 +4,7 @@ namespace phew {
 
 WalkerChunk* ChunkPool::take_new() {
   const std::size_t block = num_taken_ / kChunksPerBlock;
-  // Not initialised: what is never used takes no memory.
+  // The chunks are not initialised, so pages that are never used take no memory.
   if (block == blocks_.size()) blocks_.emplace_back(new WalkerChunk[kChunksPerBlock]);
   return &blocks_[block][num_taken_++ % kChunksPerBlock];
 }

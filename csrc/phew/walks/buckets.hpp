@@ -1,4 +1,4 @@
-// The walkers of a batch, by the unit that they stand on.
+// The walkers of a batch, sorted by the unit that they stand on.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 namespace phew {
 
-// A part of the list of a unit's walkers, of which the last one is written to. Aligned to its size,
-// so that an address in it tells where it begins and whether it is full.
+// A part of the list of a unit's walkers. Walkers are added to the last chunk of a list. A chunk is
+// aligned to its size, so that an address in it tells where it begins and whether it is full.
 struct alignas(256) WalkerChunk {
   static constexpr std::size_t kCapacity = 61;
 
@@ -19,7 +19,8 @@ struct alignas(256) WalkerChunk {
 };
 static_assert(sizeof(WalkerChunk) == 256);
 
-// The memory of the chunks that one thread takes. It may be given those that another has taken.
+// The memory of the chunks that one thread takes. Chunks may be given back to another thread's
+// pool.
 class ChunkPool {
  public:
   WalkerChunk* take() {
@@ -34,7 +35,7 @@ class ChunkPool {
     free_ = chunk;
   }
 
-  // Takes all chunks back, also those that were given to other pools.
+  // Takes all chunks back, also the ones that were given to other pools.
   void reset() {
     free_ = nullptr;
     num_taken_ = 0;
@@ -46,7 +47,7 @@ class ChunkPool {
   WalkerChunk* take_new();
 
   std::vector<std::unique_ptr<WalkerChunk[]>> blocks_;
-  // Of all chunks in the blocks, how many are in use or in the list of free ones.
+  // So many chunks of the blocks are in use or in the list of free ones.
   std::size_t num_taken_ = 0;
   WalkerChunk* free_ = nullptr;
 };
@@ -103,12 +104,12 @@ class Bucket {
   }
 
  private:
-  // Also where there is no chunk yet.
+  // Returns true also where there is no chunk yet.
   static bool is_full(const std::uint32_t* next) {
     return reinterpret_cast<std::uintptr_t>(next) % sizeof(WalkerChunk) == 0;
   }
 
-  // The chunk that the walker before `next` is in.
+  // Returns the chunk that the walker before `next` is in.
   static WalkerChunk* last_chunk(std::uint32_t* next) {
     char* last = reinterpret_cast<char*>(next - 1);
     return reinterpret_cast<WalkerChunk*>(last - reinterpret_cast<std::uintptr_t>(last) %
@@ -123,17 +124,17 @@ class Bucket {
 
   std::uint32_t* begin_chunk(std::size_t unit, ChunkPool& pool);
 
-  // Per unit, where its next walker is written, null where it has none yet; and how many walkers
-  // are in its full chunks.
+  // Per unit, where its next walker is written, null where it has none yet.
   std::vector<std::uint32_t*> next_;
+  // Per unit, the number of walkers in its full chunks.
   std::vector<std::uint32_t> num_in_full_;
 };
 
-// The walkers on the units of a space: those that different threads have put there, and those that
-// came over different links, are in different buckets.
+// The walkers on the units of a space. There is a bucket for each thread that has put walkers there
+// and for each link that they came over.
 using Buckets = std::vector<Bucket>;
 
-// Those on adjacent units.
+// Returns the number of walkers on adjacent units.
 std::size_t count_walkers(const Buckets& buckets, std::size_t first_unit, std::size_t num_units);
 
 }  // namespace phew

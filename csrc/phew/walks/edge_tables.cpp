@@ -7,7 +7,7 @@
 namespace phew {
 namespace {
 
-// Masses that are read at a time: they stay in the L1 cache.
+// So many masses are computed at a time, and stay in the L1 cache.
 constexpr std::uint32_t kMassesPerStep = 2048;
 
 // Guides refer to entries by 16 bits.
@@ -17,7 +17,7 @@ std::uint32_t num_bits(std::uint64_t value) {
   return value == 0 ? 0 : 64 - static_cast<std::uint32_t>(__builtin_clzll(value));
 }
 
-// Appends an entry an edge to a table and returns its new total.
+// Appends one entry per edge to a table and returns its new total.
 std::uint64_t append_edges(const std::uint32_t* masses, std::uint32_t num_edges,
                            std::uint64_t total, std::uint64_t* cumulative) {
   for (std::uint32_t i = 0; i < num_edges; ++i) cumulative[i] = total += masses[i];
@@ -34,7 +34,7 @@ std::uint64_t sum(const std::uint32_t* masses, std::uint32_t size) {
 
 std::uint32_t num_units_per_block(const EdgeView& edges, bool near_is_row, unsigned num_threads) {
   constexpr std::size_t kBlocksPerThread = 8;
-  // Columns that fill a cache line.
+  // So many columns fill a cache line.
   constexpr std::size_t kAdjacentUnits = 16;
   const std::size_t wanted = edges.num_near() / (kBlocksPerThread * num_threads);
   const std::size_t fewest = near_is_row ? 1 : kAdjacentUnits;
@@ -46,7 +46,7 @@ std::uint32_t num_units_per_block(const EdgeView& edges, bool near_is_row, unsig
 Resolution choose_resolution(const EdgeView& edges, bool near_is_row, std::size_t num_walkers) {
   const std::size_t num_edges = edges.num_edges();
   if (num_walkers * 8 >= num_edges && num_edges <= kMostEntries) return {1, 1};
-  // Looking through the edges of an entry must not take longer than building it: where units are
+  // Looking through the edges of an entry must not take longer than building it. Where units are
   // columns, each far unit costs a cache line.
   const std::size_t most_edges = near_is_row ? 64 : std::size_t{8} * edges.num_positions;
   const std::size_t wanted = std::min(most_edges, num_edges / (num_walkers * 4 + 1));
@@ -69,7 +69,7 @@ void EdgeTables::build(std::uint32_t group, std::uint32_t first, std::uint32_t n
                      : edges_.far_per_group * edges_.num_positions;
   far_live_ =
       edges_.all_far_live ? nullptr : edges_.far_live + std::size_t{group} * edges_.far_per_group;
-  // Not a large power of two, or the tables of a block would compete for the same cache lines.
+  // It is no large power of two: otherwise the tables of a block would compete for cache lines.
   row_size_ = num_entries_ | 8U;
   cumulative_.resize(std::max(cumulative_.size(), row_size_ * num_units));
   if (near_is_row_) {
@@ -115,14 +115,14 @@ void EdgeTables::build_row(std::uint32_t group, std::uint32_t row, std::uint64_t
       masses += n;
     });
     if (far_live_ != nullptr) {
-      silence_dead(far_live_ + far, end - far, edges_.num_positions, masses_.data());
+      clear_dead_kernels(far_live_ + far, end - far, edges_.num_positions, masses_.data());
     }
     total = append(masses_.data(), end - far, total, cumulative);
   }
 }
 
 void EdgeTables::build_columns(std::uint32_t group, std::uint32_t first, std::uint32_t num_units) {
-  // Rows are far apart: the processor does not foresee the next one.
+  // Rows are far apart in memory, and processors do not prefetch the next one by themselves.
   constexpr std::uint32_t kRowsAhead = 8;
   const std::uint32_t num_positions = edges_.num_positions;
   masses_.resize(std::max<std::size_t>(masses_.size(), std::size_t{num_units} * num_positions));
@@ -183,11 +183,11 @@ void EdgeTables::build_guide(const std::uint64_t* cumulative) {
   guide_shift_ = std::max(num_bits(last_draw), guide_bits) - guide_bits;
   const std::size_t size = (last_draw >> guide_shift_) + 1;
   guide_.assign(size + 2, 0);
-  // guide[b] is the number of entries below the draws of b: first where that number grows ...
+  // guide_[b] is the number of entries below the draws of b. It is set where it grows, and ...
   for (std::uint32_t entry = 0; entry + 1 < num_entries_; ++entry) {
     guide_[(cumulative[entry] >> guide_shift_) + 1] = static_cast<std::uint16_t>(entry + 1);
   }
-  // ... and then everywhere.
+  // ... is then filled in between.
   std::uint16_t num_below = 0;
   for (std::uint16_t& begin : guide_) begin = num_below = std::max(num_below, begin);
 }

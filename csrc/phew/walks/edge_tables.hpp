@@ -1,4 +1,4 @@
-// Cumulative masses of the edges of adjacent units: the tables that walks draw from.
+// The tables that walks draw from: cumulative masses of the edges of adjacent units.
 #pragma once
 
 #include <cstddef>
@@ -6,35 +6,37 @@
 #include <vector>
 
 #include "phew/graph/graph_view.hpp"
+#include "phew/weights/masses.hpp"
 #include "phew/weights/weight_rows.hpp"
 
 namespace phew {
 
-// Adjacent units whose tables are built together, at most. Where units are columns of the weights,
-// they share the cache lines of a row, and what it takes to find where the memory of a row is.
+// The tables of at most so many adjacent units are built together. Units that are columns of the
+// weights share the cache lines of a row, and the work of finding where the row lies in memory.
 constexpr std::uint32_t kMostUnitsPerBlock = 64;
 
-// So many that each thread has several blocks, as far as adjacent units are not torn apart.
+// Returns a size of blocks that gives each thread several of them, if that is possible without
+// tearing apart units that share cache lines.
 std::uint32_t num_units_per_block(const EdgeView& edges, bool near_is_row, unsigned num_threads);
 
-// How many edges an entry of a table stands for: one, those to one far unit, or those to several.
-// The fewer, the longer a table takes to build, and the faster an edge is found in it.
+// The edges that one entry of a table stands for: a single edge, or all edges to one or several far
+// units. With fewer edges per entry, a table takes longer to build, and an edge is found faster.
 struct Resolution {
-  // Far units of an entry.
+  // The number of far units of an entry.
   std::uint32_t num_far;
-  // Kernel positions of an entry: one of one far unit, or all.
+  // The number of kernel positions of an entry: 1, of one far unit, or all.
   std::uint32_t num_positions;
 
   std::uint32_t num_edges() const { return num_far * num_positions; }
 };
 
-// One that suits units with so many walkers.
+// Chooses a resolution for units with so many walkers.
 Resolution choose_resolution(const EdgeView& edges, bool near_is_row, std::size_t num_walkers);
 
-// The table of a unit. With a guide, which suits a unit of many walkers, it tells where the search
-// for a draw begins.
+// The table of a unit. A guide, which is worth its cost for a unit of many walkers, tells where the
+// search for a draw begins.
 //
-//   Edges of mass 3 0 1 4, one an entry: cumulative 3 3 4 8. With guide_shift 2, the draws 0 to 3
+//   Edges of mass 3 0 1 4, one per entry: cumulative 3 3 4 8. With guide_shift 2, the draws 0 to 3
 //   are searched from guide[0] = 0 on, the draws 4 to 7 from guide[1] = 2 on.
 struct EdgeTable {
   const std::uint64_t* cumulative;
@@ -45,10 +47,10 @@ struct EdgeTable {
 
   std::uint64_t total() const { return cumulative[num_entries - 1]; }
 
-  // The first entry whose cumulative mass is above a draw.
+  // Returns the first entry whose cumulative mass is above a draw. There must be a guide.
   std::uint32_t find(std::uint64_t draw) const {
     std::uint32_t entry = guide[draw >> guide_shift];
-    // Two steps are nearly always enough, and have no branch to be mispredicted.
+    // Two steps are nearly always enough, and have no branch that could be mispredicted.
     entry += static_cast<std::uint32_t>(cumulative[entry] <= draw);
     entry += static_cast<std::uint32_t>(cumulative[entry] <= draw);
     while (cumulative[entry] <= draw) ++entry;
@@ -64,11 +66,11 @@ class EdgeTables {
   bool near_is_row() const { return near_is_row_; }
 
   // Builds the tables of units [first, first + num_units) of a group, at most kMostUnitsPerBlock.
-  // Where all edges of a unit are zero, those to live units have mass 1.
+  // If all edges of a unit are zero, its edges to live units have mass 1.
   void build(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
              Resolution resolution);
 
-  // The table of the unit at this position of the block, valid until the next call.
+  // Returns the table of the unit at this position of the block. It is valid until the next call.
   EdgeTable table(std::uint32_t position, std::size_t num_walkers);
 
   // Whether all edges of this unit are zero.
@@ -88,7 +90,7 @@ class EdgeTables {
   MassConverter convert_;
   bool near_is_row_;
   Resolution resolution_{};
-  // Of the group that is built; null where all far units are live.
+  // The flags of the group's far units, null if all far units are live.
   const std::uint8_t* far_live_ = nullptr;
   std::uint32_t num_entries_ = 0;
   std::size_t row_size_ = 0;

@@ -13,8 +13,8 @@
 namespace phew {
 namespace {
 
-// Cuts the units with walkers into blocks that keep all threads busy: units with so many walkers
-// that they are worth more than one thread make a block of their own for each bucket.
+// Cuts the units with walkers into blocks that keep all threads busy. A unit that has enough
+// walkers for several threads makes a block of its own for each bucket.
 std::vector<Block> cut_blocks(const WeightedHop& hop, const Buckets& walkers,
                               unsigned num_threads) {
   constexpr std::size_t kFewWalkers = 1024;
@@ -46,13 +46,13 @@ std::vector<Block> cut_blocks(const WeightedHop& hop, const Buckets& walkers,
   return blocks;
 }
 
-// Lets the walkers of one bucket on a unit hop to any member of its group.
+// Lets the walkers of one bucket on a unit hop to any member of the unit's group.
 void hop_to_members(const Batch& batch, std::uint32_t link, const WiringView& wiring,
                     std::size_t unit, Bucket& from, Bucket& to, ChunkPool& pool) {
   const std::int32_t group = wiring.near_groups[unit];
   if (group < 0) return;
   const std::uint32_t* members = wiring.members + wiring.begin[group];
-  const std::uint32_t num_members = wiring.begin[group + 1] - wiring.begin[group];
+  const std::uint32_t num_members = wiring.num_members(static_cast<std::size_t>(group));
   const DrawKey draw_key = batch.draw_key(link, Purpose::kEdge);
   std::array<std::uint64_t, WalkerChunk::kCapacity> draws;
   from.take_all(unit, pool, [&](const std::uint32_t* walkers, std::uint32_t num_walkers) {
@@ -67,13 +67,13 @@ void hop_to_members(const Batch& batch, std::uint32_t link, const WiringView& wi
   });
 }
 
-// Moves all walkers on a unit at once.
+// Moves all walkers of a bucket on a unit at once, to the bucket of the same number.
 Buckets hop_one_to_one(const WiringView& wiring, std::size_t num_near, std::size_t num_far,
                        Buckets walkers) {
   Buckets arrived(walkers.size(), Bucket(num_far));
   for (std::size_t unit = 0; unit < num_near; ++unit) {
     const std::int32_t group = wiring.near_groups[unit];
-    if (group < 0 || wiring.begin[group] == wiring.begin[group + 1]) continue;
+    if (group < 0 || wiring.num_members(static_cast<std::size_t>(group)) == 0) continue;
     const std::uint32_t member = wiring.members[wiring.begin[group]];
     for (std::size_t i = 0; i < walkers.size(); ++i) walkers[i].move_all(unit, arrived[i], member);
   }
@@ -99,7 +99,9 @@ Buckets hop_wiring(Team& team, const Batch& batch, std::uint32_t link, const Wir
                    std::size_t num_far_units, Buckets walkers) {
   const WiringView view = wiring.view();
   const std::size_t num_near = wiring.near_groups.size();
-  if (wiring.one_to_one) return hop_one_to_one(view, num_near, num_far_units, std::move(walkers));
+  if (wiring.one_to_one && walkers.size() <= kMostBucketsPerThread * team.workers.size()) {
+    return hop_one_to_one(view, num_near, num_far_units, std::move(walkers));
+  }
   Buckets arrived = team.make_buckets(num_far_units);
   const std::size_t num_parts =
       std::min<std::size_t>(num_near, std::size_t{64} * team.workers.size());

@@ -1,4 +1,4 @@
-// The threads of a walk, and what each of them has for itself.
+// The threads that make walks, and the memory that each of them has for itself.
 #pragma once
 
 #include <vector>
@@ -13,7 +13,7 @@ struct Team {
   explicit Team(unsigned num_threads)
       : workers(num_threads), pools(workers.size()), listed(workers.size()) {}
 
-  // A bucket a thread, for walkers on the units of a space.
+  // Returns one bucket per thread, for walkers on the units of a space.
   Buckets make_buckets(std::size_t num_units) const {
     Buckets buckets(workers.size(), Bucket(num_units));
     return buckets;

@@ -10,26 +10,22 @@
 namespace phew {
 namespace {
 
-// As many as make it worth while to wake a thread.
+// With so many walkers it is worth waking a thread.
 constexpr std::size_t kWalkersPerPart = 8192;
-
-std::uint32_t num_links(const ForkView& fork, std::size_t unit) {
-  return fork.begin[unit + 1] - fork.begin[unit];
-}
 
 // Lets the walkers of one bucket on a unit draw among its links.
 void draw_links(const Batch& batch, const ForkView& fork, std::uint32_t space_index,
                 std::size_t unit, Bucket& from, std::size_t bucket_index,
                 std::vector<Buckets>& departing, ChunkPool& pool) {
   const std::uint32_t begin = fork.begin[unit];
-  const std::uint32_t num = num_links(fork, unit);
+  const std::uint32_t num_links = fork.num_links(unit);
   const std::uint64_t* cumulative = fork.cumulative + begin;
   const DrawKey draw_key = batch.draw_key(space_index, Purpose::kFork);
   std::array<std::uint64_t, WalkerChunk::kCapacity> draws;
   from.take_all(unit, pool, [&](const std::uint32_t* walkers, std::uint32_t num_walkers) {
-    loops().draw(draw_key, walkers, num_walkers, cumulative[num - 1], draws.data());
+    loops().draw(draw_key, walkers, num_walkers, cumulative[num_links - 1], draws.data());
     for (std::uint32_t i = 0; i < num_walkers; ++i) {
-      const std::uint32_t choice = first_above(cumulative, num, draws[i]);
+      const std::uint32_t choice = first_above(cumulative, num_links, draws[i]);
       departing[fork.links[begin + choice]][bucket_index].put(unit, walkers[i], pool);
     }
   });
@@ -68,15 +64,15 @@ std::vector<Buckets> depart(Team& team, const Batch& batch, const DirectedSpace&
   if (departing.empty()) return departing;
   if (departing.size() == 1) {
     for (std::size_t unit = 0; unit < space.num_units; ++unit) {
-      if (num_links(fork, unit) > 0) continue;
+      if (fork.num_links(unit) > 0) continue;
       for (Bucket& bucket : walkers) bucket.forget(unit);
     }
     departing[0] = std::move(walkers);
     return departing;
   }
   for (Buckets& buckets : departing) buckets.assign(walkers.size(), Bucket(space.num_units));
-  // What a task puts somewhere, only it puts there: walkers stay on their unit and in the bucket
-  // of the same number.
+  // No two tasks put walkers into the same place, because walkers stay on their unit and in the
+  // bucket of the same number.
   const std::size_t num_parts =
       std::min<std::size_t>(space.num_units, std::size_t{64} * team.workers.size());
   team.workers.for_each(num_parts * walkers.size(), [&](unsigned thread, std::size_t task) {
@@ -84,9 +80,9 @@ std::vector<Buckets> depart(Team& team, const Batch& batch, const DirectedSpace&
     const std::size_t part = task % num_parts;
     for (std::size_t unit = space.num_units * part / num_parts;
          unit < space.num_units * (part + 1) / num_parts; ++unit) {
-      if (num_links(fork, unit) == 1) {
+      if (fork.num_links(unit) == 1) {
         walkers[index].move_all(unit, departing[fork.links[fork.begin[unit]]][index], unit);
-      } else if (num_links(fork, unit) > 1) {
+      } else if (fork.num_links(unit) > 1) {
         draw_links(batch, fork, space_index, unit, walkers[index], index, departing,
                    team.pools[thread]);
       }

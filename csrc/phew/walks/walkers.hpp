@@ -12,7 +12,7 @@
 
 namespace phew {
 
-// The walks of one direction that move together. They have numbers two apart.
+// The walks of one direction that move together. Their numbers are two apart.
 struct Batch {
   PhiloxKey key;
   std::uint64_t first_walk;
@@ -25,11 +25,11 @@ struct Batch {
   }
 };
 
-// Puts walkers on the units that they start on: buckets by space.
+// Puts walkers on the units that they start on. Returns buckets per space.
 std::vector<Buckets> place_walkers(Team& team, const DirectedGraph& graph, const Batch& batch);
 
-// Lets each walker on a space draw its link: buckets by link. Walkers on units that no link may be
-// taken from are at the end of their walk.
+// Lets each walker on a space draw its link. Returns buckets per link. Walkers on units that no
+// link may be taken from are at the end of their walk.
 std::vector<Buckets> depart(Team& team, const Batch& batch, const DirectedSpace& space,
                             std::uint32_t space_index, Buckets walkers);
 

@@ -1,4 +1,4 @@
-// How the engine is given the weights of a link, one link at a time.
+// The memory of a link's weights and visits. The engine asks for one link at a time.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,14 @@ constexpr std::size_t size_of(DType dtype) {
   return dtype == DType::kFloat64 ? 8 : dtype == DType::kFloat32 ? 4 : 2;
 }
 
-// The contiguous storage of the parameter that a link views, and what is recorded of its visits:
-// one byte a weight, or one uint32 to count. No visits: the link is walked but not recorded.
+// The contiguous storage of the parameter that a link views, and of its visits: one byte per weight
+// to mark, or one uint32 per weight to count. If visits is null, the link is walked but its visits
+// are not recorded.
 struct LinkBuffers {
   const void* weights = nullptr;
   DType dtype = DType::kFloat32;
   void* visits = nullptr;
-  // What visits that are listed call element 0.
+  // Listed visits number weights through all parameters: element e of this one is first_number + e.
   std::uint64_t first_number = 0;
 
   const void* weight(std::int64_t element) const {
@@ -27,7 +28,7 @@ struct LinkBuffers {
   }
 };
 
-// Gives the buffers of the link with this index, valid until the next call.
+// Returns the buffers of the link with this index. They are valid until the next call.
 using Load = std::function<LinkBuffers(std::uint32_t)>;
 
 }  // namespace phew

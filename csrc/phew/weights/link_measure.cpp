@@ -20,10 +20,10 @@ bool is_finite(DType dtype, std::uint64_t bits) {
 }  // namespace
 
 MagnitudeRange make_range(const Extremes& extremes, DType dtype) {
-  const auto& [largest, smallest_less_one, num_zero] = extremes;
+  const auto& [largest, smallest_nonzero, num_zero] = extremes;
   if (largest == 0) return {0, 0, true, num_zero};
   if (!is_finite(dtype, largest)) return {0, 0, false, num_zero};
-  return {to_double(dtype, smallest_less_one + 1), to_double(dtype, largest), true, num_zero};
+  return {to_double(dtype, smallest_nonzero), to_double(dtype, largest), true, num_zero};
 }
 
 MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DType dtype) {
@@ -36,7 +36,7 @@ MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DTyp
   std::vector<Extremes> extremes(workers.size());
   workers.for_each(
       (num_rows + rows_per_task - 1) / rows_per_task, [&](unsigned thread, std::size_t task) {
-        // Not that of the thread, which lies beside those of others.
+        // A copy, because the thread's extremes share a cache line with those of others.
         Extremes found = extremes[thread];
         const std::size_t end = std::min((task + 1) * rows_per_task, num_rows);
         for (std::size_t row = task * rows_per_task; row < end; ++row) {
@@ -47,28 +47,26 @@ MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DTyp
         extremes[thread] = found;
       });
   Extremes all;
-  for (const Extremes& found : extremes) {
-    all.largest = std::max(all.largest, found.largest);
-    all.smallest_less_one = std::min(all.smallest_less_one, found.smallest_less_one);
-    all.num_zero += found.num_zero;
-  }
+  for (const Extremes& found : extremes) all.widen(found);
   return make_range(all, dtype);
 }
 
 EdgeTotals sum_edges(Workers& workers, const WeightRows& rows, const Flags& live_sources,
                      const Flags& live_targets, const MassConverter& convert) {
   EdgeTotals totals{UnitMasses(live_sources.size()), UnitMasses(live_targets.size())};
-  UnitMasses& of_rows = rows.rows_are_targets() ? totals.targets : totals.sources;
-  UnitMasses& of_columns = rows.rows_are_targets() ? totals.sources : totals.targets;
-  std::vector<UnitMasses> of_columns_by_thread(workers.size(), UnitMasses(of_columns.size()));
+  UnitMasses& row_totals = rows.rows_are_targets() ? totals.targets : totals.sources;
+  UnitMasses& column_totals = rows.rows_are_targets() ? totals.sources : totals.targets;
+  std::vector<UnitMasses> parts(workers.size(), UnitMasses(column_totals.size()));
   for_each_mass(workers, rows, LiveRows(rows, live_sources, live_targets), convert, {},
                 [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
                     const std::uint32_t* masses) {
-                  of_rows[row] += loops().add_totals(masses, rows.num_positions(), num_columns,
-                                                     &of_columns_by_thread[thread][column]);
+                  row_totals[row] += loops().add_totals(masses, rows.num_positions(), num_columns,
+                                                        &parts[thread][column]);
                 });
-  for (const UnitMasses& part : of_columns_by_thread) {
-    for (std::size_t column = 0; column < part.size(); ++column) of_columns[column] += part[column];
+  for (const UnitMasses& part : parts) {
+    for (std::size_t column = 0; column < part.size(); ++column) {
+      column_totals[column] += part[column];
+    }
   }
   return totals;
 }

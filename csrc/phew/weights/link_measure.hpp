@@ -1,18 +1,20 @@
-// What is measured of a link's weights before walks: their range, and the masses of its units.
+// The measures of a link's weights that walks need: their range, and the mass of each unit's edges.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "phew/arithmetic/extremes.hpp"
 #include "phew/arithmetic/mass.hpp"
 #include "phew/graph/graph.hpp"
-#include "phew/loops/loops.hpp"
 #include "phew/threads/workers.hpp"
+#include "phew/weights/masses.hpp"
 #include "phew/weights/weight_rows.hpp"
 
 namespace phew {
 
-// Of the nonzero magnitudes of a link, both ends 0 if it has none; and how many others there are.
+// The smallest and largest nonzero magnitude of a link, both 0 if it has none, and its number of
+// zeros.
 struct MagnitudeRange {
   double smallest = 0;
   double largest = 0;
@@ -20,16 +22,16 @@ struct MagnitudeRange {
   std::uint64_t num_zero = 0;
 };
 
-// The range of weights whose bits have these extremes.
+// Returns the range of weights whose bits have these extremes.
 MagnitudeRange make_range(const Extremes& extremes, DType dtype);
 
 MagnitudeRange measure_magnitudes(Workers& workers, const WeightRows& rows, DType dtype);
 
-// One mass a unit.
+// One mass per unit.
 using UnitMasses = std::vector<std::uint64_t>;
 
-// The mass of the edges of each source to live targets, and of each target to live sources, in the
-// link's scale. Those of dead units are not meaningful.
+// The mass of each source's edges to live targets, and of each target's edges to live sources, in
+// the link's scale. The masses of dead units are not meaningful.
 struct EdgeTotals {
   UnitMasses sources;
   UnitMasses targets;

@@ -6,7 +6,7 @@
 namespace phew {
 namespace {
 
-// Whether the units with this stride are adjacent as columns.
+// Returns whether units with this stride are adjacent as columns.
 bool are_adjacent(const WeightedLink& link, std::uint32_t num_units, std::int64_t stride) {
   return (stride == link.num_positions || num_units <= 1) &&
          (link.strides[3] == 1 || link.num_positions <= 1);

@@ -4,12 +4,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "phew/graph/graph.hpp"
-#include "phew/loops/loops.hpp"
-#include "phew/threads/workers.hpp"
-#include "phew/weights/column_sample.hpp"
 #include "phew/weights/link_buffers.hpp"
 
 namespace phew {
@@ -28,8 +24,8 @@ class WeightRows {
   std::uint32_t num_positions() const { return num_positions_; }
   bool rows_are_targets() const { return rows_are_targets_; }
 
-  // Calls visit(weights, n) for the weights of the columns [begin, end) of a row, in their order,
-  // n at a time: in place where they are adjacent, else copied.
+  // Calls visit(weights, n) for the weights of the columns [begin, end) of a row in their order, n
+  // at a time. Adjacent weights are visited where they are, others are copied.
   template <typename Visit>
   void visit(std::uint32_t group, std::uint32_t row, std::uint32_t begin, std::uint32_t end,
              const Visit& visit) const {
@@ -64,7 +60,7 @@ class WeightRows {
 
   static constexpr std::size_t kCopiesPerVisit = 256;
 
-  // Copies the weights number i to i + n of the columns that begin at element `first`.
+  // Copies the weights [i, i + n) of the columns that begin at element `first`.
   void copy(std::int64_t first, std::size_t i, std::size_t n, void* copies) const;
 
   LinkBuffers buffers_;
@@ -80,90 +76,5 @@ class WeightRows {
   bool rows_are_targets_;
   bool adjacent_;
 };
-
-// Turns weights that lie one behind the other into masses.
-class MassConverter {
- public:
-  MassConverter(DType dtype, int power, const MassScale& scale)
-      : convert_(loops().masses[static_cast<int>(dtype)][power & 3]), scale_(scale) {}
-
-  void operator()(const void* weights, std::size_t n, std::uint32_t* masses) const {
-    convert_(weights, n, scale_, masses);
-  }
-
- private:
-  MassFunction convert_;
-  MassScale scale_;
-};
-
-// Sets the masses of the kernels of dead units to 0.
-inline void silence_dead(const std::uint8_t* live, std::size_t num_units,
-                         std::uint32_t num_positions, std::uint32_t* masses) {
-  for (std::size_t unit = 0; unit < num_units; ++unit) {
-    if (!live[unit]) std::fill_n(masses + unit * num_positions, num_positions, 0);
-  }
-}
-
-// The live flags of a link's rows and columns.
-struct LiveRows {
-  const std::uint8_t* rows;
-  const std::uint8_t* columns;
-  bool all_columns;
-
-  LiveRows(const WeightRows& weights, const Flags& sources, const Flags& targets)
-      : rows((weights.rows_are_targets() ? targets : sources).data()),
-        columns((weights.rows_are_targets() ? sources : targets).data()) {
-    const Flags& flags = weights.rows_are_targets() ? sources : targets;
-    all_columns = std::find(flags.begin(), flags.end(), 0) == flags.end();
-  }
-};
-
-// Calls visit(thread, row, column, num_columns, masses) for all kernels between live units, several
-// adjacent columns at a time. Rows and columns are numbered over all groups; to dead columns masses
-// are 0. Only of the columns that are in a sample.
-template <typename Visit>
-void for_each_mass(Workers& workers, const WeightRows& rows, const LiveRows& live,
-                   const MassConverter& convert, const ColumnSample& sample, const Visit& visit) {
-  constexpr std::size_t kMassesPerStep = 2048;
-  constexpr std::size_t kMassesPerTask = 32'768;
-  const std::size_t num_positions = rows.num_positions();
-  const std::size_t num_columns = rows.num_columns();
-  const std::size_t num_rows = std::size_t{rows.num_groups()} * rows.num_rows();
-  if (num_rows * num_columns * num_positions == 0) return;
-  const bool is_whole = sample.every == 1;
-  const std::size_t step =
-      is_whole ? std::min(std::max<std::size_t>(1, kMassesPerStep / num_positions), num_columns)
-               : ColumnSample::kSegment;
-  const std::size_t stride = is_whole ? step : sample.stride();
-  const std::size_t rows_per_task =
-      sample.every * std::max<std::size_t>(1, kMassesPerTask / (num_columns * num_positions));
-  std::vector<std::vector<std::uint32_t>> buffers(workers.size());
-  workers.for_each(
-      (num_rows + rows_per_task - 1) / rows_per_task, [&](unsigned thread, std::size_t task) {
-        std::vector<std::uint32_t>& masses = buffers[thread];
-        masses.resize(step * num_positions);
-        const std::size_t end = std::min((task + 1) * rows_per_task, num_rows);
-        for (std::size_t row = task * rows_per_task; row < end; ++row) {
-          if (!live.rows[row]) continue;
-          const std::size_t group = row / rows.num_rows();
-          for (std::size_t first = sample.begin(row); first < num_columns; first += stride) {
-            const std::size_t num = std::min(step, num_columns - first);
-            const std::size_t column = group * num_columns + first;
-            std::uint32_t* next = masses.data();
-            rows.visit(static_cast<std::uint32_t>(group),
-                       static_cast<std::uint32_t>(row % rows.num_rows()),
-                       static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(first + num),
-                       [&](const void* weights, std::size_t n) {
-                         convert(weights, n, next);
-                         next += n;
-                       });
-            if (!live.all_columns) {
-              silence_dead(live.columns + column, num, rows.num_positions(), masses.data());
-            }
-            visit(thread, row, column, num, masses.data());
-          }
-        }
-      });
-}
 
 }  // namespace phew

@@ -96,7 +96,7 @@ void check_extremes(phew::DType dtype) {
         if (magnitude == 0) {
           ++expected.num_zero;
         } else {
-          expected.smallest_less_one = std::min(expected.smallest_less_one, magnitude - 1);
+          expected.smallest_nonzero = std::min(expected.smallest_nonzero, magnitude);
         }
       }
       phew::Extremes found;
@@ -106,7 +106,7 @@ void check_extremes(phew::DType dtype) {
       widen(weights.data() + n / 3, n - n / 3, found);
       REQUIRE(found.largest == expected.largest);
       REQUIRE(found.num_zero == expected.num_zero);
-      REQUIRE(found.smallest_less_one == expected.smallest_less_one);
+      REQUIRE(found.smallest_nonzero == expected.smallest_nonzero);
     }
   }
 }

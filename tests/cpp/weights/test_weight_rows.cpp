@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "phew/weights/masses.hpp"
 #include "phew/weights/weight_rows.hpp"
 
 namespace {
