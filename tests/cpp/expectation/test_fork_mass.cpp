@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "phew/expectation/fork_mass.hpp"
@@ -66,4 +68,30 @@ TEST_CASE("backward walks fork by the masses of targets") {
   for (phew::LinkMeasure& measure : measures) measure.scale.has_mass = true;
   phew::set_fork_masses(backward, phew::Direction::kBackward, measures);
   CHECK(backward.spaces[1].fork->cumulative == UnitMasses{3, 8});
+}
+
+TEST_CASE("the masses of any number of links are exact, or too large for 64 bits") {
+  for (const std::size_t num_links : {255U, 256U, 1000U}) {
+    const phew::Graph graph{
+        {{1}, {1}}, std::vector<phew::Link>(num_links, dense(0, 1, 1, 1)), {0}, {1}};
+    phew::DirectedGraph forward(graph, phew::Direction::kForward);
+    const auto set_masses = [&](std::uint64_t mass) {
+      phew::LinkMeasure measure;
+      measure.totals.sources = {mass};
+      measure.scale.has_mass = true;
+      phew::set_fork_masses(forward, phew::Direction::kForward,
+                            std::vector<phew::LinkMeasure>(num_links, measure));
+      return forward.spaces[0].fork->cumulative.back();
+    };
+    CHECK(set_masses(kCap / 8) == num_links * (kCap / 8));
+    if (num_links == 255) {
+      CHECK(set_masses(kCap) == 255 * kCap);
+      continue;
+    }
+    const std::string message =
+        "fork must be 'uniform' where the masses of a unit's links add up to 2^64 or more, got"
+        " 'mass' and " +
+        std::to_string(num_links) + " links at unit 0 of space 0.";
+    CHECK_THROWS_WITH_AS(set_masses(kCap), message.c_str(), std::invalid_argument);
+  }
 }
