@@ -148,8 +148,10 @@ phew::Graph make_graph(const std::vector<Array<bool>>& live, std::vector<phew::L
   return graph;
 }
 
-// Pointers are numbers in Python, as torch.Tensor.data_ptr() gives them.
-void* to_pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
+// Pointers are numbers in Python, as torch.Tensor.data_ptr() returns them.
+void* to_pointer(std::uintptr_t address) {
+  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
+}
 
 void bind_graph(py::module_& module) {
   py::class_<phew::WeightedLink>(module, "WeightedLink",
