@@ -19,7 +19,7 @@
 #include <immintrin.h>
 #endif
 
-#include "phew/philox.hpp"
+#include "phew/arithmetic/philox.hpp"
 
 namespace {
 

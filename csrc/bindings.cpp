@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "phew/loops/loops.hpp"
 #include "phew/walk_engine.hpp"
 #ifdef PHEW_CUDA
 #include "phew/cuda/walk_engine.hpp"
@@ -23,7 +24,7 @@
 
 namespace py = pybind11;
 
-// Enumerators are strings in Python, in the order of their values.
+// Enumerators are strings in Python. The names are in the order of the values.
 namespace pybind11::detail {
 
 template <typename Enum>
@@ -79,10 +80,10 @@ struct type_caster<phew::Recording> {
 
 namespace {
 
-// An argument that is taken as it is, so that the stub names its type.
+// An argument without conversions, so that the stub names its exact type.
 py::arg exact(const char* name) { return py::arg(name).noconvert(); }
 
-// An array whose data is copied; of its dtype already, so that the stub is exact.
+// An array whose data is copied. Other dtypes are refused, so that the stub is exact.
 template <typename Element>
 using Array = py::array_t<Element, py::array::c_style>;
 
@@ -100,12 +101,13 @@ std::vector<std::vector<Element>> to_vectors(const py::handle& arrays) {
   return vectors;
 }
 
-// An array of the vector's data, which keeps its owner alive.
+// Returns an array of the vector's data. It keeps the vector's owner alive.
 template <typename Element>
 py::array_t<Element> writable_view(const std::vector<Element>& values, const py::object& owner) {
   return py::array_t<Element>(static_cast<py::ssize_t>(values.size()), values.data(), owner);
 }
 
+// Returns the same array, read-only.
 template <typename Element>
 py::array_t<Element> view(const std::vector<Element>& values, const py::object& owner) {
   py::array_t<Element> array = writable_view(values, owner);
@@ -146,24 +148,28 @@ phew::Graph make_graph(const std::vector<Array<bool>>& live, std::vector<phew::L
   return graph;
 }
 
-// Pointers are numbers in Python, as torch.Tensor.data_ptr() gives them.
-void* to_pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
+// Pointers are numbers in Python, as torch.Tensor.data_ptr() returns them.
+void* to_pointer(std::uintptr_t address) {
+  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
+}
 
 void bind_graph(py::module_& module) {
-  py::class_<phew::WeightedLink>(module, "WeightedLink", "As phew.graph.WeightedLink.")
+  py::class_<phew::WeightedLink>(module, "WeightedLink",
+                                 "A phew.graph.WeightedLink for the engine.")
       .def(py::init(&make_weighted_link), exact("source"), exact("target"), py::kw_only(),
            py::arg("shape"), py::arg("strides"), exact("offset"), exact("shortcut"));
-  py::class_<phew::WiringLink>(module, "WiringLink", "As phew.graph.WiringLink.")
+  py::class_<phew::WiringLink>(module, "WiringLink", "A phew.graph.WiringLink for the engine.")
       .def(py::init(&make_wiring_link), exact("source"), exact("target"), py::kw_only(),
            exact("source_groups"), exact("target_groups"), exact("shortcut"));
-  py::class_<phew::Graph>(module, "Graph", "A walk graph, as phew.graph.WalkGraph.")
+  py::class_<phew::Graph>(module, "Graph", "A phew.graph.WalkGraph for the engine.")
       .def(py::init(&make_graph), py::arg("live"), py::arg("links"), py::arg("entries"),
            py::arg("exits"));
   py::class_<phew::LinkBuffers>(
       module, "LinkBuffers",
-      "Addresses of a link's contiguous parameter and of what is recorded of its visits: a byte a\n"
-      "weight, or a uint32 to count; 0 to record nothing. Visits that are listed call the first\n"
-      "weight first_number.")
+      "Addresses of a link's contiguous parameter and of the record of its visits: one byte per\n"
+      "weight to mark, or one uint32 per weight to count. The latter address is 0 to record "
+      "nothing.\n"
+      "Listed visits number weights through all parameters: element e is first_number + e.")
       .def(py::init([](std::uintptr_t weights, phew::DType dtype, std::uintptr_t visits,
                        std::uint64_t first_number) {
              return phew::LinkBuffers{to_pointer(weights), dtype, to_pointer(visits), first_number};
@@ -171,8 +177,25 @@ void bind_graph(py::module_& module) {
            exact("weights"), exact("dtype"), exact("visits") = 0, exact("first_number") = 0);
 }
 
+void bind_loops(py::module_& module) {
+  module.def(
+      "instruction_set", [] { return phew::loops().name; },
+      "The instruction set of the loops in use. The environment variable\n"
+      "PHEW_INSTRUCTION_SET chooses it when it is first needed.");
+  module.def(
+      "instruction_sets",
+      [] {
+        std::vector<std::string> names;
+        for (const phew::Loops* loops : phew::supported_loops()) {
+          names.emplace_back(loops->name);
+        }
+        return names;
+      },
+      "The instruction sets that this processor has, the fastest last.");
+}
+
 void bind_options(py::module_& module) {
-  py::class_<phew::Options>(module, "Options", "As phew.options.Options.")
+  py::class_<phew::Options>(module, "Options", "Options of a walk, checked by Python.")
       .def(py::init([](std::uint64_t seed, phew::ForkRule fork, phew::Granularity granularity,
                        int power) { return phew::Options{seed, fork, granularity, power}; }),
            py::kw_only(), exact("seed"), exact("fork"), exact("granularity"), exact("power"));
@@ -181,7 +204,8 @@ void bind_options(py::module_& module) {
 void bind_walks(py::module_& module) {
   py::class_<phew::WalkRange>(
       module, "WalkRange",
-      "The walks first_walk, first_walk + step, ...; those from first_listed on are listed.")
+      "The walks first_walk, first_walk + step, ... The visits of walks from first_listed on are\n"
+      "listed.")
       .def(py::init([](std::uint64_t first_walk, std::uint64_t num_walks,
                        std::uint64_t first_listed, std::uint32_t step) {
              if (step != 1 && step != 2) {
@@ -191,8 +215,9 @@ void bind_walks(py::module_& module) {
            }),
            exact("first_walk"), exact("num_walks"), py::kw_only(), exact("first_listed"),
            exact("step"));
-  py::class_<phew::Visits>(module, "Visits",
-                           "Visit i is of walk `walks[i]` to the weight of number `weights[i]`.")
+  py::class_<phew::Visits>(
+      module, "Visits",
+      "Visit i is a visit of walk `walks[i]` to the weight of number `weights[i]`.")
       .def_property_readonly("walks",
                              [](const py::object& self) {
                                return writable_view(self.cast<const phew::Visits&>().walks, self);
@@ -203,13 +228,13 @@ void bind_walks(py::module_& module) {
 }
 
 void bind_measures(py::module_& module) {
-  py::class_<phew::LinkMeasure>(module, "LinkMeasure",
-                                "What was measured of a link's weights. Of wiring links nothing.")
+  py::class_<phew::LinkMeasure>(
+      module, "LinkMeasure", "The measures of a link's weights. Those of a wiring link are empty.")
       .def_property_readonly(
           "is_finite", [](const phew::LinkMeasure& measure) { return measure.range.is_finite; })
       .def_property_readonly(
           "num_zero", [](const phew::LinkMeasure& measure) { return measure.range.num_zero; },
-          "How many weights are zero.")
+          "The number of weights that are zero.")
       .def_property_readonly(
           "source_totals",
           [](const py::object& self) {
@@ -222,18 +247,27 @@ void bind_measures(py::module_& module) {
             return view(self.cast<const phew::LinkMeasure&>().totals.targets, self);
           },
           "Per target unit, the mass of its edges to live units.");
+}
+
+void bind_rates(py::module_& module) {
   py::class_<phew::RateHistogram>(module, "RateHistogram",
-                                  "Numbers of weights by how often walks visit them.")
+                                  "Numbers of weights by the rate at which walks visit them.")
       .def_property_readonly(
           "rates",
           [](const py::object& self) {
             return view(self.cast<const phew::RateHistogram&>().rates, self);
           },
-          "Mean rates, in expected visits a walk.")
-      .def_property_readonly("numbers", [](const py::object& self) {
-        return view(self.cast<const phew::RateHistogram&>().numbers, self);
-      });
-  py::class_<phew::Flow>(module, "Flow", "Expected passages of a walk of one direction.")
+          "Per bin, the mean rate in expected visits per walk.")
+      .def_property_readonly(
+          "numbers",
+          [](const py::object& self) {
+            return view(self.cast<const phew::RateHistogram&>().numbers, self);
+          },
+          "Per bin, the number of weights.");
+}
+
+void bind_flow(py::module_& module) {
+  py::class_<phew::Flow>(module, "Flow", "How often a walk of one direction passes each unit.")
       .def_property_readonly(
           "units", [](const py::object& self) { return views(self, &phew::Flow::units); },
           "Per space, the probability that a walk passes each unit.")
@@ -258,16 +292,17 @@ void bind_engine(py::module_& module) {
            exact("graph"), exact("options"))
       .def("measure", &phew::WalkEngine::measure, exact("load"), py::kw_only(),
            exact("num_threads"), py::call_guard<py::gil_scoped_release>(),
-           "Measure the weights, before all else and whenever they have changed.\n\n"
-           "Return the measures of each link. If they are finite, the other methods can be called.")
+           "Measure the weights. Must be called first, and again whenever they have changed.\n\n"
+           "Return the measures of each link. The other methods can be called if all are finite.")
       .def("flow", &phew::WalkEngine::flow, exact("direction"), exact("load"), py::kw_only(),
            exact("num_threads"), py::call_guard<py::gil_scoped_release>(),
            "Compute the exact flow, without sampling.")
       .def("count_rates", &phew::WalkEngine::count_rates, exact("links"), exact("forward"),
            exact("backward"), py::kw_only(), exact("share"), exact("load"), exact("num_threads"),
            py::call_guard<py::gil_scoped_release>(),
-           "Count the weights of each link by the expected visits a walk to them, or to their\n"
-           "kernels. Looks at a share of the weights, and takes the others to be alike.")
+           "Count the weights of each link by the expected visits per walk to them or their "
+           "kernels.\n"
+           "Only a share of the weights is looked at; the others are taken to be alike.")
       .def(
           "walk",
           [](const phew::WalkEngine& engine, const phew::WalkRange& walks, const phew::Load& load,
@@ -277,14 +312,15 @@ void bind_engine(py::module_& module) {
           },
           exact("walks"), exact("load"), py::kw_only(), exact("recording"), exact("num_threads"),
           exact("batch_size"), py::call_guard<py::gil_scoped_release>(),
-          "Walk and record the visits in the buffers that `load` gives.\n\n"
-          "Walks from first_listed on do not mark: return their visits to weights without a mark,\n"
-          "possibly several of one weight, also of one that this call marks, in any order.");
+          "Walk and record the visits in the buffers that `load` returns.\n\n"
+          "Walks from first_listed on do not mark. Return their visits to weights without a mark, "
+          "in\n"
+          "any order. There may be several to one weight, also to a weight that this call marks.");
 }
 
 #ifdef PHEW_CUDA
 
-// The device of torch's allocator, which deals in numbers.
+// Returns a device whose memory is torch's. Addresses are numbers in Python.
 phew::cuda::Device make_device(std::function<std::uintptr_t(std::size_t)> allocate,
                                std::function<void(std::uintptr_t)> release, std::uintptr_t stream) {
   return {[allocate = std::move(allocate)](std::size_t size) { return to_pointer(allocate(size)); },
@@ -292,7 +328,7 @@ phew::cuda::Device make_device(std::function<std::uintptr_t(std::size_t)> alloca
             try {
               release(reinterpret_cast<std::uintptr_t>(memory));
             } catch (py::error_already_set& error) {
-              // A destructor has called, which has nobody to tell.
+              // A destructor called this, so there is no caller that could catch the error.
               const py::gil_scoped_acquire acquire;
               error.discard_as_unraisable("the release of device memory");
             }
@@ -302,9 +338,8 @@ phew::cuda::Device make_device(std::function<std::uintptr_t(std::size_t)> alloca
 
 void bind_cuda_engine(py::module_& module) {
   using Engine = phew::cuda::WalkEngine;
-  py::class_<Engine>(
-      module, "CudaWalkEngine",
-      "As WalkEngine, on the current CUDA device. Buffers are memory of that device.")
+  py::class_<Engine>(module, "CudaWalkEngine",
+                     "A WalkEngine on the current CUDA device. Buffers are memory of that device.")
       .def(py::init([](const phew::Graph& graph, const phew::Options& options,
                        std::function<std::uintptr_t(std::size_t)> allocate,
                        std::function<void(std::uintptr_t)> release, std::uintptr_t stream) {
@@ -314,12 +349,12 @@ void bind_cuda_engine(py::module_& module) {
            exact("graph"), exact("options"), py::kw_only(), exact("allocate"), exact("release"),
            exact("stream"))
       .def("measure", &Engine::measure, exact("load"), py::call_guard<py::gil_scoped_release>(),
-           "As WalkEngine.measure.")
+           "Do what WalkEngine.measure does.")
       .def("flow", &Engine::flow, exact("direction"), exact("load"),
-           py::call_guard<py::gil_scoped_release>(), "As WalkEngine.flow.")
+           py::call_guard<py::gil_scoped_release>(), "Do what WalkEngine.flow does.")
       .def("count_rates", &Engine::count_rates, exact("links"), exact("forward"), exact("backward"),
            py::kw_only(), exact("share"), exact("load"), py::call_guard<py::gil_scoped_release>(),
-           "As WalkEngine.count_rates.")
+           "Do what WalkEngine.count_rates does.")
       .def(
           "walk",
           [](const Engine& engine, const phew::WalkRange& walks, const phew::Load& load,
@@ -335,9 +370,10 @@ void bind_cuda_engine(py::module_& module) {
           exact("walks"), exact("load"), py::kw_only(), exact("recording"), exact("batch_size"),
           exact("listed_walks"), exact("listed_weights"), exact("capacity"), exact("num_visits"),
           py::call_guard<py::gil_scoped_release>(),
-          "As WalkEngine.walk, but queue the walks and return. Visits are listed in the arrays at\n"
-          "the addresses `listed_walks` and `listed_weights`, as many as there is room for; all\n"
-          "are added to the number at the address `num_visits`.");
+          "Do what WalkEngine.walk does, but queue the walks and return at once.\n\n"
+          "Visits are listed in the arrays at the addresses `listed_walks` and `listed_weights`, "
+          "up\n"
+          "to their capacity. The number of all is added to the one at the address `num_visits`.");
 }
 
 #endif
@@ -348,23 +384,12 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The walk engine.";
   module.attr("__version__") = PHEW_VERSION;
   bind_graph(module);
-  module.def(
-      "instruction_set", [] { return phew::kernels().name; },
-      "The instruction set whose kernels are in use. The environment variable\n"
-      "PHEW_INSTRUCTION_SET chooses it when it is first needed.");
-  module.def(
-      "instruction_sets",
-      [] {
-        std::vector<std::string> names;
-        for (const phew::Kernels* kernels : phew::supported_kernels()) {
-          names.emplace_back(kernels->name);
-        }
-        return names;
-      },
-      "Those that this processor has, the fastest last.");
+  bind_loops(module);
   bind_options(module);
   bind_walks(module);
   bind_measures(module);
+  bind_rates(module);
+  bind_flow(module);
   bind_engine(module);
 #ifdef PHEW_CUDA
   bind_cuda_engine(module);

@@ -1,14 +1,15 @@
-// What walks depend on beside the graph and its weights.
+// The options of a walk: all that it depends on beside the graph and its weights.
 #pragma once
 
 #include <cstdint>
 
 namespace phew {
 
-// How a walk chooses among the links of a unit.
+// A walk chooses among the links of a unit by this rule.
 enum class ForkRule : std::uint8_t {
+  // All are equally likely.
   kUniform,
-  // In proportion to the unit's mass in each link.
+  // They are chosen in proportion to the unit's mass in each link.
   kMass,
 };
 

@@ -5,10 +5,12 @@
 #include <utility>
 #include <variant>
 
-#include "phew/fork_mass.hpp"
-#include "phew/hop.hpp"
-#include "phew/link_hop.hpp"
-#include "phew/weight_rows.hpp"
+#include "phew/arithmetic/draw.hpp"
+#include "phew/expectation/fork_mass.hpp"
+#include "phew/walks/link_hop.hpp"
+#include "phew/walks/weighted_hop.hpp"
+#include "phew/weights/masses.hpp"
+#include "phew/weights/weight_rows.hpp"
 
 namespace phew {
 namespace {
@@ -100,7 +102,7 @@ Visits WalkEngine::walk(WalkRange range, Recording recording, const Load& load,
 }
 
 void WalkEngine::walk_batch(Team& team, const DirectedGraph& directed, const Batch& batch,
-                            const Record& record) const {
+                            const WalkCall& call) const {
   std::vector<Buckets> walkers = place_walkers(team, directed, batch);
   for (const std::uint32_t index : directed.order) {
     if (walkers[index].empty()) continue;
@@ -110,7 +112,7 @@ void WalkEngine::walk_batch(Team& team, const DirectedGraph& directed, const Bat
     for (std::size_t i = 0; i < departing.size(); ++i) {
       if (count_walkers(departing[i], 0, space.num_units) == 0) continue;
       const DirectedLink& link = space.links[i];
-      Buckets arrived = hop(team, link, batch, record, std::move(departing[i]));
+      Buckets arrived = hop(team, link, batch, call, std::move(departing[i]));
       append(walkers[link.far_space], arrived);
     }
   }
@@ -118,12 +120,12 @@ void WalkEngine::walk_batch(Team& team, const DirectedGraph& directed, const Bat
 }
 
 Buckets WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch,
-                        const Record& record, Buckets walkers) const {
+                        const WalkCall& call, Buckets walkers) const {
   const std::size_t num_far = forward_.spaces[link.far_space].num_units;
   if (const Wiring* wiring = link.wiring()) {
     return hop_wiring(team, batch, link.index, *wiring, num_far, std::move(walkers));
   }
-  const LinkBuffers buffers = record.load(link.index);
+  const LinkBuffers buffers = call.load(link.index);
   const WeightedHop hop{batch,
                         link.index,
                         std::get<EdgeView>(link.edges),
@@ -131,8 +133,8 @@ Buckets WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch
                         buffers,
                         MassConverter(buffers.dtype, options_.power, measures_[link.index].scale),
                         options_.granularity,
-                        record.recording,
-                        record.first_listed};
+                        call.recording,
+                        call.first_listed};
   return hop_weighted(team, hop, num_far, std::move(walkers));
 }
 

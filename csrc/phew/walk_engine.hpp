@@ -5,53 +5,53 @@
 #include <cstdint>
 #include <vector>
 
-#include "phew/directed_graph.hpp"
-#include "phew/flow.hpp"
-#include "phew/graph.hpp"
-#include "phew/link_buffers.hpp"
-#include "phew/link_measure.hpp"
+#include "phew/expectation/flow.hpp"
+#include "phew/expectation/visit_rates.hpp"
+#include "phew/graph/directed_graph.hpp"
+#include "phew/graph/graph.hpp"
 #include "phew/options.hpp"
-#include "phew/parallel.hpp"
-#include "phew/rates.hpp"
-#include "phew/recording.hpp"
-#include "phew/team.hpp"
-#include "phew/walk_range.hpp"
-#include "phew/walkers.hpp"
+#include "phew/threads/workers.hpp"
+#include "phew/walks/batches.hpp"
+#include "phew/walks/recording.hpp"
+#include "phew/walks/team.hpp"
+#include "phew/walks/walkers.hpp"
+#include "phew/weights/link_buffers.hpp"
+#include "phew/weights/link_measure.hpp"
 
 namespace phew {
 
 // Walks are a pure function of graph, weights, seed and options. All walkers of a batch move
-// together, one link at a time, so that the weights of one link are needed at a time.
+// together, one link at a time, so that only the weights of one link are needed at a time.
 class WalkEngine {
  public:
   WalkEngine(Graph graph, const Options& options);
-  // The directed graphs refer to the graph's memory: a move takes that along, a copy would not.
+  // The directed graphs refer to the graph's memory, which a move takes along and a copy would not.
   WalkEngine(WalkEngine&&) = default;
   WalkEngine& operator=(WalkEngine&&) = default;
   WalkEngine(const WalkEngine&) = delete;
   WalkEngine& operator=(const WalkEngine&) = delete;
   ~WalkEngine() = default;
 
-  // Measures each link's weights and sets the fork masses. To be called before all that follows,
-  // and again when the weights have changed. What follows needs all weights to be finite.
+  // Measures each link's weights and sets the fork masses. It must be called before the functions
+  // below, and again when the weights have changed. They need all weights to be finite.
   const std::vector<LinkMeasure>& measure(const Load& load, unsigned num_threads);
 
   Flow flow(Direction direction, const Load& load, unsigned num_threads) const;
 
-  // Of each of these links (see rates.hpp).
+  // Makes a histogram of each of these links from a share of its weights (see visit_rates.hpp).
   std::vector<RateHistogram> count_rates(const std::vector<std::uint32_t>& links,
                                          const Flow& forward, const Flow& backward, double share,
                                          const Load& load, unsigned num_threads) const;
 
-  // Walks and records the visits in the buffers that `load` gives, once for each weighted link,
-  // direction and batch. Returns those that are listed: possibly several of one weight, also of one
-  // that this call marks, in any order.
+  // Walks and records the visits in the buffers that `load` returns, once for each weighted link,
+  // direction and batch. Returns the listed visits in any order. There may be several to one
+  // weight, also to a weight that this call marks.
   Visits walk(WalkRange range, Recording recording, const Load& load, unsigned num_threads,
               std::uint32_t batch_size) const;
 
  private:
-  // What is recorded, and where.
-  struct Record {
+  // The arguments of `walk` that its batches have in common.
+  struct WalkCall {
     Recording recording;
     std::uint64_t first_listed;
     const Load& load;
@@ -59,8 +59,8 @@ class WalkEngine {
 
   MeasuredGraph measured() const { return {graph_, measures_, options_.power}; }
   void walk_batch(Team& team, const DirectedGraph& directed, const Batch& batch,
-                  const Record& record) const;
-  Buckets hop(Team& team, const DirectedLink& link, const Batch& batch, const Record& record,
+                  const WalkCall& call) const;
+  Buckets hop(Team& team, const DirectedLink& link, const Batch& batch, const WalkCall& call,
               Buckets walkers) const;
 
   Graph graph_;

@@ -232,6 +232,6 @@ def test_a_model_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def build() -> torch.nn.Module:
         raise RuntimeError("no such layer")
 
-    entry = ZOO["misc/mlp"]._replace(build=build)
-    monkeypatch.setitem(ZOO, "misc/mlp", entry)
+    entry = covered.ZOO["misc/mlp"]._replace(build=build)
+    monkeypatch.setitem(covered.ZOO, "misc/mlp", entry)
     assert cover("misc/mlp") == Row("misc/mlp", failure="RuntimeError: no such layer")

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "phew/philox.hpp"
+#include "phew/arithmetic/philox.hpp"
 #include "phew/walk_engine.hpp"
 
 namespace {

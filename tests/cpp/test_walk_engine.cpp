@@ -7,14 +7,15 @@
 #include <cstring>
 #include <iterator>
 #include <map>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include "naive_walk.hpp"
+#include "common/naive_walk.hpp"
+#include "common/walk_graphs.hpp"
 #include "phew/walk_engine.hpp"
-#include "walk_graphs.hpp"
 
 namespace {
 
@@ -345,6 +346,34 @@ TEST_CASE("an exception in load ends the walk and reaches the caller") {
   CHECK_THROWS_WITH_AS(engine.measure(fail, 2), "no such link", std::runtime_error);
   CHECK_THROWS_WITH_AS(engine.walk({0, 10}, phew::Recording::kMark, fail, 2, 1 << 21),
                        "no such link", std::runtime_error);
+}
+
+// Each diamond, x = x + roll(x) of a model, could double the number of buckets.
+TEST_CASE("the engine walks as a loop over walks does, through 40 diamonds of wirings") {
+  constexpr std::uint32_t kNumDiamonds = 40;
+  constexpr std::uint32_t kNumUnits = 7;
+  std::vector<std::int32_t> identity(kNumUnits);
+  std::iota(identity.begin(), identity.end(), 0);
+  std::vector<std::int32_t> rolled = identity;
+  std::rotate(rolled.begin(), rolled.begin() + 1, rolled.end());
+  phew::Graph graph{{}, {}, {0}, {kNumDiamonds + 1}};
+  graph.live.assign(kNumDiamonds + 2, phew::Flags(kNumUnits, 1));
+  for (std::uint32_t i = 0; i < kNumDiamonds; ++i) {
+    graph.links.emplace_back(phew::WiringLink{i, i + 1, identity, identity, false});
+    graph.links.emplace_back(phew::WiringLink{i, i + 1, identity, rolled, false});
+  }
+  graph.links.emplace_back(phew::WeightedLink{
+      kNumDiamonds, kNumDiamonds + 1, 1, kNumUnits, kNumUnits, 1, {0, kNumUnits, 1, 1}, 0, false});
+  std::vector<std::uint32_t> sizes(graph.links.size());
+  sizes.back() = kNumUnits * kNumUnits;
+  Parameters parameters(sizes);
+  phew::WalkEngine engine(graph, {});
+  engine.measure(parameters.loader(phew::Recording::kMark), 2);
+  constexpr phew::WalkRange kRange{0, 400};
+  const auto expected = walk_naively(graph, parameters.weights, {}, kRange);
+  for (const unsigned num_threads : kNumThreads) {
+    CHECK(find_new(engine, parameters, kRange, num_threads, 1 << 21) == expected);
+  }
 }
 
 TEST_CASE("a graph without live units has no walks") {

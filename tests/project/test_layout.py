@@ -6,6 +6,7 @@ The map lists files from top to bottom. So there is no upward import, and hence 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,9 +115,8 @@ def test_each_folder_is_listed_in_one_piece(root: str) -> None:
         for files in LINES
         if files[0].startswith(f"{root}/")
     ]
-    inner = [folder for folder in folders if folder]
-    changes = [folder for folder, before in zip(inner, [(), *inner]) if folder != before]
-    assert len(changes) == len(set(changes))
+    pieces = [folder for folder, _ in itertools.groupby(filter(None, folders))]
+    assert len(pieces) == len(set(pieces))
 
 
 @pytest.mark.parametrize(

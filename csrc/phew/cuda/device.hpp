@@ -1,4 +1,4 @@
-// What the engine is told of the device that it is to run on.
+// The device that the engine runs on, as the engine's caller describes it.
 #pragma once
 
 #include <cstddef>
@@ -6,8 +6,8 @@
 
 namespace phew::cuda {
 
-// Memory is asked for as it is needed, so that whoever owns the device's memory can tell who uses
-// it. It may be given to others at once when it is released, for use on the same stream.
+// The engine asks for memory when it needs it, so that the owner of the device's memory knows how
+// much is in use. Released memory may be given to others at once, for use on the same stream.
 struct Device {
   std::function<void*(std::size_t size)> allocate;
   std::function<void(void*)> release;

@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "phew/cuda/memory.hpp"
-#include "phew/flow.hpp"
-#include "phew/graph.hpp"
+#include "phew/expectation/flow.hpp"
+#include "phew/graph/graph.hpp"
 
 namespace phew::cuda {
 
-// As Flow, in one array of all units and one of all links.
+// A Flow in two arrays, one of all units and one of all links.
 class DeviceFlow {
  public:
   DeviceFlow(const Device& device, const Flow& flow)
@@ -26,10 +26,10 @@ class DeviceFlow {
   double* of_space(std::uint32_t space) const { return units_.data() + unit_begins_[space]; }
   double* of_link(std::uint32_t link) const { return links_.data() + link_begins_[link]; }
   double* of_links() const { return links_.data(); }
-  // Where those of each link begin, in the memory of the device.
+  // Per link, where its flow begins, in the memory of the device.
   const std::size_t* link_begins() const { return link_begins_on_device_.data(); }
 
-  // Waits for all that is queued.
+  // Waits until all queued work is done.
   void copy_to(Flow& flow) const {
     split(units_.download(), unit_begins_, flow.units);
     split(links_.download(), link_begins_, flow.links);

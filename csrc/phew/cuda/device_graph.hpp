@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "phew/cuda/memory.hpp"
-#include "phew/directed_graph.hpp"
-#include "phew/graph.hpp"
-#include "phew/graph_view.hpp"
+#include "phew/graph/directed_graph.hpp"
+#include "phew/graph/graph.hpp"
+#include "phew/graph/graph_view.hpp"
 
 namespace phew::cuda {
 
@@ -31,37 +31,35 @@ class LiveUnits {
   std::vector<std::size_t> begins_;
 };
 
-// What walkers of one direction read of the graph, beside weights. The links of its forks are
-// indices of the graph's links.
+// The parts of a graph that walkers of one direction read, beside weights. The links of its forks
+// are indices of the graph's links.
 class DeviceGraph {
  public:
   DeviceGraph(const Device& device, const DirectedGraph& graph, std::size_t num_links) {
-    std::vector<ForkView> forks;
     struct Begins {
       std::size_t first, second, third;
     };
-    std::vector<Begins> of_forks;
-    std::vector<Begins> of_wirings(num_links);
-    std::vector<const DirectedLink*> wirings;
+    std::vector<Begins> fork_begins;
+    std::vector<Begins> wiring_begins(num_links);
     for (const DirectedSpace& space : graph.spaces) {
       std::vector<std::uint32_t> links = space.fork->links;
       for (std::uint32_t& link : links) link = space.links[link].index;
-      of_forks.push_back({arrays_.add(space.fork->begin), arrays_.add(links),
-                          arrays_.add(space.fork->cumulative)});
+      fork_begins.push_back({arrays_.add(space.fork->begin), arrays_.add(links),
+                             arrays_.add(space.fork->cumulative)});
       for (const DirectedLink& link : space.links) {
         const Wiring* wiring = link.wiring();
         if (wiring == nullptr) continue;
-        of_wirings[link.index] = {arrays_.add(wiring->near_groups), arrays_.add(wiring->begin),
-                                  arrays_.add(wiring->members)};
+        wiring_begins[link.index] = {arrays_.add(wiring->near_groups), arrays_.add(wiring->begin),
+                                     arrays_.add(wiring->members)};
       }
     }
     const std::size_t starts = arrays_.add(graph.starts);
     arrays_.copy_to(device);
-    for (const auto& [begin, links, cumulative] : of_forks) {
+    for (const auto& [begin, links, cumulative] : fork_begins) {
       forks_.push_back({arrays_.at<std::uint32_t>(begin), arrays_.at<std::uint32_t>(links),
                         arrays_.at<std::uint64_t>(cumulative)});
     }
-    for (const auto& [near_groups, begin, members] : of_wirings) {
+    for (const auto& [near_groups, begin, members] : wiring_begins) {
       wirings_.push_back({arrays_.at<std::int32_t>(near_groups), arrays_.at<std::uint32_t>(begin),
                           arrays_.at<std::uint32_t>(members)});
     }
@@ -70,10 +68,10 @@ class DeviceGraph {
   }
 
   const Start* starts() const { return starts_; }
-  // By space; the second in the memory of the device.
+  // The fork of a space, and all forks in the memory of the device.
   const ForkView& fork(std::uint32_t space) const { return forks_[space]; }
   const ForkView* forks() const { return forks_on_device_->data(); }
-  // Of a wiring link.
+  // The wiring of a wiring link.
   const WiringView& wiring(std::uint32_t link) const { return wirings_[link]; }
 
  private:

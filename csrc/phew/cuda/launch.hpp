@@ -1,8 +1,8 @@
-// Kernels. Compiled by a C++ compiler instead of nvcc, the device is emulated: they run on the
-// host, block by block, phase by phase, thread by thread.
+// Runs bodies on the device. If a C++ compiler compiles this instead of nvcc, the device is
+// emulated: bodies run on the host, block by block, phase by phase, thread by thread.
 //
-// A kernel is a body: phases that the threads of a block go through one after the other, all of
-// them finishing one before the next begins, with memory that they share.
+// A body consists of phases. All threads of a block finish a phase before the next begins, and they
+// have memory that they share.
 //
 //   struct Body {
 //     struct Shared { ... };
@@ -20,9 +20,9 @@
 #include <memory>
 #include <type_traits>
 
+#include "phew/arithmetic/macros.hpp"
 #include "phew/cuda/device.hpp"
 #include "phew/cuda/memory.hpp"
-#include "phew/macros.hpp"
 
 namespace phew::cuda {
 
@@ -62,7 +62,7 @@ void launch(const Device& /*device*/, std::size_t num_blocks, const Body& body) 
 
 #endif
 
-// The body of threads that have nothing to do with each other: function(i) for each i below size.
+// The body of threads that do not depend on each other: calls function(i) for each i below size.
 template <typename Function>
 struct ForEach {
   struct Shared {};
@@ -83,7 +83,7 @@ void launch_for_each(const Device& device, std::size_t size, const Function& fun
   launch(device, (size + kNumThreads - 1) / kNumThreads, ForEach<Function>{size, function});
 }
 
-// Adds to what other threads add to, and returns what was there before.
+// Adds to a number that other threads add to at the same time. Returns its value before.
 template <typename Number>
 PHEW_HOST_DEVICE inline Number atomic_add(Number* to, Number value) {
 #ifdef __CUDA_ARCH__

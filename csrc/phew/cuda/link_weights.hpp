@@ -1,17 +1,17 @@
-// The weights of a link as kernels read them.
+// The weights of a link as bodies read them.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
-#include "phew/graph_view.hpp"
-#include "phew/link_buffers.hpp"
-#include "phew/macros.hpp"
-#include "phew/mass.hpp"
+#include "phew/arithmetic/macros.hpp"
+#include "phew/arithmetic/mass.hpp"
+#include "phew/graph/graph_view.hpp"
+#include "phew/weights/link_buffers.hpp"
 
 namespace phew::cuda {
 
-// MassOf turns a weight into its mass (see mass.hpp).
+// A MassOf turns a weight into its mass (see mass.hpp).
 template <typename MassOf>
 struct LinkWeights {
   using Mass = MassOf;
@@ -24,7 +24,7 @@ struct LinkWeights {
   }
 };
 
-// Calls function(weights) with the LinkWeights of a link, whose type says what MassOf is.
+// Calls function(weights) with the LinkWeights of a link, for the fastest MassOf that suits it.
 template <typename Function>
 void with_weights(const LinkBuffers& buffers, const MassScale& scale, int power,
                   const Function& function) {
@@ -41,7 +41,7 @@ void with_weights(const LinkBuffers& buffers, const MassScale& scale, int power,
   });
 }
 
-// One edge of a near unit after the other: by far unit of its group, then by kernel position.
+// Goes through the edges of a near unit, by far unit of its group and then by kernel position.
 struct EdgeCursor {
   std::uint32_t far;
   std::uint32_t position;

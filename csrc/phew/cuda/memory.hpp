@@ -1,4 +1,4 @@
-// Memory of a device. Compiled by a C++ compiler instead of nvcc, that is the host's.
+// Memory of a device. It is the host's if a C++ compiler compiles this instead of nvcc.
 #pragma once
 
 #ifdef __CUDACC__
@@ -20,7 +20,7 @@ namespace phew::cuda {
 
 #ifdef __CUDACC__
 
-// The remedy is for what users can meet where the engine was built on another machine.
+// The remedy is for errors that users meet if the engine was built on another machine.
 inline void check(cudaError_t error) {
   if (error == cudaSuccess) return;
   std::string message = std::string("CUDA: ") + cudaGetErrorString(error) + ".";
@@ -32,14 +32,13 @@ inline void check(cudaError_t error) {
   throw std::runtime_error(message);
 }
 
-// The memory that is copied may be released at once: it is not pinned, so that CUDA copies it
-// first.
+// The host's memory may be released at once: CUDA copies it first, because it is not pinned.
 inline void copy_to_device(const Device& device, void* to, const void* from, std::size_t size) {
   check(cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice,
                         static_cast<cudaStream_t>(device.stream)));
 }
 
-// Waits for all that is queued.
+// Waits until all queued work is done.
 inline void copy_to_host(const Device& device, void* to, const void* from, std::size_t size) {
   const auto stream = static_cast<cudaStream_t>(device.stream);
   check(cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, stream));
@@ -71,7 +70,7 @@ inline void clear(const Device& /*device*/, void* memory, std::size_t size) {
 template <typename Element>
 class Buffer {
  public:
-  // Not initialised.
+  // The memory is not initialised.
   Buffer(const Device& device, std::size_t size)
       : device_(&device),
         size_(size),
@@ -96,7 +95,7 @@ class Buffer {
 
   void clear() { cuda::clear(*device_, data_, size_ * sizeof(Element)); }
 
-  // Waits for all that is queued.
+  // Waits until all queued work is done.
   std::vector<Element> download() const {
     std::vector<Element> values(size_);
     copy_to_host(*device_, values.data(), data_, size_ * sizeof(Element));
@@ -129,7 +128,7 @@ class PackedArrays {
     bytes_ = {};
   }
 
-  // Once copied: the array that begins there.
+  // Returns the array that begins there, once all are copied.
   template <typename Element>
   const Element* at(std::size_t begin) const {
     return reinterpret_cast<const Element*>(memory_->data() + begin);

@@ -1,16 +1,16 @@
-// Where kernels list visits.
+// A list of visits in the memory of the device.
 #pragma once
 
 #include <cstdint>
 
 namespace phew::cuda {
 
-// Room in the memory of the device. Visits that there is no room for are counted only.
+// Visits beyond the capacity are counted, but not listed.
 struct VisitList {
   std::uint64_t* walks;
   std::uint64_t* weights;
   std::uint64_t capacity;
-  // Is added to.
+  // The number of visits is added to this one.
   std::uint64_t* num_visits;
 };
 

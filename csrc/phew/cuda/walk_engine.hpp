@@ -7,19 +7,19 @@
 
 #include "phew/cuda/device.hpp"
 #include "phew/cuda/visit_list.hpp"
-#include "phew/directed_graph.hpp"
-#include "phew/flow.hpp"
-#include "phew/graph.hpp"
-#include "phew/link_buffers.hpp"
-#include "phew/link_measure.hpp"
+#include "phew/expectation/flow.hpp"
+#include "phew/expectation/visit_rates.hpp"
+#include "phew/graph/directed_graph.hpp"
+#include "phew/graph/graph.hpp"
 #include "phew/options.hpp"
-#include "phew/rates.hpp"
-#include "phew/recording.hpp"
-#include "phew/walk_range.hpp"
+#include "phew/walks/batches.hpp"
+#include "phew/walks/recording.hpp"
+#include "phew/weights/link_buffers.hpp"
+#include "phew/weights/link_measure.hpp"
 
 namespace phew::cuda {
 
-// As phew::WalkEngine; buffers are memory of the device.
+// Does what phew::WalkEngine does. All buffers are memory of the device.
 class WalkEngine {
  public:
   WalkEngine(Graph graph, const Options& options, Device device);
@@ -37,7 +37,7 @@ class WalkEngine {
                                          const Flow& forward, const Flow& backward, double share,
                                          const Load& load) const;
 
-  // Queues the walks and returns. Visits are listed in `list`.
+  // Queues the walks and returns at once. Visits are listed in `list`.
   void walk(WalkRange range, Recording recording, const Load& load, std::uint32_t batch_size,
             const VisitList& list) const;
 

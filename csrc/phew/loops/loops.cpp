@@ -1,0 +1,287 @@
+// This file is compiled once for each instruction set, with PHEW_LOOPS as the name of the loops
+// that it defines. So it may define nothing else that code for another instruction set could link
+// to, nor instantiate it from a header.
+#include "phew/loops/loops.hpp"
+
+#include <cstring>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+namespace phew {
+namespace {
+
+// A register holds so many 64-bit numbers.
+#if defined(__AVX512F__)
+constexpr std::size_t kNumLanes = 8;
+#elif defined(__AVX2__)
+constexpr std::size_t kNumLanes = 4;
+#else
+constexpr std::size_t kNumLanes = 2;
+#endif
+using Lanes [[gnu::vector_size(8 * kNumLanes)]] = std::uint64_t;
+constexpr std::uint64_t kLowHalf = 0xFFFF'FFFF;
+using HalfLanes [[gnu::vector_size(4 * kNumLanes)]] = std::uint32_t;
+
+// Multiplies the low halves. Compilers do not see that the high halves do not matter.
+Lanes multiply_low_halves(Lanes left, Lanes right) {
+#if defined(__AVX512F__)
+  // The masked form, because g++ 12 warns of its own header without a mask.
+  return reinterpret_cast<Lanes>(_mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(left),
+                                                        reinterpret_cast<__m512i>(right)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Lanes>(
+      _mm256_mul_epu32(reinterpret_cast<__m256i>(left), reinterpret_cast<__m256i>(right)));
+#elif defined(__x86_64__)
+  return reinterpret_cast<Lanes>(
+      _mm_mul_epu32(reinterpret_cast<__m128i>(left), reinterpret_cast<__m128i>(right)));
+#else
+  return (left & kLowHalf) * (right & kLowHalf);
+#endif
+}
+
+struct RoundKeys {
+  Lanes words[10][2];
+
+  explicit RoundKeys(PhiloxKey key) {
+    for (auto& round : words) {
+      for (int i = 0; i < 2; ++i) round[i] = Lanes{} + key.words[i];
+      key = next_philox_key(key);
+    }
+  }
+};
+
+// Philox4x32-10 of philox.hpp, one walk per lane. Only the low half of a lane holds a word; the
+// high half is ignored.
+struct PhiloxLanes {
+  Lanes word0;
+  Lanes word1;
+  Lanes word2;
+  Lanes word3;
+
+  PhiloxLanes(const DrawKey& draw, const std::uint32_t* numbers) {
+    HalfLanes part;
+    std::memcpy(&part, numbers, sizeof part);
+    word0 = draw.first_walk + 2 * __builtin_convertvector(part, Lanes);
+    word1 = word0 >> 32;
+    word2 = Lanes{} + draw.index;
+    word3 = Lanes{} + static_cast<std::uint32_t>(draw.purpose);
+  }
+
+  void next_round(const Lanes* key) {
+    const Lanes product0 = multiply_low_halves(word0, Lanes{} + kPhiloxMultipliers[0]);
+    const Lanes product1 = multiply_low_halves(word2, Lanes{} + kPhiloxMultipliers[1]);
+    word0 = (product1 >> 32) ^ word1 ^ key[0];
+    word1 = product1;
+    word2 = (product0 >> 32) ^ word3 ^ key[1];
+    word3 = product0;
+  }
+
+  Lanes bits() const { return word1 << 32 | (word0 & kLowHalf); }
+};
+
+// Returns the high halves of the products of 64-bit numbers.
+Lanes multiply_high(Lanes left, Lanes right) {
+  const Lanes low_low = multiply_low_halves(left, right);
+  const Lanes high_low = multiply_low_halves(left >> 32, right);
+  const Lanes low_high = multiply_low_halves(left, right >> 32);
+  const Lanes high_high = multiply_low_halves(left >> 32, right >> 32);
+  const Lanes middle = (low_low >> 32) + (high_low & kLowHalf) + low_high;
+  return high_high + (high_low >> 32) + (middle >> 32);
+}
+
+// Two registers of each word are computed at a time, to hide the latency of multiplications.
+constexpr std::size_t kNumAtOnce = 2;
+constexpr std::size_t kWalksPerStep = kNumAtOnce * kNumLanes;
+
+void draw_step(const DrawKey& draw, const RoundKeys& keys, const std::uint32_t* numbers,
+               std::uint64_t total, std::uint64_t* draws) {
+  PhiloxLanes first(draw, numbers);
+  PhiloxLanes second(draw, numbers + kNumLanes);
+  for (const auto& key : keys.words) {
+    first.next_round(key);
+    second.next_round(key);
+  }
+  const Lanes first_draws = multiply_high(first.bits(), Lanes{} + total);
+  const Lanes second_draws = multiply_high(second.bits(), Lanes{} + total);
+  std::memcpy(draws, &first_draws, sizeof first_draws);
+  std::memcpy(draws + kNumLanes, &second_draws, sizeof second_draws);
+}
+
+void draw_all(const DrawKey& draw, const std::uint32_t* numbers, std::size_t n, std::uint64_t total,
+              std::uint64_t* draws) {
+  const RoundKeys keys(draw.key);
+  std::size_t i = 0;
+  for (; i + kWalksPerStep <= n; i += kWalksPerStep) {
+    draw_step(draw, keys, numbers + i, total, draws + i);
+  }
+  if (i == n) return;
+  std::uint32_t last_numbers[kWalksPerStep] = {};
+  std::uint64_t last_draws[kWalksPerStep];
+  std::memcpy(last_numbers, numbers + i, (n - i) * sizeof *numbers);
+  draw_step(draw, keys, last_numbers, total, last_draws);
+  std::memcpy(draws + i, last_draws, (n - i) * sizeof *draws);
+}
+
+template <typename Format>
+void widen(const void* weights, std::size_t n, Extremes& extremes) {
+  using Bits = typename Format::Bits;
+  const auto* weight = static_cast<const Bits*>(weights);
+  Bits largest = 0;
+  // Zero minus 1 is the largest unsigned number, so the smallest is found among the nonzero ones.
+  auto smallest_minus_1 = static_cast<Bits>(-1);
+  Bits num_zero = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Bits magnitude = magnitude_bits(weight[i]);
+    const auto minus_1 = static_cast<Bits>(magnitude - 1);
+    largest = magnitude > largest ? magnitude : largest;
+    smallest_minus_1 = minus_1 < smallest_minus_1 ? minus_1 : smallest_minus_1;
+    num_zero = static_cast<Bits>(num_zero + (magnitude == 0));
+  }
+  const std::uint64_t smallest =
+      largest == 0 ? Extremes::kNone : std::uint64_t{smallest_minus_1} + 1;
+  extremes.widen({largest, smallest, num_zero});
+}
+
+// Goes over the weights in parts, so that the number of a part's zeros fits in the bits of a
+// weight.
+template <typename Format>
+void widen_by_parts(const void* weights, std::size_t n, Extremes& extremes) {
+  constexpr std::size_t kWeightsPerPart = 32'768;
+  const auto* weight = static_cast<const typename Format::Bits*>(weights);
+  for (std::size_t i = 0; i < n; i += kWeightsPerPart) {
+    widen<Format>(weight + i, n - i < kWeightsPerPart ? n - i : kWeightsPerPart, extremes);
+  }
+}
+
+template <typename Format, int Power>
+void masses_of(const void* weights, std::size_t n, const MassScale& scale, std::uint32_t* masses) {
+  const auto* weight = static_cast<const typename Format::Bits*>(weights);
+  const MassOf<Format, Power> mass_of{scale};
+  for (std::size_t i = 0; i < n; ++i) masses[i] = mass_of(weight[i]);
+}
+
+// Does what masses_of does for the commonest formats and power, several times as fast.
+template <typename Format>
+void masses_by_float32(const void* weights, std::size_t n, const MassScale& scale,
+                       std::uint32_t* masses) {
+  if (!MassByFloat32<Format>::suits(scale)) return masses_of<Format, 1>(weights, n, scale, masses);
+  const auto* weight = static_cast<const typename Format::Bits*>(weights);
+  const MassByFloat32<Format> mass_of(scale);
+  for (std::size_t i = 0; i < n; ++i) masses[i] = mass_of(weight[i]);
+}
+
+void locate(const EdgeLayout& layout, const std::uint32_t* edges, std::size_t n,
+            std::uint32_t* far_units, std::int64_t* elements) {
+  if (layout.num_positions == 1) {
+    for (std::size_t i = 0; i < n; ++i) {
+      far_units[i] = edges[i];
+      elements[i] = layout.first_element + edges[i] * layout.far_stride;
+    }
+    return;
+  }
+  // Multiplying by 2^32 / num_positions, rounded up, divides numbers of 16 bits exactly.
+  constexpr std::uint32_t kFewEdges = 65'536;
+  const std::uint64_t reciprocal = kLowHalf / layout.num_positions + 1;
+  const std::int64_t far_step = layout.far_stride - layout.num_positions * layout.position_stride;
+  std::uint32_t all_bits = 0;
+  for (std::size_t i = 0; i < n; ++i) all_bits |= edges[i];
+  if (all_bits < kFewEdges) {
+    for (std::size_t i = 0; i < n; ++i) {
+      far_units[i] = static_cast<std::uint32_t>(edges[i] * reciprocal >> 32);
+    }
+  } else {
+    for (std::size_t i = 0; i < n; ++i) far_units[i] = edges[i] / layout.num_positions;
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    elements[i] =
+        layout.first_element + far_units[i] * far_step + edges[i] * layout.position_stride;
+  }
+}
+
+std::uint64_t sum_kernel(const std::uint32_t* masses, std::uint32_t num_positions) {
+  std::uint64_t sum = 0;
+  for (std::uint32_t k = 0; k < num_positions; ++k) sum += masses[k];
+  return sum;
+}
+
+// A mass is below 2^31, so it can be converted as an int32, which every processor can do.
+double to_double(std::uint32_t mass) { return static_cast<std::int32_t>(mass); }
+
+std::uint64_t add_totals(const std::uint32_t* masses, std::uint32_t num_positions,
+                         std::size_t num_channels, std::uint64_t* totals) {
+  std::uint64_t sum = 0;
+  if (num_positions == 1) {
+    for (std::size_t i = 0; i < num_channels; ++i) {
+      totals[i] += masses[i];
+      sum += masses[i];
+    }
+    return sum;
+  }
+  for (std::size_t i = 0; i < num_channels; ++i) {
+    const std::uint64_t mass = sum_kernel(masses + i * num_positions, num_positions);
+    totals[i] += mass;
+    sum += mass;
+  }
+  return sum;
+}
+
+void add_scaled(const std::uint32_t* masses, std::uint32_t num_positions, std::size_t num_channels,
+                double factor, double* sums) {
+  if (num_positions == 1) {
+    for (std::size_t i = 0; i < num_channels; ++i) sums[i] += factor * to_double(masses[i]);
+    return;
+  }
+  for (std::size_t i = 0; i < num_channels; ++i) {
+    const std::uint64_t mass = sum_kernel(masses + i * num_positions, num_positions);
+    sums[i] += factor * static_cast<double>(static_cast<std::int64_t>(mass));
+  }
+}
+
+double sum_scaled(const std::uint32_t* masses, std::uint32_t num_positions,
+                  std::size_t num_channels, const double* factors) {
+  double sum = 0;
+  std::size_t i = 0;
+  if (num_positions == 1) {
+    // There are several sums, because compilers may not reorder a single one.
+    constexpr std::size_t kNumSums = 16;
+    double sums[kNumSums] = {};
+    for (; i + kNumSums <= num_channels; i += kNumSums) {
+      for (std::size_t j = 0; j < kNumSums; ++j) {
+        sums[j] += factors[i + j] * to_double(masses[i + j]);
+      }
+    }
+    for (const double part : sums) sum += part;
+  }
+  for (; i < num_channels; ++i) {
+    const std::uint64_t mass = sum_kernel(masses + i * num_positions, num_positions);
+    sum += factors[i] * static_cast<double>(static_cast<std::int64_t>(mass));
+  }
+  return sum;
+}
+
+#define PHEW_STRING_OF(name) #name
+#define PHEW_STRING(name) PHEW_STRING_OF(name)
+#define PHEW_BY_POWER(Format, by_power_1) \
+  {masses_of<Format, 0>, by_power_1, masses_of<Format, 2>, masses_of<Format, -1>}
+
+}  // namespace
+
+extern const Loops PHEW_LOOPS;
+const Loops PHEW_LOOPS = {
+    PHEW_STRING(PHEW_LOOPS),
+    {widen_by_parts<Float64>, widen_by_parts<Float32>, widen_by_parts<Float16>,
+     widen_by_parts<BFloat16>},
+    {PHEW_BY_POWER(Float64, (masses_of<Float64, 1>)),
+     PHEW_BY_POWER(Float32, masses_by_float32<Float32>),
+     PHEW_BY_POWER(Float16, (masses_of<Float16, 1>)),
+     PHEW_BY_POWER(BFloat16, masses_by_float32<BFloat16>)},
+    add_totals,
+    add_scaled,
+    sum_scaled,
+    locate,
+    draw_all,
+};
+
+}  // namespace phew

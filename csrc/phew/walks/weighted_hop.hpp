@@ -1,0 +1,29 @@
+// All that walkers need to know to hop over one weighted link.
+#pragma once
+
+#include <cstdint>
+
+#include "phew/graph/graph_view.hpp"
+#include "phew/options.hpp"
+#include "phew/walks/recording.hpp"
+#include "phew/walks/walkers.hpp"
+#include "phew/weights/link_buffers.hpp"
+#include "phew/weights/masses.hpp"
+#include "phew/weights/weight_rows.hpp"
+
+namespace phew {
+
+struct WeightedHop {
+  Batch batch;
+  std::uint32_t link;
+  EdgeView edges;
+  WeightRows rows;
+  LinkBuffers buffers;
+  MassConverter convert;
+  Granularity granularity;
+  Recording recording;
+  // The visits of walks from this one on are listed.
+  std::uint64_t first_listed;
+};
+
+}  // namespace phew

@@ -1,0 +1,103 @@
+// The masses of a link's weights, row by row in the order of the memory.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "phew/arithmetic/mass.hpp"
+#include "phew/graph/graph.hpp"
+#include "phew/loops/loops.hpp"
+#include "phew/threads/workers.hpp"
+#include "phew/weights/column_sample.hpp"
+#include "phew/weights/weight_rows.hpp"
+
+namespace phew {
+
+// Turns adjacent weights into masses.
+class MassConverter {
+ public:
+  MassConverter(DType dtype, int power, const MassScale& scale)
+      : convert_(loops().masses[static_cast<int>(dtype)][power & 3]), scale_(scale) {}
+
+  void operator()(const void* weights, std::size_t n, std::uint32_t* masses) const {
+    convert_(weights, n, scale_, masses);
+  }
+
+ private:
+  MassFunction convert_;
+  MassScale scale_;
+};
+
+// Sets the masses of the kernels of dead units to 0.
+inline void clear_dead_kernels(const std::uint8_t* live, std::size_t num_units,
+                               std::uint32_t num_positions, std::uint32_t* masses) {
+  for (std::size_t unit = 0; unit < num_units; ++unit) {
+    if (!live[unit]) std::fill_n(masses + unit * num_positions, num_positions, 0);
+  }
+}
+
+// The live flags of a link's rows and columns, both numbered over all groups.
+struct LiveRows {
+  const std::uint8_t* rows;
+  const std::uint8_t* columns;
+  bool all_columns;
+
+  LiveRows(const WeightRows& weights, const Flags& sources, const Flags& targets)
+      : rows((weights.rows_are_targets() ? targets : sources).data()),
+        columns((weights.rows_are_targets() ? sources : targets).data()) {
+    const Flags& flags = weights.rows_are_targets() ? sources : targets;
+    all_columns = std::find(flags.begin(), flags.end(), 0) == flags.end();
+  }
+};
+
+// Calls visit(thread, row, column, num_columns, masses) for the kernels of live rows, several
+// adjacent columns at a time, of the columns that are in a sample. Rows and columns are numbered
+// over all groups. Dead columns have masses of 0.
+template <typename Visit>
+void for_each_mass(Workers& workers, const WeightRows& rows, const LiveRows& live,
+                   const MassConverter& convert, const ColumnSample& sample, const Visit& visit) {
+  constexpr std::size_t kMassesPerStep = 2048;
+  constexpr std::size_t kMassesPerTask = 32'768;
+  const std::size_t num_positions = rows.num_positions();
+  const std::size_t num_columns = rows.num_columns();
+  const std::size_t num_rows = std::size_t{rows.num_groups()} * rows.num_rows();
+  if (num_rows * num_columns * num_positions == 0) return;
+  const bool is_whole = sample.every == 1;
+  const std::size_t step =
+      is_whole ? std::min(std::max<std::size_t>(1, kMassesPerStep / num_positions), num_columns)
+               : ColumnSample::kSegment;
+  const std::size_t stride = is_whole ? step : sample.stride();
+  const std::size_t rows_per_task =
+      sample.every * std::max<std::size_t>(1, kMassesPerTask / (num_columns * num_positions));
+  std::vector<std::vector<std::uint32_t>> buffers(workers.size());
+  workers.for_each(
+      (num_rows + rows_per_task - 1) / rows_per_task, [&](unsigned thread, std::size_t task) {
+        std::vector<std::uint32_t>& masses = buffers[thread];
+        masses.resize(step * num_positions);
+        const std::size_t end = std::min((task + 1) * rows_per_task, num_rows);
+        for (std::size_t row = task * rows_per_task; row < end; ++row) {
+          if (!live.rows[row]) continue;
+          const std::size_t group = row / rows.num_rows();
+          for (std::size_t first = sample.begin(row); first < num_columns; first += stride) {
+            const std::size_t num = std::min(step, num_columns - first);
+            const std::size_t column = group * num_columns + first;
+            std::uint32_t* next = masses.data();
+            rows.visit(static_cast<std::uint32_t>(group),
+                       static_cast<std::uint32_t>(row % rows.num_rows()),
+                       static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(first + num),
+                       [&](const void* weights, std::size_t n) {
+                         convert(weights, n, next);
+                         next += n;
+                       });
+            if (!live.all_columns) {
+              clear_dead_kernels(live.columns + column, num, rows.num_positions(), masses.data());
+            }
+            visit(thread, row, column, num, masses.data());
+          }
+        }
+      });
+}
+
+}  // namespace phew

@@ -1,0 +1,24 @@
+// Random graphs: forks, joins, shortcuts, groups, dead units, zero weights, every dtype and layout.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "phew/arithmetic/mass.hpp"
+#include "phew/graph/graph.hpp"
+#include "phew/walks/recording.hpp"
+#include "phew/weights/link_buffers.hpp"
+
+struct RandomGraph {
+  phew::Graph graph;
+  // By link: the type and the bits of its weights, and what is recorded of their visits.
+  std::vector<phew::DType> dtypes;
+  std::vector<std::vector<std::uint64_t>> bits;
+  std::vector<std::vector<std::uint8_t>> marks;
+  std::vector<std::vector<std::uint32_t>> counts;
+
+  // A path leads from an entry to an exit.
+  explicit RandomGraph(std::uint32_t seed);
+
+  phew::Load loader(phew::Recording recording);
+};
