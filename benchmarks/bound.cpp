@@ -1,6 +1,6 @@
-// The least that a hop can take: a random number that belongs to the walk, one lookup in a row of a
-// table that stays in cache, one byte marked. And how fast memory is read from one end to the
-// other. Compiled once for each instruction set.
+// Measures the least time that a hop can take: a random number that belongs to the walk, one lookup
+// in a row of a table that stays in cache, one byte marked. Also measures how fast memory is read
+// from one end to the other. The program is compiled once for each instruction set.
 //
 //   bound hop NUM_THREADS ROW_LENGTH NUM_HOPS   prints hops/s and the sum of the random numbers
 //   bound read NUM_THREADS NUM_BYTES            prints bytes/s
@@ -30,11 +30,11 @@ constexpr phew::PhiloxKey kKey = {{7, 0}};
 
 #if defined(__AVX512F__)
 
-// One walk a lane of 64 bits. Of the words of a counter only the low half of a lane counts.
+// There is one walk per lane of 64 bits. Only the low half of a lane holds a word of a counter.
 struct Lanes {
   using Vector = __m512i;
   static constexpr std::size_t kSize = 8;
-  // At a time, as each round of Philox waits for the one before it.
+  // So many are computed at a time, because each round of Philox waits for the one before it.
   static constexpr std::size_t kNumVectors = 4;
   static Vector fill(std::uint64_t value) {
     return _mm512_set1_epi64(static_cast<std::int64_t>(value));
@@ -47,7 +47,7 @@ struct Lanes {
   static Vector xor3(Vector a, Vector b, Vector c) {
     return _mm512_ternarylogic_epi64(a, b, c, 0x96);
   }
-  // The low halves of `high` and `low`, side by side.
+  // Returns the low halves of `high` and `low`, side by side.
   static Vector join(Vector high, Vector low) {
     return _mm512_mask_blend_epi32(0xAAAA, low, _mm512_slli_epi64(high, 32));
   }
@@ -81,7 +81,7 @@ struct Lanes {
 
 #endif
 
-// The random bits of kDrawsPerBatch walks from `first_walk` on: philox4x32's first two words.
+// Draws the random bits of kDrawsPerBatch walks from `first_walk` on: philox4x32's first two words.
 void draw_batch(std::uint64_t first_walk, std::uint64_t* bits) {
 #if defined(__AVX2__)
   using Vector = Lanes::Vector;
@@ -134,7 +134,7 @@ std::uint64_t multiply_high(std::uint64_t left, std::uint64_t right) {
 class Hopper {
  public:
   explicit Hopper(std::size_t row_length) : row_(row_length), marks_(row_length) {
-    // Any permutation that is no pattern for the processor.
+    // The permutation has no pattern that a processor could foresee.
     std::iota(row_.begin(), row_.end(), 0);
     for (std::size_t i = row_length - 1; i > 0; --i) {
       std::swap(row_[i], row_[i * 0x9E3779B97F4A7C15u % (i + 1)]);
@@ -142,7 +142,7 @@ class Hopper {
   }
 
   void run(std::uint64_t first_walk, std::uint64_t num_hops) {
-    // Copies, as a byte that is marked might be part of anything else.
+    // These are copies, because a marked byte might be part of anything else.
     const std::uint32_t* const row = row_.data();
     std::uint8_t* const marks = marks_.data();
     const std::size_t row_length = row_.size();

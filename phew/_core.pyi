@@ -9,45 +9,46 @@ import typing
 __all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WiringLink', 'instruction_set', 'instruction_sets']
 class WeightedLink:
     """
-    As phew.graph.WeightedLink.
+    A phew.graph.WeightedLink for the engine.
     """
     def __init__(self, source: int, target: int, *, shape: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], strides: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], offset: int, shortcut: bool) -> None:
         ...
 class WiringLink:
     """
-    As phew.graph.WiringLink.
+    A phew.graph.WiringLink for the engine.
     """
     def __init__(self, source: int, target: int, *, source_groups: numpy.typing.NDArray[numpy.int32], target_groups: numpy.typing.NDArray[numpy.int32], shortcut: bool) -> None:
         ...
 class Graph:
     """
-    A walk graph, as phew.graph.WalkGraph.
+    A phew.graph.WalkGraph for the engine.
     """
     def __init__(self, live: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.bool]], links: collections.abc.Sequence[WeightedLink | WiringLink], entries: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], exits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
         ...
 class LinkBuffers:
     """
-    Addresses of a link's contiguous parameter and of what is recorded of its visits: a byte a
-    weight, or a uint32 to count; 0 to record nothing. Visits that are listed call the first
-    weight first_number.
+    Addresses of a link's contiguous parameter and of the record of its visits: one byte per
+    weight to mark, or one uint32 per weight to count. The latter address is 0 to record nothing.
+    Listed visits number weights through all parameters: element e is first_number + e.
     """
     def __init__(self, weights: int, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], visits: int = 0, first_number: int = 0) -> None:
         ...
 class Options:
     """
-    As phew.options.Options.
+    Options of a walk, checked by Python.
     """
     def __init__(self, *, seed: int, fork: typing.Literal['uniform', 'mass'], granularity: typing.Literal['weight', 'kernel'], power: int) -> None:
         ...
 class WalkRange:
     """
-    The walks first_walk, first_walk + step, ...; those from first_listed on are listed.
+    The walks first_walk, first_walk + step, ... The visits of walks from first_listed on are
+    listed.
     """
     def __init__(self, first_walk: int, num_walks: int, *, first_listed: int, step: int) -> None:
         ...
 class Visits:
     """
-    Visit i is of walk `walks[i]` to the weight of number `weights[i]`.
+    Visit i is a visit of walk `walks[i]` to the weight of number `weights[i]`.
     """
     @property
     def walks(self) -> numpy.typing.NDArray[numpy.uint64]:
@@ -57,7 +58,7 @@ class Visits:
         ...
 class LinkMeasure:
     """
-    What was measured of a link's weights. Of wiring links nothing.
+    The measures of a link's weights. Those of a wiring link are empty.
     """
     @property
     def is_finite(self) -> bool:
@@ -65,7 +66,7 @@ class LinkMeasure:
     @property
     def num_zero(self) -> int:
         """
-        How many weights are zero.
+        The number of weights that are zero.
         """
     @property
     def source_totals(self) -> numpy.typing.NDArray[numpy.uint64]:
@@ -79,19 +80,21 @@ class LinkMeasure:
         """
 class RateHistogram:
     """
-    Numbers of weights by how often walks visit them.
+    Numbers of weights by the rate at which walks visit them.
     """
     @property
     def numbers(self) -> numpy.typing.NDArray[numpy.float64]:
-        ...
+        """
+        Per bin, the number of weights.
+        """
     @property
     def rates(self) -> numpy.typing.NDArray[numpy.float64]:
         """
-        Mean rates, in expected visits a walk.
+        Per bin, the mean rate in expected visits per walk.
         """
 class Flow:
     """
-    Expected passages of a walk of one direction.
+    How often a walk of one direction passes each unit.
     """
     def __getstate__(self) -> tuple[list[numpy.typing.NDArray[numpy.float64]], list[numpy.typing.NDArray[numpy.float64]]]:
         ...
@@ -115,8 +118,8 @@ class WalkEngine:
         ...
     def count_rates(self, links: list[int], forward: Flow, backward: Flow, *, share: float, load: collections.abc.Callable[[int], LinkBuffers], num_threads: int) -> list[RateHistogram]:
         """
-        Count the weights of each link by the expected visits a walk to them, or to their
-        kernels. Looks at a share of the weights, and takes the others to be alike.
+        Count the weights of each link by the expected visits per walk to them or their kernels.
+        Only a share of the weights is looked at; the others are taken to be alike.
         """
     def flow(self, direction: typing.Literal['forward', 'backward'], load: collections.abc.Callable[[int], LinkBuffers], *, num_threads: int) -> Flow:
         """
@@ -124,48 +127,49 @@ class WalkEngine:
         """
     def measure(self, load: collections.abc.Callable[[int], LinkBuffers], *, num_threads: int) -> list[LinkMeasure]:
         """
-        Measure the weights, before all else and whenever they have changed.
+        Measure the weights. Must be called first, and again whenever they have changed.
         
-        Return the measures of each link. If they are finite, the other methods can be called.
+        Return the measures of each link. The other methods can be called if all are finite.
         """
     def walk(self, walks: WalkRange, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], num_threads: int, batch_size: int) -> Visits:
         """
-        Walk and record the visits in the buffers that `load` gives.
+        Walk and record the visits in the buffers that `load` returns.
         
-        Walks from first_listed on do not mark: return their visits to weights without a mark,
-        possibly several of one weight, also of one that this call marks, in any order.
+        Walks from first_listed on do not mark. Return their visits to weights without a mark, in
+        any order. There may be several to one weight, also to a weight that this call marks.
         """
 class CudaWalkEngine:
     """
-    As WalkEngine, on the current CUDA device. Buffers are memory of that device.
+    A WalkEngine on the current CUDA device. Buffers are memory of that device.
     """
     def __init__(self, graph: Graph, options: Options, *, allocate: collections.abc.Callable[[int], int], release: collections.abc.Callable[[int], None], stream: int) -> None:
         ...
     def count_rates(self, links: list[int], forward: Flow, backward: Flow, *, share: float, load: collections.abc.Callable[[int], LinkBuffers]) -> list[RateHistogram]:
         """
-        As WalkEngine.count_rates.
+        Do what WalkEngine.count_rates does.
         """
     def flow(self, direction: typing.Literal['forward', 'backward'], load: collections.abc.Callable[[int], LinkBuffers]) -> Flow:
         """
-        As WalkEngine.flow.
+        Do what WalkEngine.flow does.
         """
     def measure(self, load: collections.abc.Callable[[int], LinkBuffers]) -> list[LinkMeasure]:
         """
-        As WalkEngine.measure.
+        Do what WalkEngine.measure does.
         """
     def walk(self, walks: WalkRange, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], batch_size: int, listed_walks: int, listed_weights: int, capacity: int, num_visits: int) -> None:
         """
-        As WalkEngine.walk, but queue the walks and return. Visits are listed in the arrays at
-        the addresses `listed_walks` and `listed_weights`, as many as there is room for; all
-        are added to the number at the address `num_visits`.
+        Do what WalkEngine.walk does, but queue the walks and return at once.
+        
+        Visits are listed in the arrays at the addresses `listed_walks` and `listed_weights`, up
+        to their capacity. The number of all is added to the one at the address `num_visits`.
         """
 def instruction_set() -> str:
     """
-    The instruction set whose kernels are in use. The environment variable
+    The instruction set of the loops in use. The environment variable
     PHEW_INSTRUCTION_SET chooses it when it is first needed.
     """
 def instruction_sets() -> list[str]:
     """
-    Those that this processor has, the fastest last.
+    The instruction sets that this processor has, the fastest last.
     """
 __version__: str = '0.1.0'

@@ -1,5 +1,4 @@
-// Fixed small runs of the engine, for a tool that counts their instructions
-// (.ci/count_instructions).
+// Makes fixed small runs of the engine, whose instructions .ci/count_instructions.py counts.
 //
 //   phew_instructions start|measure|tables|hops|all
 #include <array>
@@ -17,7 +16,7 @@ namespace {
 
 constexpr std::array<std::uint32_t, 5> kNumUnits = {3, 64, 128, 128, 10};
 
-// Convolutions of 3x3 kernels, one after the other.
+// Makes a chain of convolutions with 3x3 kernels.
 phew::Graph make_graph() {
   phew::Graph graph;
   for (const std::uint32_t num_units : kNumUnits) graph.live.emplace_back(num_units, 1);
@@ -51,7 +50,7 @@ struct Parameters {
   }
 };
 
-// Runs what is named, all on one thread.
+// Makes the run of this name, on one thread.
 void run(std::string_view name, Parameters& parameters) {
   constexpr std::uint32_t kBatchSize = 1 << 21;
   constexpr std::uint64_t kFewWalks = 400;

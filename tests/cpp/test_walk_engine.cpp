@@ -36,13 +36,14 @@ std::vector<Visit> find_new(const phew::WalkEngine& engine, Parameters& paramete
                                  batch_size));
 }
 
-// The index of each element of the parameter of a link where it lies in another layout: positions
-// outermost, so that neither sources nor targets are adjacent, or the other way round.
+// A link in another layout, and the new index of each element of its parameter.
 struct Moved {
   phew::WeightedLink link;
   std::vector<std::size_t> element_of;
 };
 
+// Moves positions outermost and apart, so that neither sources nor targets are adjacent. Or else
+// swaps the order of sources and targets.
 Moved move_elements(const phew::WeightedLink& link, std::size_t size, bool apart) {
   const std::int64_t num_targets = link.targets_per_group;
   const std::int64_t num_sources = link.sources_per_group;
@@ -51,7 +52,7 @@ Moved move_elements(const phew::WeightedLink& link, std::size_t size, bool apart
   phew::WeightedLink moved = link;
   moved.offset = 0;
   if (apart) {
-    // Every second element.
+    // Only every second element is used.
     moved.strides = {2 * per_group, 2, 2 * num_targets, 2 * per_group * link.num_groups};
   } else if (link.strides[1] > link.strides[2]) {
     moved.strides = {per_group * num_positions, num_positions, num_targets * num_positions, 1};
@@ -75,7 +76,7 @@ Moved move_elements(const phew::WeightedLink& link, std::size_t size, bool apart
   return {moved, element_of};
 }
 
-// The weights as another type with the same values.
+// Returns the weights as another type with the same values.
 template <typename Element, typename Convert>
 std::vector<std::vector<Element>> convert_weights(const Weights& weights, const Convert& convert) {
   std::vector<std::vector<Element>> converted;
@@ -190,7 +191,7 @@ TEST_CASE("the engine walks as a loop over walks does, however wide the graph") 
     const auto expected = walk_naively(graph, parameters.weights, options, kFew);
     CHECK(find_new(engine, parameters, kFew, 2, 1 << 21) == expected);
     CHECK(find_new(engine, parameters, kFew, 3, 20) == expected);
-    // So many that tables are fine, are guided, and are shared by threads.
+    // With so many walks tables are fine, have guides, and are shared by threads.
     for (const std::uint64_t num_walks : {20'000U, 100'000U}) {
       auto all = find_new(engine, parameters, {0, num_walks}, 1, 1 << 21);
       CHECK(find_new(engine, parameters, {0, num_walks}, 3, 1 << 21) == all);
@@ -238,7 +239,7 @@ TEST_CASE("walks do not depend on where in memory the weights lie") {
 }
 
 TEST_CASE("walks do not depend on the type that the weights are stored as") {
-  // Such as all types hold: whole numbers below 2^8, in float16 and bfloat16 without rounding.
+  // All types hold these values without rounding, because they are whole numbers below 2^8.
   Weights weights = make_wide_parameters().weights;
   for (auto& link : weights) {
     for (float& weight : link) {

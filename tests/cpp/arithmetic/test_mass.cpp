@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint32_t kTop = std::uint32_t{1} << 30;
 
-// The masses of a link that has these magnitudes.
+// Returns the masses of a link with these magnitudes.
 template <int Power>
 std::vector<std::uint32_t> masses(std::initializer_list<double> magnitudes) {
   double smallest = 0;
@@ -83,7 +83,8 @@ TEST_CASE("masses hold from the smallest to the largest float64") {
 }
 
 TEST_CASE("a unit of mass is worth 2^exponent") {
-  // 0.5 has mass 2^30, 0.25 has 2^30 as the square of 0.5 and as the inverse of 4.
+  // The largest values are 0.5, then 0.25 as the square of 0.5 and as the inverse of 4. Each has
+  // mass 2^30.
   CHECK(phew::make_mass_scale(0.5, 0.5, 1).exponent == -31);
   CHECK(phew::make_mass_scale(0.5, 0.5, 2).exponent == -32);
   CHECK(phew::make_mass_scale(4, 4, -1).exponent == -32);

@@ -17,7 +17,7 @@ struct Edge {
   std::uint32_t unit;
   std::uint64_t mass;
   std::uint64_t element;
-  // The element of its kernel's first position.
+  // Its kernel's first position is this element.
   std::uint64_t kernel;
 };
 
@@ -188,7 +188,7 @@ class NaiveWalk {
     return masses;
   }
 
-  // In the unit of mass that all links have in common.
+  // Returns the mass in the scale that all links have in common.
   std::uint64_t link_mass(std::uint32_t link, std::uint32_t unit, bool backward) const {
     const auto edges = find_edges(link, unit, backward);
     std::uint64_t mass = 0;

@@ -19,7 +19,7 @@ class Random {
 
   std::uint32_t bits() { return phew::philox4x32({{next_++, 0, 0, 0}}, {{seed_, 1}}).words[0]; }
 
-  // In [0, size).
+  // Draws a number in [0, size).
   std::uint32_t below(std::uint32_t size) {
     return static_cast<std::uint32_t>(std::uint64_t{bits()} * size >> 32);
   }
@@ -37,7 +37,7 @@ class Random {
 };
 
 std::uint32_t draw_size(Random& random) {
-  // Now and then more than a tile, and more edges than the threads of a block.
+  // Some sizes are more than a tile, and give more edges than a block has threads.
   return 1 + random.below(random.one_of<4>({4, 12, 40, 300}));
 }
 
@@ -89,7 +89,7 @@ bool is_joined(const phew::WiringLink& link, std::size_t source, std::size_t tar
          link.source_groups[source] >= 0;
 }
 
-// Flags the units that walks of a direction come by.
+// Flags the units that walks of a direction can pass.
 std::vector<phew::Flags> find_reached(const phew::Graph& graph,
                                       const std::vector<std::uint32_t>& sizes, bool backward) {
   std::vector<phew::Flags> reached;
@@ -157,7 +157,7 @@ bool has_path(const phew::Graph& graph) {
   });
 }
 
-// The bits of a finite weight, zero or not.
+// Draws the bits of a finite weight, which may be zero.
 std::uint64_t draw_weight(Random& random, phew::DType dtype, bool all_zero) {
   const std::uint32_t sign = random.one_in(2) ? 0x8000 : 0;
   if (all_zero || random.one_in(8)) return 0;
@@ -180,7 +180,7 @@ std::uint64_t draw_weight(Random& random, phew::DType dtype, bool all_zero) {
   }
 }
 
-// As many elements as the link views.
+// Returns the number of elements that a link views.
 std::size_t num_elements(const phew::WeightedLink& link) {
   return static_cast<std::size_t>(link.offset) + std::size_t{link.num_groups} *
                                                      link.targets_per_group *
@@ -203,7 +203,7 @@ RandomGraph::RandomGraph(std::uint32_t seed) {
     std::vector<std::uint64_t>& weights = bits.emplace_back(size);
     for (std::size_t i = 0; i < size; ++i) {
       const std::uint64_t weight = draw_weight(random, dtype, all_zero);
-      // Machines are little-endian.
+      // The first bytes are the lowest, because all machines here are little-endian.
       std::memcpy(reinterpret_cast<char*>(weights.data()) + i * size_of_weight, &weight,
                   size_of_weight);
     }

@@ -1,4 +1,5 @@
-// Random graphs: forks, joins, shortcuts, groups, dead units, zero weights, every dtype and layout.
+// Random graphs with forks, joins, shortcuts, groups, dead units, zero weights, all dtypes and
+// layouts.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +12,13 @@
 
 struct RandomGraph {
   phew::Graph graph;
-  // By link: the type and the bits of its weights, and what is recorded of their visits.
+  // Per link, the type and the bits of its weights, and the records of their visits.
   std::vector<phew::DType> dtypes;
   std::vector<std::vector<std::uint64_t>> bits;
   std::vector<std::vector<std::uint8_t>> marks;
   std::vector<std::vector<std::uint32_t>> counts;
 
-  // A path leads from an entry to an exit.
+  // Makes a graph in which a path leads from an entry to an exit.
   explicit RandomGraph(std::uint32_t seed);
 
   phew::Load loader(phew::Recording recording);

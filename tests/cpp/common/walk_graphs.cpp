@@ -15,7 +15,7 @@ std::vector<std::int32_t> groups_of(std::uint32_t num_units, std::uint32_t units
   return groups;
 }
 
-// In [-1, 1), every eighth one zero.
+// Returns a weight in [-1, 1). One in eight is zero.
 float make_weight(std::uint32_t i, std::uint32_t key) {
   const phew::PhiloxCounter random = phew::philox4x32({{i, 0, 0, 0}}, {{key, 0}});
   if (random.words[1] % 8 == 0) return 0;
@@ -30,7 +30,7 @@ phew::Graph make_graph() {
     graph.live.emplace_back(num_units, std::uint8_t{1});
   }
   graph.live[0][3] = graph.live[1][20] = graph.live[3][1] = 0;
-  // All that link 1 leads to from the units 3, 4 and 5: these take the shortcut.
+  // Link 1 leads to nothing else from the units 3, 4 and 5, so these take the shortcut.
   graph.live[2][3] = graph.live[2][4] = graph.live[2][5] = 0;
   auto flattened = groups_of(72, 2);
   flattened[5] = flattened[70] = flattened[71] = -1;

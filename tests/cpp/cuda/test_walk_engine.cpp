@@ -1,4 +1,4 @@
-// The CUDA engine on an emulated device: every kernel runs block by block, on the host.
+// The CUDA engine on an emulated device: every body runs block by block, on the host.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -19,7 +19,7 @@ namespace {
 
 phew::cuda::Device emulated_device() { return {&std::malloc, &std::free, nullptr}; }
 
-// Lists the visits of a range, with room for so many; also tells how many there are.
+// Lists the visits of a range, with room for `capacity` of them, and returns the number of all.
 std::pair<std::vector<Visit>, std::uint64_t> list_visits(const phew::cuda::WalkEngine& engine,
                                                          phew::WalkRange range,
                                                          const phew::Load& load,
@@ -35,7 +35,7 @@ std::pair<std::vector<Visit>, std::uint64_t> list_visits(const phew::cuda::WalkE
   return {sort_visits(visits), num_visits};
 }
 
-// Whether a visit to a weight that the same call marks is listed depends on which came first.
+// Leaves out visits to weights that the same call marks: they are listed only if they came first.
 std::vector<Visit> without_marked(std::vector<Visit> visits,
                                   const std::vector<std::vector<std::uint8_t>>& marks) {
   const auto is_marked = [&](const Visit& visit) {
@@ -64,7 +64,7 @@ void check_equal_walks(const phew::WalkEngine& host, const phew::cuda::WalkEngin
     CHECK(listed.second == walks.size());
     CHECK(listed.first == walks);
   }
-  // The first half marks; all are counted.
+  // The first half of the walks marks, and all walks are counted.
   const phew::WalkRange half{3, num_walks, 3 + step * num_walks / 2, step};
   Parameters on_device = parameters;
   const phew::Load device_load = on_device.loader(phew::Recording::kMark);
@@ -76,12 +76,12 @@ void check_equal_walks(const phew::WalkEngine& host, const phew::cuda::WalkEngin
   CHECK(on_device.marks == parameters.marks);
   CHECK(on_device.counts == parameters.counts);
   CHECK(without_marked(listed.first, parameters.marks) == without_marked(rest, parameters.marks));
-  // Where there is no room, the number tells.
+  // The number of visits is right even if there is no room for them.
   const auto [first, num_visits] = list_visits(device, half, device_load, 1 << 20, 1);
   CHECK(num_visits == without_marked(rest, parameters.marks).size());
 }
 
-// Everything that the two engines do.
+// Compares all results of the two engines.
 template <typename Parameters>
 void check_equal_engines(const phew::Graph& graph, const phew::Options& options,
                          Parameters parameters, std::uint64_t num_walks) {
@@ -153,7 +153,7 @@ TEST_CASE("whatever fails, all memory of the device is given back, and the engin
   constexpr phew::WalkRange kRange{0, 500, 100};
   Parameters parameters = make_parameters();
   int num_held = 0;
-  // Of allocations and loads: after so many, one fails.
+  // After so many allocations and loads, one fails.
   int num_left = 1000;
   const auto count_down = [&] {
     if (num_left-- == 0) throw std::runtime_error("no more");

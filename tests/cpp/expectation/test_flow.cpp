@@ -16,7 +16,7 @@ namespace {
 
 constexpr phew::Direction kDirections[] = {phew::Direction::kForward, phew::Direction::kBackward};
 
-// Of probabilities that differ by rounding.
+// Checks probabilities that may differ by rounding.
 void check_equal(const std::vector<double>& found, const std::vector<double>& expected) {
   REQUIRE(found.size() == expected.size());
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -67,7 +67,7 @@ double num_visits_of(const phew::RateHistogram& histogram) {
                             histogram.numbers.begin(), 0.0);
 }
 
-// Bins of rates in ascending order hold the rates that are not zero, from the smallest on.
+// Checks that bins in ascending order hold the nonzero rates, from the smallest to the largest.
 void check_rates(const phew::RateHistogram& found, std::vector<double> rates) {
   rates.erase(std::remove(rates.begin(), rates.end(), 0.0), rates.end());
   std::sort(rates.begin(), rates.end());
@@ -145,7 +145,7 @@ TEST_CASE("a share of the weights stands for all where they are alike") {
     const phew::RateHistogram found =
         engine.count_rates({0}, forward, backward, share, load, 3).front();
     CHECK(sum_of(found.numbers) == doctest::Approx(kNumHidden * 12));
-    // Each walk visits one.
+    // Each walk visits one weight of the link.
     CHECK(num_visits_of(found) == doctest::Approx(1));
   }
 }

@@ -19,7 +19,8 @@ constexpr phew::WeightedLink dense(std::uint32_t source, std::uint32_t target,
   return {source, target, 1, num_targets, num_sources, 1, {0, num_sources, 1, 1}, 0, false};
 }
 
-// Two links to the exit and a wiring to a space whose two units have a link of their own:
+// Unit 0 has two links to the exit and a wiring to a space whose two units have a link of their
+// own:
 //
 //   0 --link 0--> 2,  0 --link 1--> 2,  0 --link 2 (wiring)--> 1 --link 3--> 2
 struct Fixture {

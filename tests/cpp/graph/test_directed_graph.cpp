@@ -17,7 +17,7 @@ constexpr phew::WeightedLink dense(std::uint32_t source, std::uint32_t target,
 }  // namespace
 
 TEST_CASE("a grouped convolution is viewed from either side") {
-  // The example of graph.hpp.
+  // This is the example of graph.hpp.
   const phew::WeightedLink link{0, 1, 2, 3, 2, 9, {54, 18, 9, 1}, 0, false};
   const phew::Graph graph{{{1, 1, 1, 1}, {1, 1, 1, 1, 1, 1}}, {link}, {0}, {1}};
   const auto forward = phew::view_edges(graph, link, phew::Direction::kForward);

@@ -12,7 +12,7 @@
 
 namespace {
 
-// Around the numbers of elements that registers of any instruction set hold.
+// These lie around the numbers of elements that registers of any instruction set hold.
 constexpr std::size_t kSizes[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 257};
 
 std::uint64_t random_word(std::uint64_t i) {
@@ -21,8 +21,8 @@ std::uint64_t random_word(std::uint64_t i) {
   return std::uint64_t{words.words[1]} << 32 | words.words[0];
 }
 
-// Weights of both signs whose magnitudes are in [smallest, largest] as bits, both ends and zeros
-// among them.
+// Makes weights of both signs whose magnitudes are in [smallest, largest] as bits. Both ends and
+// zeros are among them.
 template <typename Format>
 std::vector<typename Format::Bits> make_weights(typename Format::Bits smallest,
                                                 typename Format::Bits largest) {
@@ -47,7 +47,7 @@ void check_masses(phew::DType dtype, typename Format::Bits smallest,
   const auto weights = make_weights<Format>(smallest, largest);
   for (const phew::Loops* loops : phew::supported_loops()) {
     for (const std::size_t n : kSizes) {
-      // From and to addresses that no register is aligned to.
+      // No register is aligned to these addresses.
       constexpr std::uint32_t kUntouched = 7;
       std::vector<std::uint32_t> masses(n + 2, kUntouched);
       loops->masses[static_cast<int>(dtype)][Power & 3](weights.data() + 1, n, scale,
@@ -64,7 +64,7 @@ void check_format(phew::DType dtype) {
   using Bits = typename Format::Bits;
   constexpr auto kLargest = static_cast<Bits>(Format::kInfinity - 1);
   constexpr auto kMiddle = static_cast<Bits>(kLargest / 2);
-  // Subnormals alone, all that there is, all alike, and magnitudes around 1.
+  // These hold only subnormals, all finite magnitudes, equal magnitudes, and magnitudes around 1.
   const Bits ranges[][2] = {{1, 1},
                             {1, 3},
                             {1, 200},
@@ -85,7 +85,7 @@ void check_format(phew::DType dtype) {
 template <typename Format>
 void check_extremes(phew::DType dtype) {
   using Bits = typename Format::Bits;
-  // With an infinity.
+  // An infinity is among the weights.
   const auto weights = make_weights<Format>(3, static_cast<Bits>(Format::kInfinity));
   for (const phew::Loops* loops : phew::supported_loops()) {
     for (const std::size_t n : kSizes) {
@@ -100,7 +100,7 @@ void check_extremes(phew::DType dtype) {
         }
       }
       phew::Extremes found;
-      // In two parts.
+      // The weights come in two parts.
       const auto widen = loops->extremes[static_cast<int>(dtype)];
       widen(weights.data(), n / 3, found);
       widen(weights.data() + n / 3, n - n / 3, found);
@@ -192,7 +192,7 @@ TEST_CASE("masses are summed by kernel, in all and with factors") {
           REQUIRE(sums[i] == static_cast<double>(mass) / 4 + 0.5);
         }
         REQUIRE(all == expected_all);
-        // Exact: whole numbers below 2^53.
+        // The sums are exact, because they are whole numbers below 2^53.
         REQUIRE(scaled == expected_scaled);
       }
     }
@@ -249,13 +249,13 @@ TEST_CASE("walkers draw what their walks draw") {
   constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
   const phew::PhiloxKey seed = phew::make_key(0x0123'4567'89AB'CDEF);
   for (const phew::Loops* loops : phew::supported_loops()) {
-    // The second lets walk numbers pass 2^32, the third the last 2^34 that there are.
+    // From the second one on walk numbers pass 2^32. The third begins the last 2^34 that there are.
     for (const std::uint64_t first_walk :
          {std::uint64_t{0}, (std::uint64_t{1} << 32) - 9, kMax - (std::uint64_t{1} << 34)}) {
       for (const std::uint64_t total : {std::uint64_t{1}, std::uint64_t{10}, kMax / 3, kMax}) {
         const phew::DrawKey key{seed, first_walk, 0x8000'0001, phew::Purpose::kEdge};
         for (const std::size_t n : kSizes) {
-          // From an address that no register is aligned to.
+          // No register is aligned to the address that is read from.
           std::vector<std::uint32_t> walkers(n + 1);
           std::vector<std::uint64_t> draws(n + 1);
           for (std::size_t i = 0; i <= n; ++i) {

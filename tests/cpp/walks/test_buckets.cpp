@@ -53,7 +53,7 @@ TEST_CASE("a bucket gives back the walkers that were put on each unit") {
 }
 
 TEST_CASE("all walkers on a unit move to another bucket at once") {
-  // None, a part of a chunk, full chunks.
+  // These fill no chunk, a part of one, one, two, and three and a part.
   for (const std::uint32_t size : {0U, 1U, 61U, 122U, 200U}) {
     phew::ChunkPool pool;
     phew::Bucket from(2);

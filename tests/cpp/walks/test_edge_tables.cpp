@@ -13,7 +13,7 @@
 
 namespace {
 
-// In (-1, 1), some zero and some tiny.
+// Makes weights in (-1, 1), of which some are zero and some are tiny.
 std::vector<float> make_weights(std::size_t n) {
   std::vector<float> weights(n);
   for (std::size_t i = 0; i < n; ++i) {
@@ -26,10 +26,11 @@ std::vector<float> make_weights(std::size_t n) {
   return weights;
 }
 
-// How the weights of a link lie in memory.
+// The order of a link's weights in memory.
 enum class Layout : std::uint8_t { kTargetRows, kSourceRows, kNotAdjacent };
 
-// 2 groups of 300 targets, 70 sources and 3 positions, some units dead, some without a mass.
+// A link of 2 groups of 300 targets, 70 sources and 3 positions. Some units are dead, and some have
+// no mass.
 struct Fixture {
   phew::WeightedLink link;
   phew::Graph graph;
@@ -43,7 +44,7 @@ struct Fixture {
     if (layout == Layout::kNotAdjacent) link.strides = {63'000, 70, 1, 21'000};
     for (const std::size_t dead : {0U, 3U, 4U, 139U}) graph.live[0][dead] = 0;
     for (const std::size_t dead : {0U, 1U, 299U, 300U, 599U}) graph.live[1][dead] = 0;
-    // All edges of source 5 and of target 7.
+    // All edges of source 5 and of target 7 are zero.
     for (std::uint32_t i = 0; i < 300; ++i) clear_kernel(i, 5);
     for (std::uint32_t i = 0; i < 70; ++i) clear_kernel(7, i);
     graph.links = {link};
@@ -59,7 +60,7 @@ struct Fixture {
     for (std::size_t k = 0; k < 3; ++k) weights[element(0, target, source) + k * stride] = 0;
   }
 
-  // The cumulative masses of a unit's edges, those to dead units without any.
+  // Returns the cumulative masses of a unit's edges. Edges to dead units have none.
   std::vector<std::uint64_t> cumulative(const phew::EdgeView& edges, std::uint32_t unit) const {
     const phew::MassOf<phew::Float32, 1> mass_of{scale};
     std::vector<std::uint64_t> result;
@@ -89,7 +90,7 @@ void check_find(const phew::EdgeTable& table, std::uint64_t draw) {
   REQUIRE(table.find(draw) == phew::first_above(table.cumulative, table.num_entries, draw));
 }
 
-// Draws at and around each boundary.
+// Checks draws at and around each boundary.
 void check_boundaries(const phew::EdgeTable& table) {
   check_find(table, 0);
   check_find(table, table.total() - 1);
@@ -101,7 +102,7 @@ void check_boundaries(const phew::EdgeTable& table) {
   }
 }
 
-// The tables of the only source of a link of one position, whose masses are what the weights are.
+// The tables of the only source of a link with one position. The mass of a weight is its value.
 struct OneUnit {
   std::vector<float> weights;
   phew::WeightedLink link;
@@ -120,19 +121,19 @@ struct OneUnit {
   phew::EdgeView edges() const { return phew::view_edges(graph, link, phew::Direction::kForward); }
 };
 
-// By number of edges, masses of several kinds.
+// Makes lists of `size` masses, one of each kind.
 std::vector<std::vector<float>> make_masses(std::uint32_t size) {
   constexpr float kLargest = 0x1.FFFFFEp30F;
   std::vector<std::vector<float>> all(7, std::vector<float>(size));
   for (std::uint32_t i = 0; i < size; ++i) {
     const phew::PhiloxCounter random = phew::philox4x32({{i, 2, 0, 0}}, {{size, 0}});
     const bool is_rare = random.words[1] % 16 == 0;
-    // Small ones, huge ones, a few huge ones among small ones and the other way round.
+    // Small masses, huge masses, a few huge among small ones, a few small among huge ones.
     all[0][i] = static_cast<float>(random.words[0] % 4);
     all[1][i] = static_cast<float>(random.words[0] >> 1 & 0x7FFF'FF80U);
     all[2][i] = is_rare ? kLargest : 1;
     all[3][i] = is_rare ? 1 : kLargest;
-    // One behind zeros, one before zeros, zeros alone.
+    // One mass behind zeros, one before zeros. The last list has zeros alone.
     all[4][i] = i + 1 == size ? 5 : 0;
     all[5][i] = i == 0 ? kLargest : 0;
   }

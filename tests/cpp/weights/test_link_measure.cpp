@@ -9,7 +9,7 @@
 
 namespace {
 
-// 5 groups of 3 targets, 4 sources and 2 positions, stored in that order after one other element.
+// It has 5 groups of 3 targets, 4 sources and 2 positions, stored in that order after one element.
 constexpr phew::WeightedLink kLink{0, 1, 5, 3, 4, 2, {24, 8, 2, 1}, 1, false};
 constexpr std::size_t kNumElements = 1 + 5 * 24;
 
@@ -103,8 +103,9 @@ TEST_CASE("the range is exact from the smallest to the largest weight of each dt
 }
 
 TEST_CASE("the edges of each unit to live units are summed in both directions") {
-  // As a convolution, as a transposed one, with neither targets nor sources side by side: positions
-  // apart, and every second element. Rows are read in parts and shared among threads.
+  // The first is a convolution, the second a transposed one. In the others neither targets nor
+  // sources are adjacent: positions are apart, or every second element is used. Rows are read in
+  // parts and shared among threads.
   constexpr phew::WeightedLink kLinks[] = {
       {0, 1, 2, 60, 250, 9, {135'000, 2250, 9, 1}, 1, false},
       {0, 1, 2, 60, 250, 9, {135'000, 9, 540, 1}, 0, false},

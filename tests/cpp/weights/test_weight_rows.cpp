@@ -11,7 +11,7 @@
 
 namespace {
 
-// Each element of a parameter is its own index.
+// Makes a parameter whose elements are their own indices.
 template <typename Element>
 std::vector<Element> make_indices() {
   std::vector<Element> indices(12'000);
@@ -25,12 +25,12 @@ struct Layout {
   bool adjacent;
 };
 
-// Those that are not adjacent have 540, 256 and 257 weights a row: they are copied in parts.
+// Rows whose weights are not adjacent have 540, 256 and 257 weights, so they are copied in parts.
 constexpr Layout kLayouts[] = {
-    // A convolution, behind other elements, and a transposed one.
+    // A convolution behind other elements, and a transposed convolution.
     {{0, 1, 2, 5, 60, 9, {2700, 540, 9, 1}, 3, false}, true, true},
     {{0, 1, 2, 60, 5, 9, {2700, 9, 540, 1}, 0, false}, false, true},
-    // Columns of a wider matrix, and of one that is transposed.
+    // Columns of a wider matrix, and of a transposed one.
     {{0, 1, 1, 30, 20, 1, {0, 64, 1, 1}, 7, false}, true, true},
     {{0, 1, 1, 20, 30, 1, {0, 1, 64, 1}, 7, false}, false, true},
     // One source, or one target, in each group.
@@ -100,7 +100,7 @@ TEST_CASE("masses are visited once for each kernel of a sample between live unit
   const phew::WeightedLink link{
       0, 1, 1, kNumTargets, kNumSources, kNumPositions, {0, 4500, 9, 1}, 0, false};
   const phew::LinkBuffers buffers{weights.data(), phew::DType::kFloat32, nullptr};
-  // Masses are what weights are.
+  // The mass of a weight is its value.
   const phew::MassConverter convert(buffers.dtype, 1, phew::MassScale{});
   phew::Flags sources(kNumSources, 1);
   phew::Flags targets(kNumTargets, 1);
