@@ -22,9 +22,10 @@ import scaling
 import torch
 from rivals.layered_graph import LayeredGraph
 from rivals.peer_engines import PEERS
+from support.fits import fit
 from support.processes import Failure, within_limits
-from zoo import covered
 from zoo.covered import Row, cover
+from zoo.models import ZOO
 
 import phew
 from phew import _core
@@ -166,10 +167,10 @@ def test_hops_of_a_walk_through_a_language_model_are_as_said() -> None:
 
 def test_an_exponent_is_fitted_with_its_interval() -> None:
     # Logarithms 0 1 0 1 2 of 0 1 2 3 4: slope 0.4, squared residuals of 1.2 in all.
-    fit = scaling.fit([1, 10, 100, 1_000, 10_000], [1, 10, 1, 10, 100])
-    assert fit.exponent == pytest.approx(0.4)
-    assert fit.factor == pytest.approx(1)
-    assert fit.margin == pytest.approx(3.1824 * (1.2 / 3 / 10) ** 0.5, rel=1e-4)
+    line = fit([1, 10, 100, 1_000, 10_000], [1, 10, 1, 10, 100])
+    assert line.exponent == pytest.approx(0.4)
+    assert line.factor == pytest.approx(1)
+    assert line.margin == pytest.approx(3.1824 * (1.2 / 3 / 10) ** 0.5, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -232,6 +233,6 @@ def test_a_model_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def build() -> torch.nn.Module:
         raise RuntimeError("no such layer")
 
-    entry = covered.ZOO["misc/mlp"]._replace(build=build)
-    monkeypatch.setitem(covered.ZOO, "misc/mlp", entry)
+    entry = ZOO["misc/mlp"]._replace(build=build)
+    monkeypatch.setitem(ZOO, "misc/mlp", entry)
     assert cover("misc/mlp") == Row("misc/mlp", failure="RuntimeError: no such layer")
