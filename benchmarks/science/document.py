@@ -77,7 +77,7 @@ def _accuracies(rows: Iterable[Row]) -> list[str]:
             f"Test accuracy in percent, mean and 95 % interval over {num_seeds} seeds; in bold the "
             "best mean of each density, and what has it within its own interval.",
             _accuracy_table(values),
-            f"![{title}]({name}.svg)",
+            f"![{title}](figures/{name}.svg)",
         ]
     return parts
 

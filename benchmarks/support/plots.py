@@ -22,5 +22,5 @@ def new_figure(
 
 
 def save(figure: Figure, name: str) -> None:
-    """Write a figure to `docs`."""
-    (DOCS / f"{name}.svg").write_bytes(plot.svg(figure))
+    """Write a figure to `docs/figures`."""
+    (DOCS / "figures" / f"{name}.svg").write_bytes(plot.svg(figure))

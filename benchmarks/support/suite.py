@@ -61,7 +61,7 @@ class Benchmark:
         command = f"`python -m benchmarks {self.name} --write-results`: {setting}."
         parts = [question, command, self.tables(rows)]
         if self.plot is not None:
-            parts.append(f"![{question}](../docs/{self.name}.svg)")
+            parts.append(f"![{question}](../docs/figures/{self.name}.svg)")
         body = "\n\n".join(parts)
         if not arguments.json:
             print(f"## {self.name}\n\n{body}\n")
