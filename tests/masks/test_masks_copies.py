@@ -156,6 +156,7 @@ def test_masks_can_be_applied_to_a_model_that_was_compiled() -> None:
     assert_masked(model, masks)
 
 
+@pytest.mark.slow
 def test_two_processes_hold_the_same_weights(tmp_path: Path) -> None:
     spawn(train_distributed, (str(tmp_path),), nprocs=2)
     (first, first_grad), (second, second_grad) = (

@@ -301,8 +301,9 @@ def test_inputs_are_where_and_of_what_the_parameters_are(dtype: torch.dtype, dev
     inputs: Any = described_inputs(timm_model().to(device, dtype))
     assert inputs.dtype == dtype
     assert inputs.device.type == device
-    tokens: Any = described_inputs(Decoder(vocab_size=10).to(device, dtype))
-    assert tokens["input_ids"].dtype == torch.int64
+    described: Any = described_inputs(Decoder(vocab_size=10).to(device, dtype))
+    tokens = described["input_ids"]
+    assert tokens.dtype == torch.int64
     assert tokens.device.type == device
 
 
