@@ -39,8 +39,8 @@ from phew.distributed.ranks import Ranks
 from phew.distributed.sharding import whole
 from phew.graph import weights as graph_weights
 from phew.graph.digests import digest_of_graph
-from phew.walks import link_loader
-from phew.walks import sampler as sampling
+from phew.walks import link_loader, sampling
+from phew.walks import sampler as walk_sampler
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.forecast import Forecast
 from phew.walks.options import Options
@@ -114,8 +114,8 @@ def check_batches(folder: Path) -> None:
     for model in (resnet20()[0], shard(resnet20()[0])):
         for num_visits in (0.0, 1e9):
             with (
-                mock.patch.dict(sampling.FEWEST_PER_BATCH, cpu=700),
-                mock.patch.object(sampling, "WEIGHTS_PER_WALK", 400),
+                mock.patch.dict(walk_sampler.FEWEST_PER_BATCH, cpu=700),
+                mock.patch.object(walk_sampler, "WEIGHTS_PER_WALK", 400),
                 mock.patch.object(Forecast, "visits_per_walk", num_visits),
             ):
                 for masks, plain in zip(sample(model, inputs, **options), expected, strict=True):
@@ -140,7 +140,7 @@ def check_packed_marks(folder: Path) -> None:
     graph = phew.capture(model, inputs)
     expected = phew.sample_masks(graph, density=0.3)
     ranks = Ranks(dist.group.WORLD)
-    sampler = sampling.Sampler(graph, Options(), num_threads=1, packed=True, ranks=ranks)
+    sampler = walk_sampler.Sampler(graph, Options(), num_threads=1, packed=True, ranks=ranks)
     (walked,) = sampler.run([sampler.target(0.3)])
     assert walked.num_walks == expected.num_walks
     assert Masks(walked.visited) == Masks(dict(expected))
@@ -342,7 +342,7 @@ def check_one_fails(folder: Path) -> None:
     sharded = shard(lenet5()[0])
 
     for owner, name, network, kind in [
-        (sampling.Sampler, "target", model, MemoryError),
+        (walk_sampler.Sampler, "target", model, MemoryError),
         (CpuEngine, "flow", model, MemoryError),
         (CpuEngine, "walk", model, MemoryError),
         (CpuEngine, "walk", sharded, MemoryError),
@@ -352,7 +352,7 @@ def check_one_fails(folder: Path) -> None:
         (link_loader, "_check_room_for", sharded, MemoryError),
         (link_loader, "LinkBuffers", sharded, MemoryError),
         (graph_of, "capture", model, MemoryError),
-        (phew.api, "assemble_masks", model, MemoryError),
+        (sampling, "assemble_masks", model, MemoryError),
     ]:
         if dist.get_rank() == 1:
             fail = mock.Mock(side_effect=kind("no more"))
