@@ -129,5 +129,7 @@ DOCUMENTS = [
 def test_documents_name_files_that_are_there(document: str) -> None:
     text = (ROOT / document).read_text()
     # Neither URLs nor names such as flow.{hpp,cpp}, which the map alone has.
-    named = re.findall(r"(?<![\w/])(?:phew|csrc|benchmarks|tests|docs)/[\w/.-]*\w(?![\w{]|\.{)", text)
+    named = re.findall(
+        r"(?<![\w/])(?:phew|csrc|benchmarks|tests|docs)/[\w/.-]*\w(?![\w{]|\.{)", text
+    )
     assert [name for name in named if not (ROOT / name).exists()] == []
