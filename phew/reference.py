@@ -247,6 +247,11 @@ class Reference:
 
     def _draw(self, masses: list[int], *, walk: int, index: int, purpose: int) -> int:
         """Draw a position with a probability in proportion to its mass."""
+        if sum(masses) >= 2**64:
+            raise ValueError(
+                "fork must be 'uniform' where the masses of a unit's links add up to 2^64 or more, "
+                "got 'mass'."
+            )
         value = draw(sum(masses), seed=self.seed, walk=walk, index=index, purpose=purpose)
         return int(
             np.searchsorted(

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 import phew
+from phew.graph import Space, WalkGraph, WeightedLink, WiringLink
+from phew.reference import Reference
 
 INPUTS = torch.zeros(1, 6)
 
@@ -268,3 +270,33 @@ def test_a_cuda_device_without_cuda_says_what_is_missing(monkeypatch: pytest.Mon
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ValueError, match="must be one of 1 CUDA devices, got 'cuda:1'"):
         phew.sample_masks(small_mlp(), INPUTS, density=0.5, device=torch.device("cuda", 1))
+
+
+def test_masses_of_a_units_links_must_fit_in_64_bits() -> None:
+    # Five complete wirings of 64 units before 64 weights: each of the 300 links leads to a mass
+    # above 2^56, at which it saturates.
+    sizes = [1, *[64] * 6, 1]
+    wirings = [0] * 300 + [1, 2, 3, 4, 5]
+    links = [
+        WiringLink(
+            space,
+            space + 1,
+            np.zeros(sizes[space], dtype=np.int32),
+            np.zeros(sizes[space + 1], dtype=np.int32),
+        )
+        for space in wirings
+    ]
+    graph = WalkGraph(
+        spaces=tuple(Space(str(size), size) for size in sizes),
+        links=(*links, WeightedLink(6, 7, "w", 1, 1, 64, 1, strides=(64, 64, 1, 1))),
+        entries=(0,),
+        exits=(7,),
+        parameters={"w": torch.ones(1, 64)},
+        prunable=("w",),
+    )
+    message = r"fork must be 'uniform' where the masses of a unit's links add up to 2\^64 or more"
+    with pytest.raises(ValueError, match=message):
+        phew.sample_masks(graph, density=0.1, fork="mass")
+    with pytest.raises(ValueError, match=message):
+        Reference(graph, fork="mass").sample_masks(0.1)
+    assert phew.sample_masks(graph, density=0.1).num_kept == 6
