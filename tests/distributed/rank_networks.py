@@ -8,8 +8,11 @@ from typing import Any
 
 import small_networks
 import torch
+from torch import distributed as dist
 from torch import nn
 from torch.distributed.fsdp import fully_shard
+
+import phew
 
 
 def resnet20() -> tuple[nn.Module, Any]:
@@ -57,3 +60,8 @@ def shard(model: nn.Module) -> nn.Module:
             fully_shard(module)
     fully_shard(model)
     return model
+
+
+def sample(model: Any, inputs: Any = None, **options: Any) -> Any:
+    """Call `sample_masks` on all ranks together."""
+    return phew.sample_masks(model, inputs, group=dist.group.WORLD, **options)

@@ -18,7 +18,8 @@ from phew.walks.plan import own_walks
 Outcomes: TypeAlias = list[dict[str, str]]
 
 LAST = "a rank stops"
-OF_TWO = [*(name for name in CHECKS if name != LAST), LAST]
+SLOW = [name for name in CHECKS if "resnet20" in name or "llama" in name]
+QUICK = [*(name for name in CHECKS if name not in SLOW and name != LAST), LAST]
 OF_FOUR = [
     *(f"{kind} {case}" for kind in ("whole", "sharded") for case in CASES),
     "training",
@@ -33,7 +34,12 @@ def outcomes_of(num_ranks: int, names: list[str], folder: Path) -> Outcomes:
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    return outcomes_of(2, OF_TWO, tmp_path_factory.mktemp("two"))
+    return outcomes_of(2, QUICK, tmp_path_factory.mktemp("two"))
+
+
+@pytest.fixture(scope="module")
+def slow_of_two(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    return outcomes_of(2, SLOW, tmp_path_factory.mktemp("slow_two"))
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +47,16 @@ def of_four(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     return outcomes_of(4, OF_FOUR, tmp_path_factory.mktemp("four"))
 
 
-@pytest.mark.parametrize("name", OF_TWO)
+@pytest.mark.parametrize("name", QUICK)
 def test_two_ranks(name: str, of_two: Outcomes) -> None:
     outcomes = [outcomes[name] for outcomes in of_two if name in outcomes]
     assert outcomes == [""] * (1 if name == LAST else 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_two_ranks_of_larger_networks(name: str, slow_of_two: Outcomes) -> None:
+    assert [outcomes[name] for outcomes in slow_of_two] == [""] * 2
 
 
 @pytest.mark.slow

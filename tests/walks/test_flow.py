@@ -53,7 +53,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(
+    scope="module",
+    params=["lenet5", "grouped", pytest.param("resnet20", marks=pytest.mark.slow)],
+)
 def network_graph(request: pytest.FixtureRequest) -> WalkGraph:
     build, input_shape = NETWORKS[request.param]
     torch.manual_seed(0)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from phew import _core
 
 USED = "from phew import _core; print(_core.instruction_set())"
@@ -40,6 +42,7 @@ def run(script: str, instruction_set: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_masks_are_the_same_for_all_instruction_sets() -> None:
     results = {}
     for instruction_set in _core.instruction_sets():

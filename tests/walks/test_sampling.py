@@ -43,7 +43,11 @@ def densities_within_reach(
 
 
 @with_options
-def test_masks_are_those_of_the_reference(options: Options, engine: EngineOn) -> None:
+def test_masks_are_those_of_the_reference(
+    options: Options, engine: EngineOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No more walks than this are listed at first: with batches of seven they would take seconds.
+    monkeypatch.setattr("phew.walks.plan.LANDING_SIZE", 2**10)
     schedules = list(product(engine.num_threads, BATCH_SIZES))
     for number in graph_seeds(options, NUM_GRAPHS):
         rng = np.random.default_rng(number)
