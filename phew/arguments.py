@@ -34,6 +34,18 @@ def as_density(density: object) -> float:
     return float(density)
 
 
+def num_to_keep(density: float, num_weights: int) -> int:
+    """Return how many of so many weights a density keeps; raise ValueError if that is none."""
+    if num_weights == 0:
+        raise ValueError("model must have prunable weights, got none.")
+    number = round(density * num_weights)
+    if number == 0:
+        raise ValueError(
+            f"density must keep at least one of {num_weights:,} weights, got {density}."
+        )
+    return number
+
+
 def as_num_threads(num_threads: object) -> int:
     """Return a number of threads, by default that of torch."""
     if num_threads is None:

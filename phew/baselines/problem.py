@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.arguments import Selector, as_density
+from phew.arguments import Selector, as_density, num_to_keep
 from phew.capture.graph_of import as_graph
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
@@ -48,28 +48,23 @@ class Problem:
             ValueError: If the density is not in (0, 1] or keeps no weight.
         """
         density = as_density(density)
-        problem = cls(as_graph(model, example_inputs, include, exclude), density)
-        if problem.num_kept(1.0) == 0:
-            raise ValueError("model must have prunable weights, got none.")
-        if problem.num_kept(problem.density) == 0:
-            raise ValueError(
-                f"density must keep at least one of {problem.num_kept(1.0):,} weights, "
-                f"got {density}."
-            )
-        return problem
+        graph = as_graph(model, example_inputs, include, exclude)
+        num_to_keep(density, graph.num_prunable_weights)
+        return cls(graph, density)
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         """The prunable parameters, detached."""
         return {name: self.graph.parameters[name].detach() for name in self.graph.prunable}
 
-    def num_kept(self, density: float) -> int:
-        """Return how many weights a density keeps."""
-        return round(density * self.graph.num_prunable_weights)
+    @property
+    def num_kept(self) -> int:
+        """The number of weights that the density keeps."""
+        return num_to_keep(self.density, self.graph.num_prunable_weights)
 
     def keep_best(self, scores: Scores, *, method: str, **info: Scalar) -> Masks:
         """Make masks that keep the weights of the highest scores."""
-        kept = best(scores, self.num_kept(self.density))
+        kept = best(scores, self.num_kept)
         return self.keep(kept, method=method, **info)
 
     def keep(self, kept: Mapping[str, torch.Tensor], *, method: str, **info: Scalar) -> Masks:

@@ -76,7 +76,7 @@ def keep_shares(
     """
     wanted = {name: densities[name] * score.numel() for name, score in scores.items()}
     numbers = {name: int(number) for name, number in wanted.items()}
-    num_left = problem.num_kept(problem.density) - sum(numbers.values())
+    num_left = problem.num_kept - sum(numbers.values())
     by_loss = sorted(wanted, key=lambda name: numbers[name] - wanted[name])
     for name in by_loss[:num_left]:
         numbers[name] += 1

@@ -125,12 +125,13 @@ def _iterate(
             }
             # Kept weights may have scores of zero. Pruned ones rank below, so they stay pruned.
             scores = {name: score.where(kept[name], -1.0) for name, score in scores.items()}
-            num_kept = problem.num_kept(problem.density)
+            num_kept = problem.num_kept
             if iteration < num_iterations:
                 # The authors of PHEW keep the scores above a percentile, which is this number. The
                 # last iteration keeps the exact number.
                 density = problem.density ** (iteration / num_iterations)
-                num_kept = max(num_kept, math.ceil(density * (problem.num_kept(1.0) - 1)))
+                last = problem.graph.num_prunable_weights - 1
+                num_kept = max(num_kept, math.ceil(density * last))
             kept = best(scores, num_kept)
     return kept
 

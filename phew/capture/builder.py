@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from phew.capture.factors import Factors
-from phew.capture.labels import CONSTANT
+from phew.capture.labels import CONSTANT, NO_UNIT
 from phew.capture.spaces import Spaces
 from phew.capture.statistics import Statistics
 from phew.capture.wired_spaces import add_wired_space
@@ -151,11 +151,11 @@ class GraphBuilder:
         rows = rows[first]
         is_unit = rows >= 0
         fed = is_unit.any(axis=1)
-        largest = rows.max(axis=1, initial=-1)
+        largest = rows.max(axis=1, initial=NO_UNIT)
         several = (is_unit & (rows != largest[:, np.newaxis])).any(axis=1)
         several |= fed & (rows < CONSTANT).any(axis=1)
         if not several.any():
-            labels = np.where(fed, largest, rows.min(axis=1, initial=-1))
+            labels = np.where(fed, largest, rows.min(axis=1, initial=NO_UNIT))
             return labels.astype(np.int32)[inverse], None, first
         first_fed = first[fed]
         operands = [operand[first_fed] for operand in operands]
@@ -166,7 +166,7 @@ class GraphBuilder:
             space = add_wired_space(self.spaces, fed_operands, name, num_copies)
             self._space_of_join[key] = space
         space = self._space_of_join[key]
-        labels = rows.min(axis=1, initial=-1)
+        labels = rows.min(axis=1, initial=NO_UNIT)
         labels[fed] = self.spaces.units(space).numpy()
         return labels[inverse], space, first_fed
 
@@ -183,11 +183,11 @@ class GraphBuilder:
         """Add a column to an operand: the units of one entry in some rows, no units in others."""
         if not is_entry.any():
             return operand
-        inputs = np.sort(np.minimum(operand[is_entry], -1), axis=1)
+        inputs = np.sort(np.minimum(operand[is_entry], NO_UNIT), axis=1)
         key = _digest([inputs], 0)
         if key not in self._entry_of:
             self._entry_of[key] = self.spaces.add_entry(name, len(inputs))
-        units = np.full((len(operand), 1), -1, dtype=np.int32)
+        units = np.full((len(operand), 1), NO_UNIT, dtype=np.int32)
         units[is_entry, 0] = self.spaces.units(self._entry_of[key]).numpy()
         return np.concatenate([operand, units], axis=1)
 

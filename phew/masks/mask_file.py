@@ -39,6 +39,16 @@ class MaskFile:
     info: Mapping[str, Scalar]
 
 
+def check_info(info: Mapping[str, object]) -> None:
+    """Raise TypeError if a value is not one that a mask file can hold."""
+    for key, value in info.items():
+        if not isinstance(value, str | int | float | bool):
+            raise TypeError(
+                f"info[{key!r}] must be a str, int, float or bool, got {value!r}. "
+                "Convert it, e.g. with tensor.item()."
+            )
+
+
 def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
     """Write a mask file, whole or not at all.
 
@@ -101,4 +111,5 @@ def _parse(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> MaskFile
         for shapes in (header["masks"], header["unit_masks"])
     )
     active_units = {name: (on, of) for name, (on, of) in header["active_units"].items()}
+    check_info(header["info"])
     return MaskFile(masks, unit_masks, active_units, header["info"])

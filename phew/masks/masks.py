@@ -11,7 +11,7 @@ from torch import nn
 
 from phew.distributed.sharding import equal, own_part, placed_like, reshard
 from phew.masks import hold
-from phew.masks.mask_file import MaskFile, Scalar, read_mask_file, write_mask_file
+from phew.masks.mask_file import MaskFile, Scalar, check_info, read_mask_file, write_mask_file
 from phew.masks.packed import PackedMasks
 from phew.masks.summary import Summary, SummaryRow
 from phew.masks.unpacked import UnpackedMasks
@@ -65,7 +65,7 @@ class Masks(Mapping[str, torch.Tensor]):
         self._active_units = dict(active_units or {})
         self._info = dict(info or {})
         _check_names(self._masks, self._unit_masks)
-        _check_info(self._info)
+        check_info(self._info)
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The mask of a parameter, the same tensor each time."""
@@ -257,13 +257,4 @@ def _check_names(masks: Container[str], unit_masks: Iterable[str]) -> None:
             raise ValueError(
                 f"unit_masks must name other parameters than masks, got {name!r} in both. "
                 "Leave it out of one."
-            )
-
-
-def _check_info(info: Mapping[str, object]) -> None:
-    for key, value in info.items():
-        if not isinstance(value, str | int | float | bool):
-            raise TypeError(
-                f"info[{key!r}] must be a str, int, float or bool, got {value!r}. "
-                "Convert it, e.g. with tensor.item()."
             )

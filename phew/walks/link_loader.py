@@ -1,6 +1,6 @@
 """The weights of one link at a time, as the engines ask for them.
 
-This is the one place where sharded weights are gathered. All ranks that hold a part of a parameter
+This is the one place where walks gather sharded weights. All ranks that hold a part of a parameter
 must gather it together, so each of them must come to the same gathers in the same order. But an
 engine asks only for the links that its own walkers take, which are not the same on all ranks:
 

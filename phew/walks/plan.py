@@ -23,7 +23,7 @@ from typing import NamedTuple
 from phew.walks.forecast import Forecast
 
 LANDING_SIZE = 2**16
-"""The most walks that are listed visit by visit when none have been made before."""
+"""At most so many walks are listed visit by visit, or `first_listed` if that is more."""
 
 
 class Plan(NamedTuple):
@@ -56,7 +56,7 @@ def plan_walks(
         num_weights: The number of prunable weights.
         num_walks: How many walks have been made.
         missing: How many weights more are to be visited.
-        caution: By how many times its uncertainty the forecast is taken to be off.
+        caution: The factor by which the forecast's uncertainty is widened.
         attempt: How many plans to the same number of weights have failed.
     """
     tolerance = caution * forecast.uncertainty(missing)
@@ -66,7 +66,8 @@ def plan_walks(
         few = forecast.walks_for(expected + (1 - tolerance) * missing)
         first_listed = max(first_listed, few)
     many = forecast.walks_for(expected + (1 + tolerance) * missing)
-    # Each attempt lists eight times as many walks, whatever the forecast says, so they are few.
+    # Each failed attempt is followed by one that lists eight times as many walks, so few attempts
+    # are needed even if the forecast is badly wrong.
     num_listed = 8**attempt * max(1, many + 1 - first_listed)
     # After n walks an unmarked weight has a rate below about 1/n, so n more walks list it about
     # once. At most n walks are listed, so that the list stays shorter than the weights.

@@ -135,7 +135,7 @@ class Sampler:
     def go_on_from(self, num_walks: int, visited: Visited) -> None:
         """Take the visits of walks 0 .. num_walks - 1 as made.
 
-        They must be too few for what is then walked to.
+        These walks must visit fewer weights than any target that is later passed to `run`.
         """
         self._num_walks, self._visited = num_walks, visited
         self._num_visited = visited.count()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from phew.arguments import num_to_keep
 from phew.graph.walk_graph import WalkGraph
 from phew.walks.forecast import Forecast
 
@@ -42,12 +43,7 @@ def target_of(density: float, graph: WalkGraph, forecast: Forecast) -> int:
     Raises:
         ValueError: If the number is 0, or out of reach, or takes too many walks.
     """
-    num_weights = graph.num_prunable_weights
-    target = round(density * num_weights)
-    if target == 0:
-        raise ValueError(
-            f"density must keep at least one of {num_weights:,} weights, got {density}."
-        )
+    target = num_to_keep(density, graph.num_prunable_weights)
     if target > sum(forecast.reachable.values()):
         raise ValueError(_out_of_reach(density, graph, forecast.reachable))
     num_walks = forecast.walks_for(target)

@@ -390,6 +390,7 @@ EMPTY_HEADER = {"format": 1, "masks": {}, "unit_masks": {}, "active_units": {}, 
         (json.dumps({**EMPTY_HEADER, "masks": {"a": [2]}}), r"packed\['a'\] must be 1 bytes for"),
         (json.dumps({**EMPTY_HEADER, "active_units": {"a": [1]}}), "ValueError: not enough values"),
         (json.dumps({**EMPTY_HEADER, "active_units": []}), "AttributeError"),
+        (json.dumps({**EMPTY_HEADER, "info": {"seed": [1]}}), r"TypeError: info\['seed'\] must be"),
     ],
 )
 def test_load_of_a_header_that_is_wrong(header: str, message: str, tmp_path: Path) -> None:

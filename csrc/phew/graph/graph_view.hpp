@@ -81,7 +81,8 @@ struct WiringView {
 struct ForkView {
   // Per unit, where its links begin; then where the last unit's links end.
   const std::uint32_t* begin;
-  // Positions in the list of the links that leave the space.
+  // On the CPU positions in the list of the links that leave the space; on a device, which has no
+  // such list, indices of links in the graph.
   const std::uint32_t* links;
   // Per unit, the cumulative masses of its links.
   const std::uint64_t* cumulative;

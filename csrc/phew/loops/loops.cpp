@@ -1,6 +1,6 @@
 // This file is compiled once for each instruction set, with PHEW_LOOPS as the name of the loops
-// that it defines. So it may define nothing else that code for another instruction set could link
-// to, nor instantiate it from a header.
+// that it defines. All else here must have internal linkage, functions from headers included:
+// otherwise the linker may keep the AVX-512 copy of a function for all processors.
 #include "phew/loops/loops.hpp"
 
 #include <cstring>

@@ -33,7 +33,7 @@ template <typename List>
 struct MarkVisits {
   std::uint8_t* marks;
   std::uint64_t first_listed;
-  // The number of element 0.
+  // The number of this parameter's element 0 among all prunable weights.
   std::uint64_t first_number;
   List* list;
 

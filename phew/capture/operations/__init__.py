@@ -137,8 +137,8 @@ def follow(tracer: Tracer, call: Call) -> None:
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
     """Return whether weights are applied to a parameter or constant, which then is an entry.
 
-    They are not where parameters alone make weights: the norm of a matrix comes from its product
-    with a vector, and a matrix of low rank from two parameters of one module.
+    It is false where parameters only compute other weights: spectral norm multiplies a matrix by a
+    vector, and a matrix of low rank is the product of two parameters of one module.
     """
     if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot"):
         return False

@@ -46,8 +46,8 @@ def combine(
 
     Args:
         join: `GraphBuilder.join` or `GraphBuilder.multiply`.
-        operands: Labels that broadcast to `shape`, or to more dimensions than it has: these are
-            summed over.
+        operands: Labels that broadcast to `shape`. They may have more dimensions than that, behind
+            the others, which are summed over.
         shape: Shape of the result.
         name: Name of the space, if a new one is needed.
 
