@@ -10,7 +10,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from phew.arguments import Selector, as_densities, as_num_threads
+from phew.arguments import Selector, as_densities, as_num_threads, check_module
 from phew.capture.graph_of import as_graph
 from phew.distributed.ranks import Ranks
 from phew.graph.digests import digest_of_graph, digest_of_sharding
@@ -137,7 +137,6 @@ def sample_masks(
         num_threads = as_num_threads(num_threads)
         graph = as_graph(model, example_inputs, include, exclude)
         walk_device = as_device(device, graph)
-        ranks.check(graph.parameters, walk_device)
         ranks.check_equal(
             lambda: {
                 "density" if densities is None else "densities": density or requested,
@@ -207,8 +206,7 @@ def prune(
         >>> bool((model[0].weight[~masks["0.weight"]] == 0).all())
         True
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    check_module(model)
     masks = sample_masks(
         model,
         example_inputs,

@@ -16,6 +16,12 @@ Selector: TypeAlias = str | type[nn.Module]
 MAX_NUM_THREADS = 1024
 
 
+def check_module(model: object) -> None:
+    """Raise TypeError unless a model is a module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+
+
 def as_densities(densities: Sequence[float]) -> list[float]:
     """Return densities as floats; raise TypeError or ValueError unless each is one in (0, 1]."""
     try:

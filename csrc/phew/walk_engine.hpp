@@ -33,7 +33,8 @@ class WalkEngine {
   ~WalkEngine() = default;
 
   // Measures each link's weights and sets the fork masses. It must be called before the functions
-  // below, and again when the weights have changed. They need all weights to be finite.
+  // below, and again when the weights have changed. They need all weights to be finite. If it
+  // throws, the engine must not be used before it is measured again.
   const std::vector<LinkMeasure>& measure(const Load& load, unsigned num_threads);
 
   Flow flow(Direction direction, const Load& load, unsigned num_threads) const;

@@ -13,7 +13,7 @@ from torch import nn
 from phew.analysis.kept import KeptWeights, whole_masks
 from phew.analysis.paths import squared_paths
 from phew.analysis.summary import Analysis, analyze_graph
-from phew.arguments import Selector, as_densities
+from phew.arguments import Selector, as_densities, check_module
 from phew.capture.graph_of import as_graph
 from phew.graph.notes import ApproximationWarning
 from phew.support.devices import cpu_by_default
@@ -152,8 +152,7 @@ def compare(
         >>> [(row.density, row.method) for row in comparison.rows]
         [(0.2, 'PHEW'), (0.2, 'magnitude'), (0.1, 'PHEW'), (0.1, 'magnitude')]
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    check_module(model)
     if not methods:
         raise ValueError(f"methods must hold at least one method, got {methods!r}.")
     requested = as_densities(densities)

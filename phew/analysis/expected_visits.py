@@ -86,16 +86,14 @@ def edge_probabilities(
     link = graph.links[index]
     if not isinstance(link, WeightedLink):
         raise TypeError(f"index must be that of a weighted link, got {index}, a wiring link.")
-    groups = link.num_groups
-    near_shape, far_shape = (groups, 1, -1, 1), (groups, -1, 1, 1)
-    far = link.target
+    by_near, by_far, far = link.by_source, link.by_target, link.target
     if backward:
-        near_shape, far_shape, far = far_shape, near_shape, link.source
-    live = torch.from_numpy(graph.live[far]).view(far_shape)
-    num_edges = live.view(groups, -1).sum(dim=1).view(groups, 1, 1, 1) * link.num_positions
-    totals = flow.totals[index].view(near_shape)
+        by_near, by_far, far = link.by_target, link.by_source, link.source
+    live = by_far(graph.live[far])
+    num_edges = live.sum(dim=(1, 2), keepdim=True) * link.num_positions
+    totals = by_near(flow.totals[index])
     is_zero = totals == 0
-    rate = flow.links[index].view(near_shape) / torch.where(is_zero, num_edges.clamp(min=1), totals)
+    rate = by_near(flow.links[index]) / torch.where(is_zero, num_edges.clamp(min=1), totals)
     magnitudes = weights_of(graph, link).double().abs().numpy()
     masses = torch.from_numpy(link_mass(magnitudes, power).masses)
     return torch.where(is_zero, 1.0, masses) * live * rate

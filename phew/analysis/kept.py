@@ -10,6 +10,7 @@ import torch
 from phew.distributed.sharding import is_sharded
 from phew.graph.links import WeightedLink
 from phew.graph.walk_graph import WalkGraph
+from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks
 
 KeptWeights: TypeAlias = Mapping[str, torch.Tensor]
@@ -23,6 +24,8 @@ def whole_masks(graph: WalkGraph, masks: KeptWeights) -> KeptWeights:
         TypeError: If a mask is not a bool tensor.
         ValueError: If a mask is not of a weight of the graph, or not of its shape.
     """
+    if isinstance(masks, Masks):
+        masks = masks.contents
     any_sharded = False
     for name, mask in masks.items():
         any_sharded |= is_sharded(mask)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.arguments import Selector, as_density, num_to_keep
+from phew.arguments import Selector, as_density, check_module, num_to_keep
 from phew.capture.graph_of import as_graph
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
@@ -27,10 +27,12 @@ class Problem:
     Attributes:
         graph: The captured model.
         density: Kept / prunable weights.
+        num_kept: The number of weights that the density keeps.
     """
 
     graph: WalkGraph
     density: float
+    num_kept: int
 
     @classmethod
     def of(
@@ -48,19 +50,14 @@ class Problem:
             ValueError: If the density is not in (0, 1] or keeps no weight.
         """
         density = as_density(density)
+        check_module(model)
         graph = as_graph(model, example_inputs, include, exclude)
-        num_to_keep(density, graph.num_prunable_weights)
-        return cls(graph, density)
+        return cls(graph, density, num_to_keep(density, graph.num_prunable_weights))
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         """The prunable parameters, detached."""
         return {name: self.graph.parameters[name].detach() for name in self.graph.prunable}
-
-    @property
-    def num_kept(self) -> int:
-        """The number of weights that the density keeps."""
-        return num_to_keep(self.density, self.graph.num_prunable_weights)
 
     def keep_best(self, scores: Scores, *, method: str, **info: Scalar) -> Masks:
         """Make masks that keep the weights of the highest scores."""

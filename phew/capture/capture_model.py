@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.arguments import Selector
+from phew.arguments import Selector, check_module
 from phew.capture.checks import check_weights
 from phew.capture.modes import Mode
 from phew.capture.operations import follow
@@ -79,8 +79,7 @@ def capture(
         >>> print(phew.capture(model, torch.zeros(1, 8)))
         WalkGraph: 3 spaces, 2 weighted and 0 wiring links, 40 prunable weights
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    check_module(model)
     reshard(model)
     args, kwargs = as_call(described_inputs(model) if example_inputs is None else example_inputs)
     selection = Selection(model, include, exclude)

@@ -130,7 +130,9 @@ def with_tests_passed(
     func: OpOverload, args: tuple[Any, ...], is_uncertain: Callable[[torch.Tensor], bool]
 ) -> tuple[Any, ...]:
     """Return an operation's arguments as if all tests of the example's values had passed."""
-    kinds = TESTS.get(func.overloadpacket, ())
+    kinds = TESTS.get(func.overloadpacket)
+    if kinds is None:
+        return args
 
     def replace(tensor: torch.Tensor) -> torch.Tensor:
         return as_passed(tensor) if tensor.dtype in kinds and is_uncertain(tensor) else tensor

@@ -81,11 +81,11 @@ class WeightedLink:
 
     def by_source(self, values: torch.Tensor | Units) -> torch.Tensor:
         """View one value per source unit so that it is broadcast over the link's edges."""
-        return torch.as_tensor(values).view(self.num_groups, 1, -1, 1)
+        return _as_tensor(values).view(self.num_groups, 1, -1, 1)
 
     def by_target(self, values: torch.Tensor | Units) -> torch.Tensor:
         """View one value per target unit so that it is broadcast over the link's edges."""
-        return torch.as_tensor(values).view(self.num_groups, -1, 1, 1)
+        return _as_tensor(values).view(self.num_groups, -1, 1, 1)
 
     def reach(self, units: Units, *, backward: bool = False) -> Units:
         """Return the units on the far side that have an edge from one of `units`."""
@@ -141,3 +141,8 @@ class WiringLink:
 
 
 Link: TypeAlias = WeightedLink | WiringLink
+
+
+def _as_tensor(values: torch.Tensor | Units) -> torch.Tensor:
+    # Unlike torch.as_tensor, this ignores the default device.
+    return values if isinstance(values, torch.Tensor) else torch.from_numpy(values)

@@ -40,7 +40,7 @@ class Report:
     def __init__(self, graph: WalkGraph) -> None:
         self._graph = graph
         self._names = _distinct([space.name for space in graph.spaces])
-        self._weighted = graph.weighted.values()
+        self._weighted = list(graph.weighted.values())
 
     def as_dict(self) -> dict[str, Any]:
         """Return every link, space and parameter by itself, as what JSON can hold."""

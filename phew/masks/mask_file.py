@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,6 +37,16 @@ class MaskFile:
     unit_masks: PackedMasks
     active_units: Mapping[str, tuple[int, int]]
     info: Mapping[str, Scalar]
+
+
+def check_names(masks: Container[str], unit_masks: Iterable[str]) -> None:
+    """Raise ValueError if a name is that of a mask and of a unit mask."""
+    for name in unit_masks:
+        if name in masks:
+            raise ValueError(
+                f"unit_masks must name other parameters than masks, got {name!r} in both. "
+                "Leave it out of one."
+            )
 
 
 def check_info(info: Mapping[str, object]) -> None:
@@ -96,7 +106,7 @@ def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
         raise ValueError(f"{rule} is another kind of safetensors. Save masks with Masks.save.")
     try:
         return _parse(json.loads(metadata["phew"]), tensors)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{rule} cannot be read ({type(error).__name__}: {error}). "
             "Save the masks again, or upgrade torch-phew."
@@ -111,5 +121,6 @@ def _parse(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> MaskFile
         for shapes in (header["masks"], header["unit_masks"])
     )
     active_units = {name: (on, of) for name, (on, of) in header["active_units"].items()}
+    check_names(masks, unit_masks)
     check_info(header["info"])
     return MaskFile(masks, unit_masks, active_units, header["info"])

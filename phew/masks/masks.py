@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +12,14 @@ from torch import nn
 
 from phew.distributed.sharding import equal, own_part, placed_like, reshard
 from phew.masks import hold
-from phew.masks.mask_file import MaskFile, Scalar, check_info, read_mask_file, write_mask_file
+from phew.masks.mask_file import (
+    MaskFile,
+    Scalar,
+    check_info,
+    check_names,
+    read_mask_file,
+    write_mask_file,
+)
 from phew.masks.packed import PackedMasks
 from phew.masks.summary import Summary, SummaryRow
 from phew.masks.unpacked import UnpackedMasks
@@ -60,11 +68,13 @@ class Masks(Mapping[str, torch.Tensor]):
             TypeError: If a mask is not a bool tensor, or a value of `info` not a scalar.
             ValueError: If a name is in both `masks` and `unit_masks`.
         """
+        if isinstance(masks, Masks):
+            masks = masks.contents
         self._masks = masks if isinstance(masks, PackedMasks) else UnpackedMasks(masks, num_kept)
         self._unit_masks = UnpackedMasks(unit_masks or {}, argument="unit_masks")
         self._active_units = dict(active_units or {})
         self._info = dict(info or {})
-        _check_names(self._masks, self._unit_masks)
+        check_names(self._masks, self._unit_masks)
         check_info(self._info)
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -99,6 +109,11 @@ class Masks(Mapping[str, torch.Tensor]):
             kept = f"{self.num_kept:,} of {self.num_weights:,} weights kept ({self.density:.2%})"
         info = [f"{key}={value!r}" for key, value in self._info.items()]
         return f"Masks({', '.join([parameters, kept, *info])})"
+
+    @property
+    def contents(self) -> PackedMasks | UnpackedMasks:
+        """The masks as they are held: packed ones are unpacked anew at each access."""
+        return self._masks
 
     @property
     def unit_masks(self) -> Mapping[str, torch.Tensor]:
@@ -161,7 +176,10 @@ class Masks(Mapping[str, torch.Tensor]):
             True
         """
         reshard(model)
-        masks = {**self._masks, **(self._unit_masks if unit_masks else {})}
+        masks: Mapping[str, torch.Tensor] = self._masks
+        if unit_masks:
+            # A dict would hold all packed masks unpacked at once.
+            masks = ChainMap(self._unit_masks, self._masks)  # type: ignore[arg-type]
         parameters = dict(model.named_parameters(remove_duplicate=False))
         hold.check_fit(masks, parameters)
         placed = {name: placed_like(mask, parameters[name]) for name, mask in masks.items()}
@@ -249,12 +267,3 @@ def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]
     return masks.keys() == others.keys() and all(
         equal(mask, others[name]) for name, mask in masks.items()
     )
-
-
-def _check_names(masks: Container[str], unit_masks: Iterable[str]) -> None:
-    for name in unit_masks:
-        if name in masks:
-            raise ValueError(
-                f"unit_masks must name other parameters than masks, got {name!r} in both. "
-                "Leave it out of one."
-            )

@@ -95,7 +95,9 @@ class PackedMasks(Mapping[str, torch.Tensor]):
 
     def num_kept(self, name: str) -> int:
         """Count the elements of a mask that are true."""
-        parts = self._bytes_of(name).split(_COUNTED_AT_ONCE)
+        if name in self._opened:
+            return int(self._opened[name].count_nonzero())
+        parts = self._packed[name].split(_COUNTED_AT_ONCE)
         return sum(int(_NUM_BITS[part.numpy()].sum(dtype=np.int64)) for part in parts)
 
 

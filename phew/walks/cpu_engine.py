@@ -50,18 +50,21 @@ class CpuEngine:
         self._load = LinkLoader(graph, {}, self.device, ranks)
         self._core = _core.WalkEngine(core_graph(graph), core_options(options))
         self.measures = self._core.measure(self._load, num_threads=num_threads)
+        self._load.finish()
         check_finite(graph, self.measures)
 
     def flow(self, *, backward: bool) -> _core.Flow:
         """Compute the exact flow, see `Engine.flow`."""
         toward = direction(backward=backward)
-        return self._core.flow(toward, self._load, num_threads=self._num_threads)
+        flow = self._core.flow(toward, self._load, num_threads=self._num_threads)
+        self._load.finish()
+        return flow
 
     def count_rates(
         self, links: list[int], forward: _core.Flow, backward: _core.Flow, *, share: float
     ) -> list[_core.RateHistogram]:
         """Count weights by rate, see `Engine.count_rates`."""
-        return self._core.count_rates(
+        histograms = self._core.count_rates(
             links,
             forward,
             backward,
@@ -69,6 +72,8 @@ class CpuEngine:
             load=self._load,
             num_threads=self._num_threads,
         )
+        self._load.finish()
+        return histograms
 
     def walk(
         self,

@@ -61,19 +61,26 @@ class CudaEngine:
                 stream=self._stream.cuda_stream,
             )
             self.measures = self._core.measure(self._load)
+        self._load.finish()
         check_finite(graph, self.measures)
 
     def flow(self, *, backward: bool) -> _core.Flow:
         """Compute the exact flow, see `Engine.flow`."""
         with torch.cuda.stream(self._stream):
-            return self._core.flow(direction(backward=backward), self._load)
+            flow = self._core.flow(direction(backward=backward), self._load)
+        self._load.finish()
+        return flow
 
     def count_rates(
         self, links: list[int], forward: _core.Flow, backward: _core.Flow, *, share: float
     ) -> list[_core.RateHistogram]:
         """Count weights by rate, see `Engine.count_rates`."""
         with torch.cuda.stream(self._stream):
-            return self._core.count_rates(links, forward, backward, share=share, load=self._load)
+            histograms = self._core.count_rates(
+                links, forward, backward, share=share, load=self._load
+            )
+        self._load.finish()
+        return histograms
 
     def walk(
         self,

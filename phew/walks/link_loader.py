@@ -97,12 +97,16 @@ class LinkLoader:
     def finish(self, before: int | None = None) -> None:
         """Gather, with the other ranks, the links that this rank's walkers skipped.
 
+        At the end of all, the last copy of weights is let go of, too.
+
         Args:
             before: The link to stop at; None gathers all that are left.
         """
         for index in takewhile(lambda index: index != before, self._gathers):
             parameter = self._graph.weighted[index].parameter
             load_parameter(self._graph, parameter, self._device, self._ranks)
+        if before is None:
+            self._copy = None
 
 
 def load_parameter(

@@ -40,6 +40,7 @@ def masks_of_walks(
     Raises:
         ValueError: As from `phew.sample_masks`.
     """
+    ranks.check(graph.parameters, device)
     with cpu_by_default(), progress_bar("walking", shown=progress) as report:
         sampler = Sampler(graph, options, num_threads=num_threads, device=device, ranks=ranks)
         targets = [sampler.target(density) for density in densities]

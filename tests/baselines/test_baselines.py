@@ -132,6 +132,13 @@ def test_densities_out_of_range_are_refused(
         method(lenet5(), IMAGES, density=density)
 
 
+@methods
+def test_a_graph_is_refused(method: Callable[..., Masks]) -> None:
+    graph = phew.capture(nn.Linear(4, 2), torch.zeros(1, 4))
+    with pytest.raises(TypeError, match=r"^model must be a torch\.nn\.Module, got WalkGraph\."):
+        method(graph, density=0.5)
+
+
 def test_masks_of_one_seed_are_the_same_and_of_another_not() -> None:
     first, second, other = (
         baselines.random(lenet5(), IMAGES, density=0.1, seed=seed) for seed in (3, 3, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,3 +33,11 @@ def test_a_comparison_warns_once() -> None:
     with pytest.warns(phew.ApproximationWarning) as caught:
         analysis.compare(Orthogonal(), EXAMPLE, methods=methods, densities=[0.5, 0.75])
     assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_callers_file_may_be_named_like_phew() -> None:
+    file = f"{Path(phew.__file__).parent}_run.py"
+    code = compile("phew.prune(model, example, density=0.5)", file, "exec")
+    with pytest.warns(phew.ApproximationWarning) as caught:
+        exec(code, {"phew": phew, "model": Orthogonal(), "example": EXAMPLE})
+    assert [warning.filename for warning in caught] == [file]

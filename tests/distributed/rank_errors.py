@@ -123,6 +123,8 @@ def check_groups(folder: Path) -> None:
     shard(model)
     with refused(ValueError, r"group must have all ranks that hold a part of .*, got None\..*"):
         phew.sample_masks(model, inputs, density=0.1)
+    with refused(ValueError, r"group must have all ranks that hold a part of .*, got None\..*"):
+        phew.baselines.ablation(model, inputs, density=0.1, variant="uniform")
     alone = mine(*[dist.new_group([rank]) for rank in range(dist.get_world_size())])
     of_first = dist.new_group([0])
     if dist.get_rank() > 0:

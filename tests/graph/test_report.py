@@ -5,6 +5,7 @@ from __future__ import annotations
 # mypy: disable-error-code="no-any-return"
 import dataclasses
 import json
+import pickle
 from typing import Any
 
 import numpy as np
@@ -256,3 +257,8 @@ def test_the_dictionary_is_what_json_can_hold() -> None:
         "from": "input of stem",
         "to": "stem",
     }
+
+
+def test_a_report_can_be_pickled() -> None:
+    report = phew.inspect(Residual(2), torch.zeros(1, 3))
+    assert str(pickle.loads(pickle.dumps(report))) == str(report)

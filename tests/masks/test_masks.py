@@ -17,7 +17,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from phew.masks.mask_file import MaskFile, write_mask_file
 from phew.masks.masks import Masks
+from phew.masks.packed import PackedMasks
 
 
 def example_masks() -> Masks:
@@ -390,6 +392,7 @@ EMPTY_HEADER = {"format": 1, "masks": {}, "unit_masks": {}, "active_units": {}, 
         (json.dumps({**EMPTY_HEADER, "masks": {"a": [2]}}), r"packed\['a'\] must be 1 bytes for"),
         (json.dumps({**EMPTY_HEADER, "active_units": {"a": [1]}}), "ValueError: not enough values"),
         (json.dumps({**EMPTY_HEADER, "active_units": []}), "AttributeError"),
+        ("[" * 100_000, "RecursionError"),
         (json.dumps({**EMPTY_HEADER, "info": {"seed": [1]}}), r"TypeError: info\['seed'\] must be"),
     ],
 )
@@ -399,3 +402,10 @@ def test_load_of_a_header_that_is_wrong(header: str, message: str, tmp_path: Pat
     message = rf"masks.safetensors', which cannot be read \(.*{message}.*\)\. Save the masks again"
     with pytest.raises(ValueError, match=message):
         Masks.load(path)
+
+
+def test_load_of_a_file_with_a_name_in_both_kinds_of_masks(tmp_path: Path) -> None:
+    masks = PackedMasks.of({"a": torch.ones(2, dtype=torch.bool)})
+    write_mask_file(tmp_path / "masks", MaskFile(masks, masks, {}, {}))
+    with pytest.raises(ValueError, match=r"/masks', which cannot be read .* got 'a' in both"):
+        Masks.load(tmp_path / "masks")

@@ -104,3 +104,15 @@ def test_a_loaded_mask_that_is_changed_stays_so(tmp_path: Path) -> None:
     ):
         assert copy == masks
         assert not copy[name][0].any()
+
+
+def test_analysis_and_copies_of_loaded_masks_leave_them_packed(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 2))
+    phew.sample_masks(model, torch.zeros(1, 6), density=0.5).save(tmp_path / "masks")
+    masks = phew.Masks.load(tmp_path / "masks")
+    before = dict(masks.pack().packed)
+    phew.analysis.analyze(model, torch.zeros(1, 6), masks=masks)
+    assert phew.Masks(masks).num_kept == masks.num_kept
+    masks.apply(model, unit_masks=True)
+    # A mask that was unpacked for good would have been packed anew.
+    assert all(masks.pack().packed[name] is bits for name, bits in before.items())

@@ -14,7 +14,9 @@ import phew
 from phew.distributed.ranks import ALONE
 from phew.graph.weights import data_of
 from phew.walks import link_loader
+from phew.walks.cpu_engine import CpuEngine
 from phew.walks.devices import CPU
+from phew.walks.options import Options
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn])
@@ -45,3 +47,23 @@ def test_weights_that_need_no_conversion_are_not_copied() -> None:
     graph = replace(phew.capture(model, torch.zeros(1, 4)), parameters={"weight": weight})
     loaded = link_loader.load_parameter(graph, "weight", CPU, ALONE)
     assert loaded.data_ptr() == weight.data_ptr()
+
+
+def test_an_engine_keeps_no_copy_between_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = phew.capture(nn.Linear(4, 2), torch.zeros(1, 4))
+    parameters = {
+        name: weight.detach().to(torch.complex64) for name, weight in graph.parameters.items()
+    }
+    copies: list[weakref.ref[torch.Tensor]] = []
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        copy = data_of(*arguments)
+        copies.append(weakref.ref(copy))
+        return copy
+
+    monkeypatch.setattr(link_loader, "data_of", watched)
+    engine = CpuEngine(replace(graph, parameters=parameters), Options(), num_threads=1)
+    flows = [engine.flow(backward=backward) for backward in (False, True)]
+    engine.count_rates([*graph.weighted], *flows, share=1.0)
+    assert len(copies) == 4
+    assert all(copy() is None for copy in copies)

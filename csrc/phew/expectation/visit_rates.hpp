@@ -9,7 +9,9 @@
 #include "phew/arithmetic/macros.hpp"
 #include "phew/expectation/flow.hpp"
 #include "phew/options.hpp"
+#include "phew/threads/workers.hpp"
 #include "phew/weights/column_sample.hpp"
+#include "phew/weights/link_buffers.hpp"
 #include "phew/weights/weight_rows.hpp"
 
 namespace phew {

@@ -1,6 +1,6 @@
 // This file is compiled once for each instruction set, with PHEW_LOOPS as the name of the loops
-// that it defines. All else here must have internal linkage, functions from headers included:
-// otherwise the linker may keep the AVX-512 copy of a function for all processors.
+// that it defines. All other functions that it uses must have internal linkage or always be inlined
+// (PHEW_HOST_DEVICE): otherwise the linker may keep an AVX-512 copy of one for all processors.
 #include "phew/loops/loops.hpp"
 
 #include <cstring>

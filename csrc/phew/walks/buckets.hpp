@@ -131,7 +131,8 @@ class Bucket {
 };
 
 // The walkers on the units of a space. There is a bucket for each thread that has put walkers there
-// and for each link that they came over.
+// and for each link that they came over; a wiring that is one to one passes on the buckets of the
+// space before it, up to kMostBucketsPerThread for each thread (see link_hop.hpp).
 using Buckets = std::vector<Bucket>;
 
 // Returns the number of walkers on adjacent units.

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "phew/arithmetic/draw.hpp"
+#include "phew/loops/loops.hpp"
+#include "phew/threads/workers.hpp"
 #include "phew/walks/block_hop.hpp"
 
 namespace phew {

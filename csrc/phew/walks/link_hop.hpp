@@ -12,6 +12,11 @@
 
 namespace phew {
 
+// A wiring that is one to one moves up to so many buckets per thread as they are, and merges more
+// into one per thread. The buckets of several links add up, so without this limit each
+// x = x + roll(x) of a model would double their number.
+constexpr std::size_t kMostBucketsPerThread = 4;
+
 // Moves the walkers to units of the far space. Visits to be listed are appended to the threads'
 // lists.
 Buckets hop_weighted(Team& team, const WeightedHop& hop, std::size_t num_far_units,
@@ -21,9 +26,5 @@ Buckets hop_weighted(Team& team, const WeightedHop& hop, std::size_t num_far_uni
 // thread.
 Buckets hop_wiring(Team& team, const Batch& batch, std::uint32_t link, const Wiring& wiring,
                    std::size_t num_far_units, Buckets walkers);
-
-// A wiring that is one to one keeps all buckets, and the buckets of several links add up. Without a
-// limit, each x = x + roll(x) of a model would double their number.
-constexpr std::size_t kMostBucketsPerThread = 4;
 
 }  // namespace phew
