@@ -1,4 +1,4 @@
-"""A small masked network, its training, and the check that its masks hold."""
+"""Small masked networks, their training, and the check that masks hold."""
 
 from __future__ import annotations
 
@@ -81,3 +81,16 @@ def train_distributed(rank: int, folder: str) -> None:
     assert_masked(model, masks)
     torch.save((model.state_dict(), model[0].weight.grad), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def example_masks() -> Masks:
+    generator = torch.Generator().manual_seed(0)
+    return Masks(
+        {
+            "1.weight": torch.rand(16, 20, generator=generator) < 0.25,
+            "0.weight": torch.rand(20, 3, generator=generator) < 0.25,
+        },
+        unit_masks={"0.bias": torch.rand(20, generator=generator) < 0.9},
+        active_units={"1.weight": (15, 16), "0.weight": (12, 20)},
+        info={"method": "phew", "density": 0.25, "seed": 3, "num_walks": 1234, "nested": True},
+    )
