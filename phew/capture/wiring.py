@@ -103,7 +103,7 @@ def _connected_parts(
     position_part = np.full(sizes[1], -1, dtype=np.int32)
     unit_part[units] = units
     while True:
-        # A part's number is its smallest unit. It is passed to and fro until all agree on it.
+        # A part's number is its smallest unit. It is passed back and forth until all agree on it.
         position_part[positions] = sizes[0]
         np.minimum.at(position_part, positions, unit_part[units])
         before = unit_part.copy()
