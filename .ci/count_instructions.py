@@ -17,7 +17,7 @@ from pathlib import Path
 
 RECORD = Path(__file__).with_suffix(".json")
 RUNS = {"measure": "start", "tables": "measure", "hops": "measure", "all": "measure"}
-"""What is run, and what of it is not counted."""
+"""A run, and the run whose instructions are subtracted from it."""
 INSTRUCTION_SETS = ("baseline", "avx2")
 TOLERANCE = 0.05
 

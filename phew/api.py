@@ -17,8 +17,8 @@ from phew.graph.digests import digest_of_graph, digest_of_sharding
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.masks import Masks
 from phew.walks.devices import as_device
+from phew.walks.masks_of_walks import masks_of_walks
 from phew.walks.options import Fork, Granularity, Options, Power
-from phew.walks.sampling import masks_of_walks
 
 
 @overload

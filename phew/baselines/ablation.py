@@ -11,8 +11,8 @@ from phew.arguments import Selector, as_density, as_num_threads
 from phew.capture.graph_of import as_graph
 from phew.masks.masks import Masks
 from phew.walks.devices import as_device
+from phew.walks.masks_of_walks import masks_of_walks
 from phew.walks.options import Granularity, Options, Power
-from phew.walks.sampling import masks_of_walks
 
 Variant: TypeAlias = Literal["uniform", "inverse", "squared", "kernel"]
 

@@ -50,7 +50,7 @@ def imported_by(file: str, root: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            # What is imported may be a module or a name in one.
+            # `from a import b` imports a module b or a name b of the module a.
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue

@@ -1,4 +1,4 @@
-"""What `import phew` needs and loads, seen in a process of its own."""
+"""`import phew` loads little and needs no locks of folders, seen in a process of its own."""
 
 from __future__ import annotations
 
