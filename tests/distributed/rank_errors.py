@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 import phew
 from phew.capture import graph_of
 from phew.graph import weights as graph_weights
-from phew.walks import link_loader, sampling
+from phew.walks import link_loader, masks_of_walks
 from phew.walks import sampler as walk_sampler
 from phew.walks.cpu_engine import CpuEngine
 
@@ -99,7 +99,7 @@ def check_one_fails(folder: Path) -> None:
         (link_loader, "_check_room_for", sharded, MemoryError),
         (link_loader, "LinkBuffers", sharded, MemoryError),
         (graph_of, "capture", model, MemoryError),
-        (sampling, "assemble_masks", model, MemoryError),
+        (masks_of_walks, "assemble_masks", model, MemoryError),
     ]:
         if dist.get_rank() == 1:
             fail = mock.Mock(side_effect=kind("no more"))
