@@ -23,7 +23,7 @@ from phew.masks.assembly import assemble_masks
 from phew.masks.mask_file import Scalar
 from phew.masks.masks import Masks
 from phew.support.devices import cpu_by_default
-from phew.support.files import is_partial, own_folder, remove_partial
+from phew.support.files import check_replaceable, is_partial, own_folder, remove_partial
 from phew.support.progress import progress_bar
 from phew.walks.bridge import NotFiniteError
 from phew.walks.options import Fork, Granularity, Options, Power
@@ -107,10 +107,13 @@ def prune_checkpoint(
     options = Options(seed, fork, granularity, power)
     num_threads = as_num_threads(num_threads)
     source, out = Checkpoint(Path(checkpoint)), Path(out)
+    check_replaceable(out / UNFINISHED)  # also refuses names of `out` that no folder can have
     if out.resolve() == source.folder.resolve():
         raise ValueError(f"out must be another folder than the checkpoint's, got {str(out)!r}.")
     with own_folder(out):
         _check_out(out, source, resume=resume)
+        if write_weights:
+            source.check_can_write(out)
         with stored_buffers(source, model):
             graph = as_graph(model, example_inputs, include, exclude)
         names = {name: source.stored_name(graph.names_of(name)) for name in graph.parameters}
@@ -219,7 +222,8 @@ class _Run:
         if not path.exists():
             return None
         masks = Masks.load(path)
-        if masks.info.get("run") != self.identity:
+        shapes = [(name, self.graph.parameters[name].shape) for name in self.graph.prunable]
+        if masks.info.get("run") != self.identity or [*masks.contents.shapes.items()] != shapes:
             raise ValueError(
                 "out must hold what a run of the same arguments left, got another's "
                 f"{str(path)!r}. Give another folder."
@@ -241,10 +245,7 @@ class _Run:
             file = self.source.file_of(self.names[error.parameter])
             raise ValueError(f"{str(file)!r}: {error}") from error
         target = sampler.target(self.density)
-        unfinished = self.masks_left(UNFINISHED)
-        if unfinished is not None:
-            visited = Visited.packed(self.graph, unfinished.pack().copy())
-            sampler.go_on_from(int(unfinished.info["num_walks"]), visited)
+        self._go_on(sampler, target)
         expected_passes = sampler.expected_passes(target)
         (sample,) = sampler.run([target], report)
         info = sample.info(self.options, self.density) | {
@@ -253,6 +254,23 @@ class _Run:
             "expected_passes": expected_passes,
         }
         return assemble_masks(self.graph, sample.visited, info)
+
+    def _go_on(self, sampler: Sampler, target: int) -> None:
+        """Take the walks that an earlier run made as made, if it left any."""
+        unfinished = self.masks_left(UNFINISHED)
+        if unfinished is None:
+            return
+        num_walks, num_kept = unfinished.info.get("num_walks"), unfinished.num_kept
+        try:
+            # Walks are numbered in 64 bits.
+            if type(num_walks) is not int or not 0 < num_walks < 2**62:
+                raise ValueError(f"num_walks must be a number of walks, got {num_walks!r}.")
+            if num_kept >= target:
+                raise ValueError(f"it must keep fewer than {target:,} weights, got {num_kept:,}.")
+            sampler.go_on_from(num_walks, Visited.packed(self.graph, unfinished.pack().copy()))
+        except ValueError as error:
+            path = str(self.out / UNFINISHED)
+            raise ValueError(f"{path!r} is damaged: {error} Remove it.") from error
 
     def _save(self, num_walks: int, visited: Visited, target: int) -> None:
         """Save the masks of the walks that have been made, from which a later run can go on."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +20,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
 
 from phew.checkpoints.header import DTYPES, Entry, read_entries
-from phew.support.files import written_whole
+from phew.graph.weights import aligned
+from phew.support.files import check_regular, check_replaceable, written_whole
+from phew.support.safetensors import open_checked
 
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -39,7 +41,7 @@ class Checkpoint:
 
     Raises:
         OSError: If there is no such file.
-        ValueError: If a file is cut off, is no safetensors file, or lacks a tensor of the index.
+        ValueError: If safetensors refuses a file, or it lacks a tensor of the index.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,17 +73,19 @@ class Checkpoint:
         index = self.folder / INDEX
         if (self.folder / FILE).exists() or not index.exists():
             return None
+        check_regular(index)
         try:
-            weight_map = json.loads(index.read_text())["weight_map"]
-            files = {str(name): str(file) for name, file in weight_map.items()}
+            files = dict(json.loads(index.read_text("utf-8"))["weight_map"].items())
+            others = [file for file in files.values() if not _is_name(file)]
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{str(index)!r} must have a weight_map from tensors to files, got "
                 f"{type(error).__name__}: {error}. Copy it again."
             ) from error
-        for file in files.values():
-            if Path(file).name != file:
-                raise ValueError(f"{str(index)!r} must name files of its own folder, got {file!r}.")
+        if others:
+            raise ValueError(
+                f"{str(index)!r} must name files of its own folder, got {others[0]!r}."
+            )
         return files
 
     @cached_property
@@ -136,9 +140,9 @@ class Checkpoint:
 
     def copy_of(self, name: str) -> torch.Tensor:
         """Return a copy of a tensor of any type."""
-        with safetensors.safe_open(self.file_of(name), framework="pt") as file:
+        with open_checked(self.file_of(name), "pt") as file:
             values: torch.Tensor = file.get_tensor(name)
-        return values
+            return aligned(values).clone()
 
     def __contains__(self, name: str) -> bool:
         """Return whether a tensor is stored under a name."""
@@ -160,24 +164,34 @@ class Checkpoint:
         """Write the checkpoint with pruned weights zeroed, file by file.
 
         A file gets its name when it is whole, so one that is there already is left as it is. Files
-        beside those of weights (configuration, tokenizer) are copied.
+        beside those of weights (configuration, tokenizer) are copied. Copies have the permissions
+        of their files.
 
         Args:
             masks: Boolean tensors by name.
             mask_names: The name of each tensor that is pruned, to the name of its mask.
             out: The folder to write to, another than that of the checkpoint.
         """
-        for file in self.files:
+        for file in [*self.files, *self._other_files()]:
             if not (out / file.name).exists():
-                with written_whole(out / file.name) as partial:
+                with written_whole(out / file.name, mode_of=file) as partial:
                     shutil.copyfile(file, partial)
                     self._zero(file, masks, mask_names, partial)
-        if self.path.is_dir():
-            for file in sorted(self.folder.iterdir()):
-                is_other = file.suffix not in {".safetensors", *_OTHER_WEIGHTS}
-                if file.is_file() and is_other and not (out / file.name).exists():
-                    with written_whole(out / file.name) as partial:
-                        shutil.copyfile(file, partial)
+
+    def check_can_write(self, out: Path) -> None:
+        """Raise an error if `write_pruned` could not give a file its name in a folder."""
+        for file in [*self.files, *self._other_files()]:
+            check_replaceable(out / file.name)
+
+    def _other_files(self) -> list[Path]:
+        """Return the files beside those of weights, where links lead, as in caches of the Hub."""
+        if not self.path.is_dir():
+            return []
+        return [
+            file
+            for file in sorted(self.folder.iterdir())
+            if file.is_file() and file.suffix not in {".safetensors", *_OTHER_WEIGHTS}
+        ]
 
     def _zero(
         self,
@@ -194,3 +208,13 @@ class Checkpoint:
                 weights = np.memmap(copy, f"V{size}", "r+", entry.offset, entry.shape)
                 weights[~masks[mask_names[name]].cpu().numpy()] = np.zeros((), f"V{size}")
                 weights.flush()
+
+
+def _is_name(file: str) -> bool:
+    """Return whether a file of a folder can have a name."""
+    if file in ("", "..") or Path(file).name != file:
+        return False
+    try:
+        return b"\0" not in os.fsencode(file)
+    except UnicodeEncodeError:
+        return False

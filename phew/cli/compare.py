@@ -29,7 +29,7 @@ from phew.cli.networks import (
 )
 from phew.graph.notes import ApproximationWarning
 from phew.masks.masks import Masks
-from phew.support.files import write_whole
+from phew.support.files import check_replaceable, write_whole
 
 
 def compare(
@@ -153,6 +153,7 @@ def _check_out(out: Path) -> None:
         raise ValueError(
             f"--out must be a folder or a new one in a folder that exists, got {str(out)!r}."
         )
+    check_replaceable(out / "comparison.json")
     importlib.import_module("phew.plot")
 
 

@@ -24,7 +24,8 @@ Model: TypeAlias = Annotated[
         metavar="MODEL",
         show_default=False,
         help="A name that phew models lists, or package.module:callable, which is called "
-        "without arguments and returns a torch.nn.Module.",
+        "without arguments and returns a torch.nn.Module. Its code is imported and runs; modules "
+        "are looked for in the current directory first, before installed ones.",
     ),
 ]
 InitSeed: TypeAlias = Annotated[int, typer.Option(help="Seed of torch for the initial weights.")]

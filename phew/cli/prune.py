@@ -29,6 +29,7 @@ from phew.cli.networks import (
     shape_of,
 )
 from phew.masks.masks import Masks
+from phew.support.files import check_replaceable
 from phew.walks.options import Fork, Granularity, Power
 
 
@@ -176,6 +177,8 @@ def _check_files(
                 raise ValueError(f"{option} must be given with --checkpoint DIR.")
         if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
             raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
+        if out is not None:
+            check_replaceable(out)
     elif out is None:
         raise ValueError("--out must be given with --checkpoint: a folder for the masks.")
     elif device not in (None, "cpu"):

@@ -38,7 +38,7 @@ def data_of(
     """
     if gathered is None:
         gathered = whole(graph.parameters[parameter].detach())
-    data = _aligned(gathered.to(device).contiguous())
+    data = aligned(gathered.to(device).contiguous())
     shape = graph.parameter_shapes[parameter]
     if data.shape != shape:
         raise ValueError(
@@ -57,7 +57,7 @@ def weights_of(graph: WalkGraph, link: WeightedLink, device: torch.device = _CPU
     return link.view(data_of(graph, link.parameter, device))
 
 
-def _aligned(data: torch.Tensor) -> torch.Tensor:
+def aligned(data: torch.Tensor) -> torch.Tensor:
     """Return contiguous data at an address that is a multiple of its element's size.
 
     Only a tensor that is mapped from a file can be elsewhere, and is copied.

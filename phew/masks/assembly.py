@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from phew._core import __version__
 from phew.distributed.sharding import is_sharded, placed_like
 from phew.graph.links import Units
 from phew.graph.reach import active_units
@@ -24,7 +25,7 @@ def assemble_masks(
     Args:
         graph: The walk graph.
         kept: Per prunable parameter, a boolean tensor of its shape; packed masks stay packed.
-        info: How the masks were made.
+        info: How the masks were made, but for the version of phew.
 
     Returns:
         The masks, with unit masks and the numbers of active units. If a parameter is sharded, each
@@ -43,7 +44,7 @@ def assemble_masks(
             for name in kept
             if is_sharded(graph.parameters[name])
         },
-        info=info,
+        info={**info, "phew_version": __version__},
     )
 
 

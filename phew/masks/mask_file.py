@@ -3,30 +3,35 @@
 A file holds one uint8 tensor per mask, of its elements packed into bits (see `PackedMasks`). The
 metadata's entry "phew" is JSON, for a mask of the shape (2, 3) whose 6 bits are one byte:
 
-    {"format": 1, "masks": {"weight": [2, 3]}, "unit_masks": {}, "active_units": {},
+    {"format": 2, "masks": {"weight": [2, 3]}, "unit_masks": {}, "active_units": {},
      "info": {"method": "PHEW", "density": 0.5}}
+
+The entry "phew_sha256" is the SHA-256 of that text followed by the bytes of all tensors, sorted by
+their names, so that a bit that flips on disk is no other mask. Files of format 1 lack it.
 """
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
+import math
 import os
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import safetensors
-import safetensors.numpy
 import torch
 
 from phew.masks.packed import PackedMasks
 from phew.support.files import written_whole
+from phew.support.safetensors import open_checked
 
 Scalar: TypeAlias = str | int | float | bool
 
-_FORMAT = 1
+_FORMAT = 2
+_WITHOUT_CHECKSUM = 1
+_CHECKSUM = "phew_sha256"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,27 @@ def check_info(info: Mapping[str, object]) -> None:
             )
 
 
+def check_active_units(active_units: Mapping[str, Any], masks: Container[str]) -> None:
+    """Raise an error unless each value counts active units of all units of a mask's parameter.
+
+    Raises:
+        TypeError: If a value is no pair of int.
+        ValueError: If one counts more active units than units, or is of no mask.
+    """
+    for name, counts in active_units.items():
+        is_pair = isinstance(counts, Sequence) and len(counts) == 2
+        if not is_pair or not all(type(count) is int for count in counts):
+            raise TypeError(
+                f"active_units[{name!r}] must be two int, the active units and all, got {counts!r}."
+            )
+        if not 0 <= counts[0] <= counts[1]:
+            raise ValueError(
+                f"active_units[{name!r}] must be at most all units, got {counts[0]} of {counts[1]}."
+            )
+        if name not in masks:
+            raise ValueError(f"active_units must name masks, got {name!r}.")
+
+
 def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
     """Write a mask file, whole or not at all.
 
@@ -72,16 +98,34 @@ def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
         "active_units": content.active_units,
         "info": content.info,
     }
+    text = json.dumps(header)
     packed = {**content.masks.packed, **content.unit_masks.packed}
-    arrays = {name: bits.numpy() for name, bits in packed.items()}
-    with written_whole(Path(path)) as partial:
-        mode = partial.stat().st_mode
-        try:
-            safetensors.numpy.save_file(arrays, partial, {"phew": json.dumps(header)})
-        except safetensors.SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from error
-        # safetensors makes files that only their owner can read.
-        partial.chmod(mode)
+    metadata = {"phew": text, _CHECKSUM: _checksum(text, packed)}
+    # A writer of safetensors would hide the number of the system's error, and may leave files of
+    # other names behind if it is killed.
+    with written_whole(Path(path)) as partial, partial.open("wb") as stream:
+        stream.write(_safetensors_header(metadata, packed))
+        for each in packed.values():
+            stream.write(each.numpy().data)
+
+
+def _safetensors_header(metadata: Mapping[str, str], packed: Mapping[str, torch.Tensor]) -> bytes:
+    """Return what a safetensors file of tensors of bytes has before them."""
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, each in packed.items():
+        first, end = end, end + len(each)
+        entries[name] = {"dtype": "U8", "shape": [len(each)], "data_offsets": [first, end]}
+    text = json.dumps(entries, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _checksum(text: str, packed: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(packed):
+        digest.update(packed[name].numpy().data)
+    return digest.hexdigest()
 
 
 def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
@@ -89,23 +133,16 @@ def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
 
     Raises:
         OSError: If there is no such file, or it cannot be read.
-        ValueError: If the file is cut off or not a mask file of phew.
+        ValueError: If the file is cut off, damaged or not a mask file of phew.
     """
-    # Errors of opening name the path, which those of safetensors do not.
-    Path(path).open("rb").close()
     rule = f"path must be a file that Masks.save wrote, got {os.fspath(path)!r}, which"
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"{rule} is cut off or not safetensors ({error}). Copy or save it again."
-        ) from error
+    with open_checked(Path(path), "pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if "phew" not in metadata:
         raise ValueError(f"{rule} is another kind of safetensors. Save masks with Masks.save.")
     try:
-        return _parse(json.loads(metadata["phew"]), tensors)
+        return _parse(metadata, tensors)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{rule} cannot be read ({type(error).__name__}: {error}). "
@@ -113,14 +150,31 @@ def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
         ) from error
 
 
-def _parse(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> MaskFile:
-    if header["format"] != _FORMAT:
-        raise ValueError(f"format must be {_FORMAT}, got {header['format']!r}")
+def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> MaskFile:
+    header = json.loads(metadata["phew"])
+    if header["format"] not in (_FORMAT, _WITHOUT_CHECKSUM):
+        raise ValueError(f"format must be {_FORMAT} or less, got {header['format']!r}")
+    has_checksum = header["format"] != _WITHOUT_CHECKSUM
+    if has_checksum and metadata[_CHECKSUM] != _checksum(metadata["phew"], tensors):
+        raise ValueError("its bytes are not those that were saved, by their checksum")
     masks, unit_masks = (
-        PackedMasks(shapes, {name: tensors[name] for name in shapes})
+        PackedMasks(
+            {name: _checked_shape(name, shape) for name, shape in shapes.items()},
+            {name: tensors[name] for name in shapes},
+        )
         for shapes in (header["masks"], header["unit_masks"])
     )
-    active_units = {name: (on, of) for name, (on, of) in header["active_units"].items()}
     check_names(masks, unit_masks)
+    check_active_units(header["active_units"], masks)
     check_info(header["info"])
+    active_units = {name: (on, of) for name, (on, of) in header["active_units"].items()}
     return MaskFile(masks, unit_masks, active_units, header["info"])
+
+
+def _checked_shape(name: str, shape: Any) -> torch.Size:
+    """Return a shape that JSON holds, if a tensor can have it."""
+    is_shape = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    # Torch multiplies sizes in turn, so that those beside a 0 must not be too many either.
+    if not is_shape or math.prod(max(1, size) for size in shape) >= 2**63:
+        raise ValueError(f"{name!r} must have the shape of a tensor, got {shape!r}")
+    return torch.Size(shape)

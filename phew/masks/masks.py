@@ -15,6 +15,7 @@ from phew.masks import hold
 from phew.masks.mask_file import (
     MaskFile,
     Scalar,
+    check_active_units,
     check_info,
     check_names,
     read_mask_file,
@@ -62,11 +63,13 @@ class Masks(Mapping[str, torch.Tensor]):
             active_units: Name of a weight parameter to (units with a kept incoming weight, units).
             num_kept: Name of a parameter whose mask is sharded to the number of its kept weights;
                 without it, all ranks must count together.
-            info: How the masks were made: method, density, seed, num_walks, ...
+            info: How the masks were made: method, density, seed, num_walks, phew_version, ...
 
         Raises:
-            TypeError: If a mask is not a bool tensor, or a value of `info` not a scalar.
-            ValueError: If a name is in both `masks` and `unit_masks`.
+            TypeError: If a mask is not a bool tensor, a value of `active_units` not two int, or
+                one of `info` not a scalar.
+            ValueError: If a name is in both `masks` and `unit_masks`, or `active_units` counts
+                more than all units, or those of no mask.
         """
         if isinstance(masks, Masks):
             masks = masks.contents
@@ -75,6 +78,7 @@ class Masks(Mapping[str, torch.Tensor]):
         self._active_units = dict(active_units or {})
         self._info = dict(info or {})
         check_names(self._masks, self._unit_masks)
+        check_active_units(self._active_units, self._masks)
         check_info(self._info)
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -250,7 +254,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
         Raises:
             OSError: If there is no such file, or it cannot be read.
-            ValueError: If the file is cut off or not a mask file of phew.
+            ValueError: If the file is cut off, damaged or not a mask file of phew.
 
         Example: see `save`.
         """

@@ -41,6 +41,12 @@ class PackedMasks(Mapping[str, torch.Tensor]):
             if own.dtype != torch.uint8 or own.shape != (size,):
                 kind = f"{tuple(own.shape)} of {own.dtype}"
                 raise ValueError(f"packed[{name!r}] must be {size} bytes for {shape}, got {kind}.")
+            num_bits = shape.numel() % 8
+            if num_bits and int(own[-1]) >> num_bits:
+                raise ValueError(
+                    f"packed[{name!r}] must end with zeros behind {shape.numel()} bits, "
+                    f"got {int(own[-1]):#010b}."
+                )
 
     @classmethod
     def of(cls, masks: Mapping[str, torch.Tensor]) -> PackedMasks:

@@ -6,42 +6,87 @@ import errno
 import importlib.util
 import os
 import re
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-_PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
+_PARTIAL = re.compile(r"\.phew\.[0-9a-f]{32}\.partial")
+
+
+def check_regular(path: Path) -> None:
+    """Raise an error that names a path, unless a regular file is there.
+
+    Whoever opens a FIFO waits for another process, and a device has no end.
+
+    Raises:
+        OSError: If there is no such file, or its name is too long.
+        ValueError: If it is a FIFO, a socket or a device, or the name is none that files can have.
+    """
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:
+        raise ValueError(
+            f"path must be a name that a file can have, got {str(path)!r}: {error}."
+        ) from error
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{str(path)!r} must be a regular file, got a FIFO, a socket or a device.")
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise an error that names a path, unless a regular file is there or nothing.
+
+    Raises:
+        OSError: If a folder is there, or the name is too long.
+        ValueError: As from `check_regular`.
+    """
+    with suppress(FileNotFoundError):
+        check_regular(path)
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, mode_of: Path | None = None) -> Iterator[Path]:
     """Give an empty file to be written, which takes the place of `path` at the end of the block.
 
-    The file lies beside it, so that the file system can rename it at once: `.masks.safetensors.` +
-    32 hexadecimal digits + `.partial` becomes `masks.safetensors`.
+    The file lies beside it, so that the file system can rename it at once: `.phew.` + 32
+    hexadecimal digits + `.partial` becomes `masks.safetensors`.
+
+    Args:
+        path: The file.
+        mode_of: A file whose permissions the new one gets; by default those of any new file. Until
+            it is whole, it can be read by its owner only.
 
     Raises:
         OSError: If the file cannot be written; it names the path.
+        ValueError: As from `check_regular`.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    check_replaceable(path)
+    partial = path.with_name(f".phew.{uuid.uuid4().hex}.partial")
     try:
         try:
-            partial.touch()
+            partial.touch(0o666 if mode_of is None else 0o600)
             yield partial
             # The content must be on disk before the name is. (Windows flushes only what is open
             # for writing.)
             with partial.open("r+b") as file:
                 os.fsync(file.fileno())
+            if mode_of is not None:
+                partial.chmod(stat.S_IMODE(mode_of.stat().st_mode))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(partial)):
+        names = (error.filename, error.filename2)
+        if error.errno is None or (any(names) and str(partial) not in names):
             raise
-        # The number makes this an error of the same class; it names the path that was asked for.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        # The number makes this an error of the same class. One of a copy names its source too.
+        is_of_copy = error.filename2 == str(partial)
+        files = (error.filename, None, str(path)) if is_of_copy else (str(path),)
+        raise OSError(error.errno, error.strerror, *files) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -77,21 +122,20 @@ def own_folder(path: Path) -> Iterator[None]:
             another process has locked it.
     """
     _check_can_lock(path)
-    is_new = True
-    try:
-        path.mkdir()
-    except FileExistsError:
-        is_new = False
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _lock(folder, path)
+    folder = None
+    while folder is None:
+        is_new = True
         try:
-            yield
-        finally:
-            if is_new:
-                with suppress(OSError):
-                    path.rmdir()
+            path.mkdir()
+        except FileExistsError:
+            is_new = False
+        folder = _locked(path)
+    try:
+        yield
     finally:
+        if is_new:
+            with suppress(OSError):
+                path.rmdir()
         os.close(folder)
 
 
@@ -103,6 +147,27 @@ def _check_can_lock(path: Path) -> None:
             f"got {sys.platform}. Load the model and use phew.prune",
             str(path),
         )
+
+
+def _locked(path: Path) -> int | None:
+    """Lock a folder and return its descriptor; None if it is removed meanwhile.
+
+    A call that made the folder, wrote nothing and ends removes it, and only then unlocks it.
+    """
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise
+        return None
+    with ExitStack() as unless_locked:
+        unless_locked.callback(os.close, folder)
+        _lock(folder, path)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(folder)):
+                unless_locked.pop_all()
+                return folder
+    return None
 
 
 def _lock(folder: int, path: Path) -> None:

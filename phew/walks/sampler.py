@@ -136,9 +136,18 @@ class Sampler:
         """Take the visits of walks 0 .. num_walks - 1 as made.
 
         These walks must visit fewer weights than any target that is later passed to `run`.
+
+        Raises:
+            ValueError: If so many walks visit, by the forecast, other numbers of weights.
         """
+        num_visited, expected = visited.count(), self._forecast.expected(num_walks)
+        if not expected / 2 < num_visited < 2 * expected:
+            raise ValueError(
+                f"visited must be what {num_walks:,} walks visit, some {expected:,.0f} weights, "
+                f"got {num_visited:,}."
+            )
         self._num_walks, self._visited = num_walks, visited
-        self._num_visited = visited.count()
+        self._num_visited = num_visited
 
     def run(
         self, targets: Sequence[int], report: Callable[[float], None] = lambda share: None

@@ -201,7 +201,7 @@ def test_a_call_that_fails_leaves_no_folder(tmp_path: Path) -> None:
 def test_files_of_others_stay_where_they_are(tmp_path: Path) -> None:
     folder, out = save(lenet5(), tmp_path / "model"), tmp_path / "out"
     phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out)
-    own, others = out / f".{MASKS}.{'0a' * 16}.partial", out / ".notes.partial"
+    own, others = out / f".phew.{'0a' * 16}.partial", out / ".notes.partial"
     own.touch()
     others.touch()
     phew.prune_checkpoint(lenet5(), folder, IMAGE, density=0.1, out=out, resume=True)

@@ -1,12 +1,13 @@
-"""Headers of safetensors files: what is wrong in them is named, and tensors may begin anywhere."""
+"""Headers of safetensors files: what safetensors refuses is refused; tensors begin anywhere."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -21,6 +22,13 @@ from phew.graph.weights import data_of
 
 IMAGE = torch.zeros(1, 6)
 NESTED = b"[" * 100_000
+REFUSED = (
+    r"model\.safetensors' must be a whole safetensors file, got .* damaged: .*\. Copy it again"
+)
+
+
+Change: TypeAlias = Callable[[bytes, bytes], tuple[bytes, bytes]]
+"""A change of the header and the tensors of a file."""
 
 
 def network() -> nn.Module:
@@ -71,7 +79,7 @@ def test_fields_of_other_types_are_damage(fields: dict[str, Any], tmp_path: Path
     entries = json.loads(header)
     entries["0.weight"] |= fields
     write(file, json.dumps(entries).encode(), tensors)
-    with pytest.raises(ValueError, match=r"model\.safetensors.*damaged: no valid entry for '0.wei"):
+    with pytest.raises(ValueError, match=REFUSED):
         phew.prune_checkpoint(network(), file, IMAGE, density=0.5, out=tmp_path / "out")
 
 
@@ -79,7 +87,7 @@ def test_fields_of_other_types_are_damage(fields: dict[str, Any], tmp_path: Path
 def test_an_entry_must_be_an_object(entry: Any, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     write(file, json.dumps({"0.weight": entry}).encode(), b"")
-    with pytest.raises(ValueError, match=r"no valid entry for '0\.weight'"):
+    with pytest.raises(ValueError, match=REFUSED):
         Checkpoint(file)
 
 
@@ -87,15 +95,100 @@ def test_an_offset_beyond_any_number_is_damage(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     header, tensors = save(file, network())
     write(file, header.replace(b'"data_offsets":[0,', b'"data_offsets":[1e400,'), tensors)
-    with pytest.raises(ValueError, match="damaged: no valid entry"):
+    with pytest.raises(ValueError, match=REFUSED):
         Checkpoint(file)
 
 
 def test_a_header_nested_too_deep_is_damage(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     write(file, NESTED, b"")
-    with pytest.raises(ValueError, match="damaged: its header is not JSON, or nested too deep"):
+    with pytest.raises(ValueError, match=REFUSED):
         Checkpoint(file)
+
+
+def overlap(header: bytes, tensors: bytes) -> tuple[bytes, bytes]:
+    entries = json.loads(header)
+    first, _ = entries["0.weight"]["data_offsets"]
+    entries["0.bias"]["data_offsets"] = [first, first + 20]
+    return json.dumps(entries).encode(), tensors
+
+
+def leave_a_hole(header: bytes, tensors: bytes) -> tuple[bytes, bytes]:
+    entries = json.loads(header)
+    for fields in entries.values():
+        fields["data_offsets"] = [16 + offset for offset in fields["data_offsets"]]
+    return json.dumps(entries).encode(), bytes(16) + tensors
+
+
+def of_unknown_type(header: bytes, tensors: bytes) -> tuple[bytes, bytes]:
+    entries = json.loads(header)
+    entries["0.bias"]["dtype"] = "Q7"
+    return json.dumps(entries).encode(), tensors
+
+
+def with_metadata(metadata: Any) -> Change:
+    return lambda header, tensors: (
+        json.dumps(json.loads(header) | {"__metadata__": metadata}).encode(),
+        tensors,
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(overlap, id="tensors that overlap"),
+        pytest.param(leave_a_hole, id="a hole before the tensors"),
+        pytest.param(lambda header, tensors: (header, tensors + b"more"), id="bytes at the end"),
+        pytest.param(lambda header, tensors: (header, tensors[:-1]), id="cut off"),
+        pytest.param(of_unknown_type, id="unknown type of a bias"),
+        pytest.param(with_metadata(["pt"]), id="metadata are a list"),
+        pytest.param(with_metadata({"epoch": 3}), id="metadata hold a number"),
+        pytest.param(
+            lambda header, tensors: (header.decode().encode("utf-16"), tensors), id="UTF-16"
+        ),
+        pytest.param(lambda header, tensors: (b"\xef\xbb\xbf" + header, tensors), id="BOM"),
+        pytest.param(lambda header, tensors: (header.rstrip() + b"{}", tensors), id="two objects"),
+    ],
+)
+def test_nothing_that_safetensors_refuses_is_taken(change: Change, tmp_path: Path) -> None:
+    file, out = tmp_path / "model.safetensors", tmp_path / "out"
+    write(file, *change(*save(file, network())))
+    with pytest.raises(safetensors.SafetensorError):
+        safetensors.torch.load_file(file)
+    with pytest.raises(ValueError, match=REFUSED):
+        phew.prune_checkpoint(network(), file, IMAGE, density=0.5, out=out, write_weights=True)
+    assert not out.exists()
+
+
+def test_fields_that_safetensors_ignores_are_ignored(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    header, tensors = save(file, network())
+    entries = json.loads(header)
+    entries["0.weight"]["note"] = {"nested": [[1.5, None]]}
+    write(file, json.dumps(entries | {"__metadata__": None}).encode(), tensors)
+    masks = phew.prune_checkpoint(network(), file, IMAGE, density=0.5, out=tmp_path / "out")
+    assert masks == phew.sample_masks(network(), IMAGE, density=0.5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\0b", "\ud800", "", "..", "../model.safetensors", "/etc/passwd", 5, None, ["a"]],
+    ids=repr,
+)
+def test_an_index_names_files_of_its_folder(name: Any, tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"0.weight": name}}))
+    with pytest.raises(ValueError, match=r"index\.json' must (name files of its own folder|have)"):
+        Checkpoint(tmp_path)
+
+
+def test_an_index_in_another_encoding_is_named(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_bytes(json.dumps({"weight_map": {}}).encode("utf-16"))
+    with pytest.raises(
+        ValueError, match=r"index\.json' must have a weight_map .* UnicodeDecodeErr"
+    ):
+        Checkpoint(tmp_path)
 
 
 def test_an_index_nested_too_deep_is_named(tmp_path: Path) -> None:
@@ -146,3 +239,20 @@ def test_the_engine_gets_aligned_weights(dtype: torch.dtype, padding: int, tmp_p
     pruned = safetensors.torch.load_file(tmp_path / "out" / file.name)
     for name, mask in masks.items():
         np.testing.assert_array_equal(pruned[name].float(), (weights[name] * mask).float())
+
+
+@pytest.mark.parametrize("padding", range(8))
+def test_buffers_are_aligned_copies(padding: int, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    tensors = {"scale": torch.tensor(2.5), "order": torch.arange(6), "half": torch.ones(3).half()}
+    safetensors.torch.save_file(tensors, file)
+    content = file.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    write(file, content[8:end] + b" " * padding, content[end:])
+    checkpoint = Checkpoint(file)
+    for name, tensor in tensors.items():
+        copy = checkpoint.copy_of(name)
+        assert copy.data_ptr() % tensor.itemsize == 0
+        assert copy.equal(tensor)
+        copy.zero_()
+    assert safetensors.torch.load_file(file)["order"].equal(tensors["order"])
