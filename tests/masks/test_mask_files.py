@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 # mypy: disable-error-code="arg-type, operator"
+import errno
 import json
+import math
+import os
 import pickle
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -56,21 +61,84 @@ def test_save_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
-def test_save_that_fails_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Let the system refuse files of more than 200 bytes."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_save_that_fails_leaves_the_old_file_and_says_why(tmp_path: Path) -> None:
     path = tmp_path / "masks.safetensors"
     path.write_bytes(b"before")
-
-    def fill_disk(arrays: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"before it is whole")
-        raise safetensors.SafetensorError("I/O error: No space left on device")
-
-    monkeypatch.setattr(safetensors.numpy, "save_file", fill_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=re.escape(f"] File too large: '{path}'") + "$") as caught:
         example_masks().save(path)
+    assert caught.value.errno == errno.EFBIG
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"before"
+
+
+def test_save_to_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_disk(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fill_disk)
+    with pytest.raises(
+        OSError, match=r"No space left on device: '.*masks\.safetensors'$"
+    ) as caught:
+        example_masks().save(tmp_path / "masks.safetensors")
+    assert caught.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_special_files_are_neither_read_nor_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    os.mkfifo(path)
+    message = rf"{re.escape(str(path))}' must be a regular file, got a FIFO"
+    with pytest.raises(ValueError, match=message):
+        Masks.load(path)
+    with pytest.raises(ValueError, match=message):
+        example_masks().save(path)
+    assert path.is_fifo()
+    (tmp_path / "link").symlink_to(os.devnull)
+    for special in (os.devnull, tmp_path / "link"):
+        with pytest.raises(ValueError, match=rf"{special}' must be a regular file"):
+            Masks.load(special)
+        with pytest.raises(ValueError, match=rf"{special}' must be a regular file"):
+            example_masks().save(special)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_names_that_no_file_has_are_named(name: str, tmp_path: Path) -> None:
+    for call in (Masks.load, example_masks().save):
+        with pytest.raises(ValueError, match=r"path must be a name that a file can have, got '/"):
+            call(tmp_path / name)
+
+
+def test_any_name_that_a_file_can_have_is_saved(tmp_path: Path) -> None:
+    longest = tmp_path / ("m" * 255)
+    example_masks().save(longest)
+    assert Masks.load(longest) == example_masks()
+    with pytest.raises(OSError, match=r"File name too long: '.*/m+'$") as caught:
+        example_masks().save(tmp_path / ("m" * 256))
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert list(tmp_path.iterdir()) == [longest]
+
+
+def test_errors_of_mapping_a_file_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_maps(path: Path, framework: str) -> None:
+        raise OSError("Cannot allocate memory (os error 12)")
+
+    path = tmp_path / "masks.safetensors"
+    example_masks().save(path)
+    monkeypatch.setattr(safetensors, "safe_open", no_maps)
+    with pytest.raises(OSError, match=rf"Cannot allocate memory \(os error 12\): '{path}'$"):
+        Masks.load(path)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +175,9 @@ def test_load_of_a_file_that_was_cut_off(share: float, tmp_path: Path) -> None:
     example_masks().save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    message = rf"got '{re.escape(str(path))}', which is cut off or not safetensors \(.*\)\. Copy"
+    message = (
+        rf"'{re.escape(str(path))}' must be a whole safetensors file, got .* cut off .*\. Copy"
+    )
     with pytest.raises(ValueError, match=message):
         Masks.load(path)
 
@@ -115,7 +185,7 @@ def test_load_of_a_file_that_was_cut_off(share: float, tmp_path: Path) -> None:
 def test_load_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "masks.safetensors"
     path.write_bytes(pickle.dumps(dict(example_masks())))
-    with pytest.raises(ValueError, match="is cut off or not safetensors"):
+    with pytest.raises(ValueError, match="got one that is cut off or damaged"):
         Masks.load(path)
 
 
@@ -136,21 +206,133 @@ EMPTY_HEADER = {"format": 1, "masks": {}, "unit_masks": {}, "active_units": {}, 
         ('{"format"', "JSONDecodeError"),
         ("[]", "TypeError"),
         ("{}", "KeyError: 'format'"),
-        (json.dumps({**EMPTY_HEADER, "format": 2}), "ValueError: format must be 1, got 2"),
-        (json.dumps({**EMPTY_HEADER, "masks": ["a"]}), "AttributeError"),
-        (json.dumps({**EMPTY_HEADER, "masks": {"b": [2]}}), "KeyError: 'b'"),
-        (json.dumps({**EMPTY_HEADER, "masks": {"a": [2]}}), r"packed\['a'\] must be 1 bytes for"),
-        (json.dumps({**EMPTY_HEADER, "active_units": {"a": [1]}}), "ValueError: not enough values"),
-        (json.dumps({**EMPTY_HEADER, "active_units": []}), "AttributeError"),
+        ({"format": 3}, "ValueError: format must be 2 or less, got 3"),
+        ({"format": 2}, "KeyError: 'phew_sha256'"),
+        ({"masks": ["a"]}, "AttributeError"),
+        ({"masks": {"b": [2]}}, "KeyError: 'b'"),
+        ({"masks": {"a": [9]}}, r"packed\['a'\] must be 2 bytes for"),
+        ({"active_units": []}, "AttributeError"),
         ("[" * 100_000, "RecursionError"),
-        (json.dumps({**EMPTY_HEADER, "info": {"seed": [1]}}), r"TypeError: info\['seed'\] must be"),
+        ({"info": {"seed": [1]}}, r"TypeError: info\['seed'\] must be"),
     ],
 )
-def test_load_of_a_header_that_is_wrong(header: str, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "masks.safetensors"
-    safetensors.torch.save_file({"a": torch.ones(2)}, path, metadata={"phew": header})
+def test_load_of_a_header_that_is_wrong(
+    header: str | dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    check_refused(header, message, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["masks", "unit_masks"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [-2, -4],
+        [-8],
+        [2**62, 2**62, 0],
+        [0, 2**63],
+        [8.0],
+        [True, 8],
+        ["8"],
+        [None],
+        "8",
+        8,
+        None,
+        {"8": 8},
+    ],
+    ids=repr,
+)
+def test_load_of_shapes_that_no_tensor_has(shape: Any, kind: str, tmp_path: Path) -> None:
+    check_refused({kind: {"a": shape}}, "ValueError: 'a' must have the shape of a tensor", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["masks", "unit_masks"])
+@pytest.mark.parametrize("shape", [[7], [1], [3, 2], []], ids=repr)
+def test_load_of_bits_behind_the_last_element(shape: list[int], kind: str, tmp_path: Path) -> None:
+    message = rf"packed\['a'\] must end with zeros behind {math.prod(shape)} bits, got 0b11111111"
+    check_refused({kind: {"a": shape}}, message, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (["x", "y"], "TypeError.* must be two int"),
+        ([1], "TypeError.* must be two int"),
+        ([1, 2, 3], "TypeError.* must be two int"),
+        ([1.0, 2.0], "TypeError.* must be two int"),
+        ([True, 8], "TypeError.* must be two int"),
+        ("12", "TypeError.* must be two int"),
+        (None, "TypeError.* must be two int"),
+        ([9, 8], "ValueError.* must be at most all units, got 9 of 8"),
+        ([-1, 8], "ValueError.* must be at most all units, got -1 of 8"),
+    ],
+)
+def test_load_of_active_units_that_are_none(counts: Any, message: str, tmp_path: Path) -> None:
+    check_refused({"masks": {"a": [8]}, "active_units": {"a": counts}}, message, tmp_path)
+    if not isinstance(counts, list):
+        return
+    with pytest.raises((TypeError, ValueError), match=r"^active_units\['a'\] must be"):
+        Masks({"a": torch.ones(8, dtype=torch.bool)}, active_units={"a": tuple(counts)})
+
+
+def test_active_units_are_of_masks(tmp_path: Path) -> None:
+    check_refused(
+        {"active_units": {"b": [1, 2]}}, "active_units must name masks, got 'b'", tmp_path
+    )
+
+
+def check_refused(header: str | dict[str, Any], message: str, folder: Path) -> None:
+    """Check that a mask of 8 bits, all of them set, is not loaded with another header."""
+    path = folder / "masks.safetensors"
+    text = header if isinstance(header, str) else json.dumps(EMPTY_HEADER | header)
+    tensors = {"a": torch.tensor([255], dtype=torch.uint8)}
+    safetensors.torch.save_file(tensors, path, metadata={"phew": text})
     message = rf"masks.safetensors', which cannot be read \(.*{message}.*\)\. Save the masks again"
     with pytest.raises(ValueError, match=message):
+        Masks.load(path)
+
+
+def test_files_without_a_checksum_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    header = EMPTY_HEADER | {"masks": {"a": [2, 5]}, "active_units": {"a": [1, 2]}}
+    tensors = {"a": torch.tensor([105, 2], dtype=torch.uint8)}
+    safetensors.torch.save_file(tensors, path, metadata={"phew": json.dumps(header)})
+    masks = Masks.load(path)
+    assert masks["a"].int().tolist() == [[1, 0, 0, 1, 0], [1, 1, 0, 0, 1]]
+    assert masks.active_units == {"a": (1, 2)}
+
+
+def test_a_bit_that_flips_is_no_other_mask(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    Masks(
+        {"a": torch.eye(3, 5, dtype=torch.bool)},
+        unit_masks={"b": torch.tensor([True, False, True])},
+        active_units={"a": (2, 3)},
+        info={"num_walks": 12},
+    ).save(path)
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    assert len(content) == end + 3
+    of_tensors = range(8 * end, 8 * len(content))
+    one_of_each_byte = range(0, 8 * end, 9)
+    for number in (*of_tensors, *one_of_each_byte):
+        changed = bytearray(content)
+        changed[number // 8] ^= 1 << number % 8
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            Masks.load(path)
+
+
+def test_masks_that_change_places_are_no_other_masks(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    Masks({"a": torch.tensor([True, False]), "b": torch.tensor([False, True])}).save(path)
+    content = path.read_bytes()
+    entries = [b'"a": {"dtype"', b'"b": {"dtype"', b'"?": {"dtype"']
+    for old, new in (entries[0::2], entries[1::-1], entries[2:0:-1]):
+        assert old in content
+        content = content.replace(old, new)
+    path.write_bytes(content)
+    assert safetensors.torch.load_file(path).keys() == {"a", "b"}
+    with pytest.raises(ValueError, match="its bytes are not those that were saved"):
         Masks.load(path)
 
 

@@ -202,6 +202,7 @@ def test_masks_say_how_they_were_made(resnet_masks: dict[float, Masks]) -> None:
         "fork": "uniform",
         "granularity": "weight",
         "power": 1,
+        "phew_version": phew.__version__,
     }
 
 
