@@ -153,7 +153,9 @@ def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
 def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> MaskFile:
     header = json.loads(metadata["phew"])
     if header["format"] not in (_FORMAT, _WITHOUT_CHECKSUM):
-        raise ValueError(f"format must be {_FORMAT} or less, got {header['format']!r}")
+        raise ValueError(
+            f"format must be {_WITHOUT_CHECKSUM} or {_FORMAT}, got {header['format']!r}"
+        )
     has_checksum = header["format"] != _WITHOUT_CHECKSUM
     if has_checksum and metadata[_CHECKSUM] != _checksum(metadata["phew"], tensors):
         raise ValueError("its bytes are not those that were saved, by their checksum")
