@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,12 @@ def test_help_of_prune_names_every_option() -> None:
     text = plain(result.stdout)
     assert [option for option in options if f"--{option} " not in text] == []
     assert "phew prune vgg19_bn --density 0.1" in text
+
+
+@pytest.mark.parametrize("command", ["prune", "inspect", "compare"])
+def test_help_says_that_code_runs_and_where_it_comes_from(command: str) -> None:
+    text = " ".join(plain(run(command, "--help").stdout).replace("│", " ").split())
+    assert "Its code is imported and runs; modules are looked for in the current directory" in text
 
 
 def test_help_of_inspect_names_every_option() -> None:
@@ -325,6 +333,8 @@ def test_inspect_says_what_is_wrong_in_one_line() -> None:
             "--out must be a file in a folder that exists, got 'missing/masks.safetensors'.",
         ),
         (["lenet5", "--out", "."], "--out must be a file in a folder that exists, got '.'."),
+        (["lenet5", "--out", "m" * 256], f"[Errno {errno.ENAMETOOLONG}] File name too long: 'mmm"),
+        (["lenet5", "--out", os.devnull], f"{os.devnull!r} must be a regular file, got a FIFO, "),
         (["lenet5", "--density", "1.5"], "density must be in (0, 1], got 1.5."),
         (
             ["lenet5", "--exclude", "head.*"],

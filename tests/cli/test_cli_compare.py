@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -165,6 +166,7 @@ def test_figures_and_numbers_are_saved(tmp_path: Path, exists: bool) -> None:
             ["--out", "a_file"],
             "--out must be a folder or a new one in a folder that exists, got 'a_file'.",
         ),
+        (["--out", "m" * 256], f"[Errno {errno.ENAMETOOLONG}] File name too long: 'mmm"),
         (
             ["--methods", "magnitude", "--densities", "0.0001"],
             "methods['magnitude']: density must keep at least one of 228 weights, got 0.0001.",
