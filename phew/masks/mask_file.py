@@ -146,7 +146,7 @@ def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{rule} cannot be read ({type(error).__name__}: {error}). "
-            "Save the masks again, or upgrade torch-phew."
+            "Copy or save the masks again, or upgrade torch-phew."
         ) from error
 
 

@@ -99,7 +99,7 @@ def spoil_index(folder: Path) -> None:
         (cut_off, ValueError, [FILE, "is cut off", "Copy it again"]),
         (cut_header_off, ValueError, [FILE, "header"]),
         (spoil_header, ValueError, [FILE, "header", "Copy it again"]),
-        (shorten_tensor, ValueError, [FILE, "invalid shape"]),
+        (shorten_tensor, ValueError, [FILE, "is cut off or damaged"]),
         (with_nan, ValueError, ["-of-00003.safetensors", "'fc2.weight'", "NaN"]),
         (
             with_other_shape,

@@ -276,7 +276,7 @@ def check_refused(header: str | dict[str, Any], message: str, folder: Path) -> N
     text = header if isinstance(header, str) else json.dumps(EMPTY_HEADER | header)
     tensors = {"a": torch.tensor([255], dtype=torch.uint8)}
     safetensors.torch.save_file(tensors, path, metadata={"phew": text})
-    message = rf"masks.safetensors', which cannot be read \(.*{message}.*\)\. Save the masks again"
+    message = rf"masks.safetensors', which cannot be read \(.*{message}.*\)\. Copy or save the"
     with pytest.raises(ValueError, match=message):
         Masks.load(path)
 
