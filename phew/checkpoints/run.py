@@ -20,6 +20,7 @@ from phew.checkpoints.stored_tensors import Checkpoint
 from phew.graph.digests import digest_of_graph
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
+from phew.masks.collapse import warn_of_collapse
 from phew.masks.mask_file import Scalar
 from phew.masks.masks import Masks
 from phew.support.devices import cpu_by_default
@@ -253,7 +254,9 @@ class _Run:
             "num_passes": sampler.num_passes,
             "expected_passes": expected_passes,
         }
-        return assemble_masks(self.graph, sample.visited, info)
+        masks = assemble_masks(self.graph, sample.visited, info)
+        warn_of_collapse(self.graph, [masks])
+        return masks
 
     def _go_on(self, sampler: Sampler, target: int) -> None:
         """Take the walks that an earlier run made as made, if it left any."""
