@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.distributed.sharding import equal, own_part, placed_like, reshard
-from phew.masks import hold
+from phew.distributed.sharding import equal, reshard
+from phew.masks.fit import check_fit
+from phew.masks.hold import hold
 from phew.masks.mask_file import (
     MaskFile,
     Scalar,
@@ -181,9 +182,8 @@ class Masks(Mapping[str, torch.Tensor]):
             # A dict would hold all packed masks unpacked at once.
             masks = ChainMap(self._unit_masks, self._masks)  # type: ignore[arg-type]
         parameters = dict(model.named_parameters(remove_duplicate=False))
-        hold.check_fit(masks, parameters)
-        placed = {name: placed_like(mask, parameters[name]) for name, mask in masks.items()}
-        hold.hold(model, {name: own_part(mask) for name, mask in placed.items()})
+        check_fit(masks, parameters)
+        hold(model, masks)
 
     def summary(self) -> Summary:
         """Count what is kept, per parameter and in all.
