@@ -99,6 +99,7 @@ class ParameterHold:
         self.zero(parameter)
 
     def __call__(self, grad: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of what is kept."""
         if grad.layout is not torch.strided:  # a sparse gradient: left to the step hook
             return grad
         pruned = self._pruned_like(grad)
