@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -102,7 +102,7 @@ class ModuleHold:
     @torch.no_grad()
     def __call__(self, module: nn.Module, incompatible_keys: object) -> None:
         """Zero what the module has loaded."""
-        follow([self])
+        _follow([self])
         for name, parameter_hold in self.held.items():
             parameter = parameter_of(module, name)
             if parameter is not None and parameter_hold.has(parameter):
@@ -111,7 +111,8 @@ class ModuleHold:
     def has_changed(self) -> bool:
         """Return whether a name has another parameter or submodule than the one that is held."""
         module = self.module()
-        if module is None:
+        # Another thread may be at copying a module, which then has no attributes yet.
+        if module is None or "_modules" not in module.__dict__:
             return False
         for name, parameter_hold in self.held.items():
             if not parameter_hold.has(parameter_of(module, name)):
@@ -131,13 +132,9 @@ class ModuleHold:
         if module is not None:
             for name in list(self.held):
                 self._follow_parameter(module, name, lost)
-            replaced = [
-                name
-                for name, child in self.children.items()
-                if module._modules.get(name) is not child.module()
-            ]
-            if replaced:
-                self._follow_modules(module, replaced, lost)
+            for child in self._follow_modules(module, lost):
+                for _, below in child.walk(""):
+                    below.follow(lost)
 
     def _follow_parameter(self, module: nn.Module, name: str, lost: dict[str, str]) -> None:
         parameter, held = parameter_of(module, name), self.held[name]
@@ -162,15 +159,26 @@ class ModuleHold:
         if reason is not None and not held.is_released:
             lost[_joined(self.name, name)] = reason
 
-    def _follow_modules(self, module: nn.Module, replaced: list[str], lost: dict[str, str]) -> None:
-        """Give the masks of submodules to those in their place, or follow them into a wrapper."""
+    def _follow_modules(self, module: nn.Module, lost: dict[str, str]) -> Iterable[ModuleHold]:
+        """Give the masks of submodules to those in their place, or follow them into a wrapper.
+
+        Returns:
+            The holds of the submodules that are new, which do not hold their parameters yet.
+        """
+        replaced = {
+            name: child
+            for name, child in self.children.items()
+            if module._modules.get(name) is not child.module()
+        }
+        if not replaced:
+            return ()
         unchanged = {name: child for name, child in self.children.items() if name not in replaced}
         tracked = {below.module() for name in unchanged for _, below in unchanged[name].walk(name)}
         path_of = {other: path for path, other in module.named_modules() if other not in tracked}
         moved = {
             f"{path_of.get(below.module(), path)}.{local}": held
-            for name in replaced
-            for path, below in self.children[name].walk(name)
+            for name, child in replaced.items()
+            for path, below in child.walk(name)
             for local, held in below.held.items()
         }
         # Some may have moved into a submodule that has a hold already.
@@ -178,11 +186,10 @@ class ModuleHold:
             for path, below in unchanged[name].walk(name):
                 moved.update((f"{path}.{local}", held) for local, held in below.held.items())
         new = ModuleHold.over(module, self.name, moved, lost).children
-        for name, child in new.items():
+        for child in new.values():
             child.install()
-            for _, below in child.walk(name):
-                below.follow(lost)
         self.children = unchanged | new
+        return new.values()
 
     def walk(self, path: str) -> Iterator[tuple[str, ModuleHold]]:
         """Yield this hold and all below it, with their paths, given its own."""
@@ -191,12 +198,14 @@ class ModuleHold:
             yield from child.walk(f"{path}.{name}")
 
     def __getstate__(self) -> dict[str, Any]:
-        follow([self])
         module = self.module()
         parameters = {}
-        if module is not None and not isinstance(module, torch.jit.ScriptModule):
-            found = {name: parameter_of(module, name) for name in self.held}
-            parameters = {name: p for name, p in found.items() if self.held[name].has(p)}
+        if module is not None:
+            lost: dict[str, str] = {}
+            self._follow_modules(module, lost)
+            _warn_of(lost)
+            if not isinstance(module, torch.jit.ScriptModule):
+                parameters = {name: parameter_of(module, name) for name in self.held}
         return self.__dict__ | {"module": module, "parameters": parameters}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -211,9 +220,12 @@ class ModuleHold:
             self.install()
             parameters = {name: parameter_of(module, name) for name in self.held}
         for name, parameter in parameters.items():
-            if parameter is not None and ParameterHold.on(parameter) is None:
-                self.held[name].hook(parameter)
-                self.held[name].take(parameter)
+            held = self.held[name]
+            if parameter is None or ParameterHold.on(parameter) is not None:
+                continue
+            if why_lost(module, name, parameter, held) is None:
+                held.hook(parameter)
+                held.take(parameter)
 
 
 _module_holds: weakref.WeakValueDictionary[int, ModuleHold] = weakref.WeakValueDictionary()
@@ -230,18 +242,15 @@ def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def follow(module_holds: Sequence[ModuleHold]) -> None:
+def _follow(module_holds: Iterable[ModuleHold]) -> None:
     """Hold what stands at the names now, and warn of what cannot be held."""
-    changed = [module_hold for module_hold in module_holds if module_hold.has_changed()]
-    if not changed:
-        return
-    # Names may have what FSDP2 has gathered, which is not what is trained.
-    for module in [module_hold.module() for module_hold in module_holds if not module_hold.name]:
-        if module is not None:
-            reshard(module)
     lost: dict[str, str] = {}
-    for module_hold in changed:
+    for module_hold in module_holds:
         module_hold.follow(lost)
+    _warn_of(lost)
+
+
+def _warn_of(lost: Mapping[str, str]) -> None:
     if lost:
         weights = "".join(f"\n  {name!r}: {reason}." for name, reason in lost.items())
         warn_caller(
@@ -262,7 +271,38 @@ def register_step_hooks() -> None:
 def _follow_before_step(optimizer: Optimizer, args: object, kwargs: object) -> None:
     # Other threads may add holds meanwhile, so the list is made in one go.
     refs = _module_holds.valuerefs()
-    follow([module_hold for ref in refs if (module_hold := ref()) is not None])
+    module_holds = [module_hold for ref in refs if (module_hold := ref()) is not None]
+    changed = [module_hold for module_hold in module_holds if module_hold.has_changed()]
+    if changed:
+        trained = _trained_by(optimizer, module_holds)
+        _follow([module_hold for module_hold in changed if module_hold in trained])
+
+
+def _trained_by(optimizer: Optimizer, module_holds: Iterable[ModuleHold]) -> set[ModuleHold]:
+    """Return the holds of models of which an optimizer trains a parameter.
+
+    Another model may be between its forward and its backward pass, where nothing may be zeroed.
+    """
+    ids = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    trained: set[ModuleHold] = set()
+    for module_hold in module_holds:
+        module = module_hold.module()
+        if module is None or module_hold in trained:
+            continue
+        if not module_hold.name:
+            # FSDP2 may have gathered parameters, which are not the ones that are trained.
+            reshard(module)
+        if _has_any(module, ids):
+            trained.update(below for _, below in module_hold.walk(""))
+    return trained
+
+
+def _has_any(module: nn.Module, ids: set[int]) -> bool:
+    """Return whether some of a module's parameters have one of some ids."""
+    try:
+        return any(id(parameter) in ids for parameter in module.parameters())
+    except (AttributeError, RuntimeError):
+        return False  # another thread is making a copy of it or changes it
 
 
 @torch.no_grad()

@@ -67,4 +67,4 @@ def why_lost(
     if not held.fits(parameter):
         return "it is sharded in another way than its mask"
     obstacle = obstacle_of(parameter)
-    return None if obstacle is None else f"it must {obstacle}"
+    return None if obstacle is None else f"it must {obstacle}".removesuffix(".")
