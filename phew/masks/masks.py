@@ -156,18 +156,31 @@ class Masks(Mapping[str, torch.Tensor]):
         """Zero the pruned weights of `model`, in place, and hold them at zero.
 
         They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
-        `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel and FSDP2, and have no
-        gradient. The keys of `state_dict()` stay as they are. Masks applied before are released
-        first (see `phew.release`). A parameter that is put in the place of another is not held:
-        apply after the weights are in their final form. Each rank takes its part of the mask of a
-        sharded parameter.
+        `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel, FSDP2 and tensor
+        parallelism, and have no gradient. The keys of `state_dict()` stay as they are. Masks
+        applied before are released first (see `phew.release`). Each rank takes its part of the mask
+        of a sharded parameter.
+
+        Masks belong to names. What is put in the place of a held parameter or module is held from
+        the next step of an optimizer that trains the model, or from the next `load_state_dict`: by
+        sharding, a conversion, weight or spectral normalisation, `torch.nn.utils.prune`, a wrapper,
+        a loader or an assignment. A UserWarning names, once, what cannot take the mask of its name:
+        a parameter of another shape or type, one that is gone, one that is computed.
+
+        Not held are values that are written by hand (`weight.data.copy_`, adapters that are merged
+        into a weight, loaders that do not call `load_state_dict`) until the next step of an
+        optimizer that trains the weight; what is added to a held weight's product, as adapters do;
+        parameters that are passed to a model (`torch.func.functional_call`), their gradients, and
+        optimizers that are not `torch.optim.Optimizer`; a copy of a ScriptModule that is no part of
+        a module. Apply the masks again after these.
 
         Args:
             model: The model that the masks were made from.
             unit_masks: Whether to hold the biases and normalisation parameters of dead units too.
 
         Raises:
-            ValueError: If the masks do not fit the model; it is then unchanged.
+            ValueError: If the masks do not fit the model, or a parameter cannot be held. Whatever is
+                raised, the model is unchanged.
 
         Example:
             >>> import torch, phew

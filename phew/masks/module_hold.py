@@ -111,16 +111,17 @@ class ModuleHold:
     def has_changed(self) -> bool:
         """Return whether a name has another parameter or submodule than the one that is held."""
         module = self.module()
-        # Another thread may be at copying a module, which then has no attributes yet.
-        if module is None or "_modules" not in module.__dict__:
+        if module is None or not _is_whole(module):
             return False
         for name, parameter_hold in self.held.items():
             if not parameter_hold.has(parameter_of(module, name)):
                 return True
-        for name, child in self.children.items():
-            if module._modules.get(name) is not child.module():
-                return True
-        return False
+        return any(child.is_replaced(module, name) for name, child in self.children.items())
+
+    def is_replaced(self, parent: nn.Module, name: str) -> bool:
+        """Return whether this hold's module is no longer at a name in its parent."""
+        module = parent._modules.get(name)
+        return module is None or module is not self.module()
 
     def follow(self, lost: dict[str, str]) -> None:
         """Hold what stands at the names now.
@@ -166,9 +167,7 @@ class ModuleHold:
             The holds of the submodules that are new, which do not hold their parameters yet.
         """
         replaced = {
-            name: child
-            for name, child in self.children.items()
-            if module._modules.get(name) is not child.module()
+            name: child for name, child in self.children.items() if child.is_replaced(module, name)
         }
         if not replaced:
             return ()
@@ -238,6 +237,11 @@ def module_holds_on(module: nn.Module) -> list[tuple[int, ModuleHold]]:
     return [(key, hook) for key, hook in hooks.items() if isinstance(hook, ModuleHold)]
 
 
+def _is_whole(module: nn.Module) -> bool:
+    """Return whether a module has its attributes, or another thread is at copying it."""
+    return "_modules" in module.__dict__
+
+
 def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
@@ -287,7 +291,7 @@ def _trained_by(optimizer: Optimizer, module_holds: Iterable[ModuleHold]) -> set
     trained: set[ModuleHold] = set()
     for module_hold in module_holds:
         module = module_hold.module()
-        if module is None or module_hold in trained:
+        if module is None or not _is_whole(module) or module_hold in trained:
             continue
         if not module_hold.name:
             # FSDP2 may have gathered parameters, which are not the ones that are trained.
@@ -301,8 +305,8 @@ def _has_any(module: nn.Module, ids: set[int]) -> bool:
     """Return whether some of a module's parameters have one of some ids."""
     try:
         return any(id(parameter) in ids for parameter in module.parameters())
-    except (AttributeError, RuntimeError):
-        return False  # another thread is making a copy of it or changes it
+    except RuntimeError:
+        return False  # another thread is changing the module
 
 
 @torch.no_grad()
