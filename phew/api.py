@@ -177,8 +177,8 @@ def prune(
     """Prune a model in place by PHEW: sample masks and apply them.
 
     Pruned weights are zero and stay zero through training with any `torch.optim.Optimizer`. Values
-    that are written by hand are zeroed by the next step; parameters that are passed to a model
-    (`torch.func.functional_call`) are not held. `Masks.apply` says all that is held and what is not.
+    that are written by hand are zeroed by the next step, and parameters that are passed to a model
+    (`torch.func.functional_call`) are not held; `Masks.apply` says what is held and what is not.
 
     Args:
         model: The model; its pruned weights become zero and stay zero through training.

@@ -179,8 +179,8 @@ class Masks(Mapping[str, torch.Tensor]):
             unit_masks: Whether to hold the biases and normalisation parameters of dead units too.
 
         Raises:
-            ValueError: If the masks do not fit the model, or a parameter cannot be held. Whatever is
-                raised, the model is unchanged.
+            ValueError: If the masks do not fit the model, or a parameter cannot be held. The model
+                is unchanged then, and whatever else is raised.
 
         Example:
             >>> import torch, phew
