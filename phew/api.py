@@ -174,7 +174,11 @@ def prune(
     progress: bool = False,
     group: dist.ProcessGroup | None = None,
 ) -> Masks:
-    """Prune a model in place by PHEW: sample masks and apply them (see `Masks.apply`).
+    """Prune a model in place by PHEW: sample masks and apply them.
+
+    Pruned weights are zero and stay zero through training with any `torch.optim.Optimizer`. Values
+    that are written by hand are zeroed by the next step, and parameters that are passed to a model
+    (`torch.func.functional_call`) are not held; `Masks.apply` says what is held and what is not.
 
     Args:
         model: The model; its pruned weights become zero and stay zero through training.

@@ -26,10 +26,12 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
-@torch.no_grad()
 def own_part(tensor: torch.Tensor) -> torch.Tensor:
     """Return the part of a tensor that this rank holds, in the same memory; all of a plain one."""
-    return tensor.to_local() if is_sharded(tensor) else tensor
+    if not is_sharded(tensor):
+        return tensor
+    with torch.no_grad():
+        return tensor.to_local()
 
 
 def holders(tensor: torch.Tensor) -> list[int]:
@@ -73,6 +75,8 @@ def reshard(model: nn.Module) -> None:
     A module in between has the gathered parameters, which are not the ones that are trained.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
+        return
     for module in model.modules():
-        if fsdp is not None and isinstance(module, fsdp.FSDPModule):
+        if isinstance(module, fsdp.FSDPModule):
             module.reshard()

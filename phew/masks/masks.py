@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.distributed.sharding import equal, own_part, placed_like, reshard
-from phew.masks import hold
+from phew.distributed.sharding import equal, reshard
+from phew.masks.fit import check_fit
+from phew.masks.hold import hold
 from phew.masks.mask_file import (
     MaskFile,
     Scalar,
@@ -159,18 +160,31 @@ class Masks(Mapping[str, torch.Tensor]):
         """Zero the pruned weights of `model`, in place, and hold them at zero.
 
         They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
-        `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel and FSDP2, and have no
-        gradient. The keys of `state_dict()` stay as they are. Masks applied before are released
-        first (see `phew.release`). A parameter that is put in the place of another is not held:
-        apply after the weights are in their final form. Each rank takes its part of the mask of a
-        sharded parameter.
+        `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel, FSDP2 and tensor
+        parallelism, and have no gradient. The keys of `state_dict()` stay as they are. Masks
+        applied before are released first (see `phew.release`). Each rank takes its part of the mask
+        of a sharded parameter.
+
+        Masks belong to names. What is put in the place of a held parameter or module is held from
+        the next step of an optimizer that trains the model, or from the next `load_state_dict`: by
+        sharding, a conversion, weight or spectral normalisation, `torch.nn.utils.prune`, a wrapper,
+        a loader or an assignment. A UserWarning names, once, what cannot take the mask of its name:
+        a parameter of another shape or type, one that is gone, one that is computed.
+
+        Not held are values that are written by hand (`weight.data.copy_`, adapters that are merged
+        into a weight, loaders that do not call `load_state_dict`) until the next step of an
+        optimizer that trains the weight; what is added to a held weight's product, as adapters do;
+        parameters that are passed to a model (`torch.func.functional_call`), their gradients, and
+        optimizers that are not `torch.optim.Optimizer`; a copy of a ScriptModule that is no part of
+        a module. Apply the masks again after these.
 
         Args:
             model: The model that the masks were made from.
             unit_masks: Whether to hold the biases and normalisation parameters of dead units too.
 
         Raises:
-            ValueError: If the masks do not fit the model; it is then unchanged.
+            ValueError: If the masks do not fit the model, or a parameter cannot be held. The model
+                is unchanged then, and whatever else is raised.
 
         Example:
             >>> import torch, phew
@@ -185,9 +199,8 @@ class Masks(Mapping[str, torch.Tensor]):
             # A dict would hold all packed masks unpacked at once.
             masks = ChainMap(self._unit_masks, self._masks)  # type: ignore[arg-type]
         parameters = dict(model.named_parameters(remove_duplicate=False))
-        hold.check_fit(masks, parameters)
-        placed = {name: placed_like(mask, parameters[name]) for name, mask in masks.items()}
-        hold.hold(model, {name: own_part(mask) for name, mask in placed.items()})
+        check_fit(masks, parameters)
+        hold(model, masks)
 
     def summary(self) -> Summary:
         """Count what is kept, per parameter and in all.

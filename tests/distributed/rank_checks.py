@@ -14,6 +14,7 @@ from unittest import mock
 
 import pytest
 import rank_errors
+import rank_holds
 import torch
 from equality import assert_same_masks
 from rank_networks import CASES, lenet5, resnet20, sample, shard
@@ -296,7 +297,8 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     **{f"sharded {case}": partial(walk_sharded_weights, case) for case in CASES},
     **{
         name.removeprefix("check_").replace("_", " "): check
-        for name, check in [*globals().items(), *vars(rank_errors).items()]
+        for module in (globals(), vars(rank_errors), vars(rank_holds))
+        for name, check in module.items()
         if name.startswith("check_")
     },
 }

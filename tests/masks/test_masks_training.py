@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from masked_networks import assert_masked, masked_network, random_masks, signal_network, train
+from masked_networks import (
+    assert_masked,
+    loss_of,
+    masked_network,
+    random_masks,
+    signal_network,
+    train,
+)
 from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
@@ -45,6 +52,8 @@ class Mixing(torch.optim.Optimizer):
             id="SGD",
         ),
         pytest.param(lambda p: torch.optim.AdamW(p, 1e-2, weight_decay=0.1), id="AdamW"),
+        pytest.param(lambda p: torch.optim.AdamW(p, 1e-2, foreach=True), id="foreach"),
+        pytest.param(lambda p: torch.optim.AdamW(p, 1e-2, fused=True), id="fused"),
         pytest.param(Mixing, id="Mixing"),
     ],
 )
@@ -58,6 +67,65 @@ def test_pruned_weights_are_zero_after_200_steps(
         train(model, make_optimizer(model.parameters()), steps=200)
     assert_masked(model, masks)
     assert not model[4].weight.equal(before)
+
+
+def test_an_optimizer_with_a_closure_keeps_pruned_weights_zero() -> None:
+    model, masks = masked_network()
+    optimizer = torch.optim.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
+    inputs = torch.randn(9, 2, 8)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = (model(inputs) - 1).square().sum()
+        loss.backward()
+        return loss
+
+    first = closure().item()
+    for _ in range(3):
+        optimizer.step(closure)
+    assert closure().item() < first
+    assert_masked(model, masks)
+
+
+def test_optimizers_that_were_made_before_pruning_and_share_a_model_keep_weights_zero() -> None:
+    model = signal_network()
+    first = torch.optim.SGD(model[0].parameters(), lr=0.01, momentum=0.9)
+    second = torch.optim.AdamW(model[1].parameters(), lr=0.01)
+    masks = random_masks(model)
+    masks.apply(model)
+    second.add_param_group({"params": model[4].parameters(), "weight_decay": 0.1})
+    for _ in range(5):
+        model.zero_grad()
+        loss_of(model).backward()
+        first.step()
+        second.step()
+    assert_masked(model, masks)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_a_compiled_step_keeps_pruned_weights_zero() -> None:
+    torch._dynamo.reset()
+    model, masks = masked_network()
+    optimizer: Any = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+    optimizer.step = torch.compile(optimizer.step, backend="eager")
+    train(model, optimizer)
+    assert_masked(model, masks)
+    model[4].weight = nn.Parameter(torch.randn(4, 48))
+    optimizer.add_param_group({"params": [model[4].weight]})
+    train(model, optimizer)
+    assert_masked(model, masks)
+
+
+def test_replicas_of_data_parallelism_train_the_held_weights() -> None:
+    model, masks = masked_network()
+    replica = model[4]._replicate_for_data_parallel()
+    replica.weight, replica.bias = model[4].weight * 1, model[4].bias * 1
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, weight_decay=0.1)
+    replica(torch.randn(3, 48)).square().sum().backward()
+    assert not model[4].weight.grad[~masks["4.weight"]].any()
+    optimizer.step()
+    assert_masked(model, masks)
 
 
 def test_complex_weights_are_held() -> None:
@@ -158,10 +226,10 @@ def test_released_weights_are_zero_and_train() -> None:
     assert model[4].weight.all()
 
 
-def test_only_the_modules_that_own_masked_weights_get_a_hook() -> None:
+def test_only_modules_with_masked_weights_in_them_get_a_hook() -> None:
     model, _ = masked_network()
     hooked = [module for module in model.modules() if module._load_state_dict_post_hooks]
-    assert hooked == [model[0], model[4]]
+    assert hooked == [model, model[0], model[4]]
     step_hooks = len(_global_optimizer_post_hooks)
     masked_network()
     assert len(_global_optimizer_post_hooks) == step_hooks
