@@ -11,6 +11,7 @@ from phew.capture.operations import indexing, joins, movement, products, resampl
 from phew.capture.operations.parameters import follow_parameters, note_uses
 from phew.capture.tracer import Tracer
 from phew.capture.values import MissingValuesError
+from phew.running.tensors import tensors_in
 
 Rule = Callable[[Tracer, Call], None]
 
@@ -51,11 +52,12 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     movement.put_part: ("slice_scatter", "select_scatter", "diagonal_scatter"),
     movement.triangle: ("tril", "triu", "tril_", "triu_"),
     movement.pack: ("_pack_padded_sequence",),
-    movement.fill: ("zero_", "fill_", "bernoulli_", "normal_", "uniform_", "exponential_"),
+    movement.fill: ("zero_", "fill_", "normal_", "uniform_", "exponential_"),
+    movement.draw: ("bernoulli", "bernoulli_"),
     movement.constant: (
         *(f"{kind}_like" for kind in ("empty", "zeros", "ones", "full", "rand", "randn")),
         *(f"new_{kind}" for kind in ("empty", "empty_strided", "zeros", "ones", "full")),
-        *("empty_permuted", "bernoulli"),
+        "empty_permuted",
     ),
     movement.as_complex: ("view_as_complex",),
     movement.as_real: ("view_as_real",),
@@ -72,11 +74,16 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     indexing.select_flagged: ("masked_select", "take"),
     indexing.put_flagged: ("masked_scatter", "masked_scatter_"),
     # Torch does not tag these as pointwise.
-    joins.pointwise: ("masked_fill", "masked_fill_", "complex", "polar", "copysign"),
+    joins.pointwise: (
+        *("masked_fill", "masked_fill_", "complex", "polar", "copysign"),
+        *("floor_divide", "floor_divide_", "__and__", "__iand__", "__or__", "__ior__"),
+        *("bucketize", "searchsorted"),
+    ),
     joins.gated_linear_unit: ("glu",),
     joins.reduce: (
         *("mean", "sum", "nansum", "amax", "amin", "max", "min", "aminmax", "logsumexp", "prod"),
         *("var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm"),
+        *("any", "all", "count_nonzero"),
     ),
     joins.normalise_channels: (
         *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
@@ -114,13 +121,20 @@ _RULES: dict[Rule, tuple[str, ...]] = {
 }
 _RULE_OF_NAME = {name: rule for rule, names in _RULES.items() for name in names}
 
+_CHOICES = (
+    *(indexing.index, indexing.index_select, indexing.gather, indexing.put, indexing.put_slices),
+    *(indexing.select_flagged, indexing.put_flagged, weights.embedding),
+)
+"""Rules of operations whose indices or flags choose elements."""
+
 
 def follow(tracer: Tracer, call: Call) -> None:
     """Label what an operation returned."""
     rule = _RULE_OF_NAME.get(call.name)
     if rule is None:
         rule = joins.pointwise if torch.Tag.pointwise in call.operation.tags else joins.unknown
-    labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in call.tensors)
+    read = _without_choosers(call) if rule in _CHOICES else call.tensors
+    labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in read)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
         follow_parameters(tracer, call)
         return
@@ -132,6 +146,16 @@ def follow(tracer: Tracer, call: Call) -> None:
         # A case that the rule was not written for must not keep the model from being pruned.
         joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
     note_uses(tracer, call)
+
+
+def _without_choosers(call: Call) -> list[torch.Tensor]:
+    """Return the tensors that an operation reads, but for those that choose elements.
+
+    Units in flags and integers pass on where these become numbers again, not where they choose.
+    """
+    names = ("index", "indices", "mask")
+    choosers = {id(tensor) for name in names for tensor in tensors_in(call.argument(name))}
+    return [tensor for tensor in call.tensors if id(tensor) not in choosers]
 
 
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:

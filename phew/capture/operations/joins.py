@@ -123,7 +123,9 @@ def reduce(tracer: Tracer, call: Call) -> None:
         labels = unit_labels(units, labels.shape, kept)
     for dim in reduced:
         labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
-    for output in call.outputs:
+    # The second result of a maximum along a dimension says where it is: it chooses elements.
+    outputs = call.outputs[:1] if call.name in ("max", "min") else call.outputs
+    for output in outputs:
         tracer.label(call, output, labels.reshape(output.shape))
 
 

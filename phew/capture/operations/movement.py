@@ -156,6 +156,17 @@ def fill(tracer: Tracer, call: Call) -> None:
     tracer.label(call, call.result, same_label(NO_UNIT if is_zero else CONSTANT, call.result.shape))
 
 
+def draw(tracer: Tracer, call: Call) -> None:
+    """Draw zeros and ones, by the probabilities that a tensor holds or by one for all."""
+    given = call.argument("p")
+    probabilities = call.args[0] if given is None else given
+    if isinstance(probabilities, torch.Tensor):
+        labels = tracer.labels_or_constant(probabilities)
+        tracer.label(call, call.result, labels.expand(call.result.shape))
+    elif call.is_in_place:
+        fill(tracer, call)
+
+
 def constant(tracer: Tracer, call: Call) -> None:
     """Label nothing: the result has only the argument's shape, or is drawn at random."""
 
