@@ -16,6 +16,7 @@ from phew.capture.labels import (
     by_position,
     compact,
     label_of_number,
+    unit_dims,
     unit_labels,
     varying_dims,
     without_constant_dims,
@@ -194,7 +195,7 @@ def put_slices(tracer: Tracer, call: Call) -> None:
     if not isinstance(source, torch.Tensor):
         # A number, which is put along the dimension or reduced with what is there.
         exact = call.argument("reduce") is None and _is_known(tracer, chosen)
-        if exact and dim % max(labels.dim(), 1) in varying_dims(labels):
+        if exact and labels.dim() and unit_dims([labels], [dim % labels.dim()]):
             changed = getattr(labels, name)(dim, chosen.cpu(), label_of_number(source))
             labels = without_constant_dims(changed)
         tracer.label(call, call.result, labels)
