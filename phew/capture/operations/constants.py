@@ -23,15 +23,18 @@ from phew.capture.labels import (
     without_constant_dims,
 )
 from phew.capture.operations.joins import combine, labelled_operands, pointwise
+from phew.capture.operations.weighted_products import multiply_one_element
 from phew.capture.tracer import Tracer
 
 
 def multiply(tracer: Tracer, call: Call) -> None:
-    """Join the factors; where one of them is zero there is no unit.
+    """Join the factors, unless they are weights; where one of them is zero there is no unit.
 
     A factor that is zero everywhere is left alone: it is the first state of a recurrence, whose
     later ones are not zero.
     """
+    if call.name == "mul" and len(call.tensors) == 2 and multiply_one_element(tracer, call):
+        return
     factors = [tensor for tensor in call.tensors if tensor.dim()]
     zeros = [part for tensor in factors if (part := _zeros(tracer, tensor)) is not None]
     operands = [tracer.labels_or_constant(tensor) for tensor in factors]
