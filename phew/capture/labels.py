@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 
@@ -54,6 +55,24 @@ def varying_dims(labels: torch.Tensor) -> list[int]:
     return [dim for dim, stride in enumerate(labels.stride()) if stride and labels.shape[dim] > 1]
 
 
+def unit_dims(operands: Sequence[torch.Tensor], dims: Iterable[int]) -> list[int]:
+    """Return which of some dimensions hold features rather than places of the same units.
+
+    Features are the dimensions along which units vary. If none does, the operands hold one unit
+    each, and a single dimension is taken for features, several for the places of an image.
+
+    Args:
+        operands: Labels of one rank, or of fewer dimensions, which are the last ones.
+        dims: Dimensions in which the elements are told apart, by padding for instance.
+    """
+    dims = list(dims)
+    rank = max(part.dim() for part in operands)
+    varying = {rank - part.dim() + dim for part in operands for dim in varying_dims(part)}
+    if varying:
+        return [dim for dim in dims if dim in varying]
+    return dims if len(dims) == 1 else []
+
+
 def compact(labels: torch.Tensor, keep: Iterable[int] = ()) -> torch.Tensor:
     """Narrow the dimensions along which no label varies to size 1, except those of `keep`."""
     kept = {*varying_dims(labels), *keep}
@@ -61,6 +80,20 @@ def compact(labels: torch.Tensor, keep: Iterable[int] = ()) -> torch.Tensor:
         if size > 1 and dim not in kept:
             labels = labels.narrow(dim, 0, 1)
     return labels
+
+
+def label_of_number(value: Any) -> int:
+    """Return the label of a number, or of a tensor that holds one."""
+    return NO_UNIT if value == 0 else CONSTANT
+
+
+def without_zeros(labels: torch.Tensor) -> torch.Tensor:
+    """Label zeros as another constant, which an exponential or a shift makes of them."""
+    small = compact(labels)
+    zeros = small == NO_UNIT
+    if not bool(zeros.any()):
+        return labels
+    return torch.where(zeros, CONSTANT, small).expand(labels.shape)
 
 
 def has_units(labels: torch.Tensor) -> bool:

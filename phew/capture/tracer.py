@@ -206,7 +206,7 @@ class Tracer(TorchDispatchMode):
             base = output._base
             base_labels = None if base is None else self.labels_or_constant(base)
             self.activations.write_labels(output, labels, base_labels)
-        elif may_hold_units(output):
+        else:
             self.activations.set_labels(output, labels)
 
     def own_unit_parameter(self, parameter: Any, space: int) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Callable
 import torch
 
 from phew.capture.calls import Call
-from phew.capture.operations import indexing, joins, movement, products, resampling, weights
+from phew.capture.operations import (
+    constants,
+    indexing,
+    joins,
+    movement,
+    products,
+    resampling,
+    weights,
+)
 from phew.capture.operations.parameters import follow_parameters, note_uses
 from phew.capture.tracer import Tracer
 from phew.capture.values import MissingValuesError
@@ -28,11 +36,11 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     movement.same: (
         *movement.COPIES,
         "native_dropout",
-        # These are activations that torch does not tag as pointwise; softmax is a normalisation.
+        # These are activations that torch does not tag as pointwise.
         *("hardswish", "hardswish_", "mish_", "_prelu_kernel", "rrelu_with_noise"),
-        *("log_sigmoid_forward", "_softmax", "_log_softmax", "_safe_softmax"),
         *("fake_quantize_per_tensor_affine_cachemask", "_fused_moving_avg_obs_fq_helper"),
         *("fake_quantize_per_channel_affine_cachemask", "renorm"),
+        *("quantize_per_tensor", "quantize_per_channel", "dequantize"),
         # A pooling to one place calls this to keep channels last: it changes nothing but strides.
         "as_strided_",
     ),
@@ -49,13 +57,13 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     movement.pad: ("constant_pad_nd",),
     movement.copy: ("copy_", "copy"),
     movement.put_part: ("slice_scatter", "select_scatter", "diagonal_scatter"),
-    movement.triangle: ("tril", "triu", "tril_", "triu_"),
     movement.pack: ("_pack_padded_sequence",),
-    movement.fill: ("zero_", "fill_", "bernoulli_", "normal_", "uniform_", "exponential_"),
+    movement.fill: ("zero_", "fill_", "normal_", "uniform_", "exponential_"),
+    movement.draw: ("bernoulli", "bernoulli_"),
     movement.constant: (
         *(f"{kind}_like" for kind in ("empty", "zeros", "ones", "full", "rand", "randn")),
         *(f"new_{kind}" for kind in ("empty", "empty_strided", "zeros", "ones", "full")),
-        *("empty_permuted", "bernoulli"),
+        "empty_permuted",
     ),
     movement.as_complex: ("view_as_complex",),
     movement.as_real: ("view_as_real",),
@@ -72,11 +80,24 @@ _RULES: dict[Rule, tuple[str, ...]] = {
     indexing.select_flagged: ("masked_select", "take"),
     indexing.put_flagged: ("masked_scatter", "masked_scatter_"),
     # Torch does not tag these as pointwise.
-    joins.pointwise: ("masked_fill", "masked_fill_", "complex", "polar", "copysign"),
+    joins.pointwise: (
+        *("complex", "polar", "copysign"),
+        *("floor_divide", "floor_divide_", "__or__", "__ior__"),
+        *("bucketize", "searchsorted"),
+    ),
+    constants.multiply: (
+        *("mul", "mul_", "logical_and", "logical_and_", "bitwise_and", "bitwise_and_"),
+        *("__and__", "__iand__"),
+    ),
+    constants.where: ("where",),
+    constants.masked_fill: ("masked_fill", "masked_fill_"),
+    constants.triangle: ("tril", "triu", "tril_", "triu_"),
+    joins.shift: ("log_sigmoid_forward", "_softmax", "_log_softmax", "_safe_softmax"),
     joins.gated_linear_unit: ("glu",),
     joins.reduce: (
         *("mean", "sum", "nansum", "amax", "amin", "max", "min", "aminmax", "logsumexp", "prod"),
         *("var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm"),
+        *("any", "all", "count_nonzero"),
     ),
     joins.normalise_channels: (
         *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
@@ -114,13 +135,20 @@ _RULES: dict[Rule, tuple[str, ...]] = {
 }
 _RULE_OF_NAME = {name: rule for rule, names in _RULES.items() for name in names}
 
+_CHOICES = (
+    *(indexing.index, indexing.index_select, indexing.gather, indexing.put, indexing.put_slices),
+    *(indexing.select_flagged, indexing.put_flagged, weights.embedding),
+)
+"""Rules of operations in which units that indices and flags have may not pass on."""
+
 
 def follow(tracer: Tracer, call: Call) -> None:
     """Label what an operation returned."""
     rule = _RULE_OF_NAME.get(call.name)
     if rule is None:
         rule = joins.pointwise if torch.Tag.pointwise in call.operation.tags else joins.unknown
-    labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in call.tensors)
+    read = indexing.read_tensors(call) if rule in _CHOICES else call.tensors
+    labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in read)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
         follow_parameters(tracer, call)
         return

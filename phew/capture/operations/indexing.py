@@ -6,6 +6,7 @@ input, the chosen element may be any along the indexed dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,15 +15,48 @@ from phew.capture.calls import Call
 from phew.capture.labels import (
     by_position,
     compact,
+    label_of_number,
+    unit_dims,
     unit_labels,
     varying_dims,
     without_constant_dims,
 )
 from phew.capture.operations.joins import combine, merge, unknown
 from phew.capture.tracer import Tracer
+from phew.running.tensors import tensors_in
+
+_CHOOSERS = ("index", "indices", "mask")
+"""Arguments that choose elements, by the names in the operations' schemas."""
 
 _UNKNOWN = torch.empty(1, dtype=torch.int64, device="meta")
 """Stands for the indices that flags choose, where these follow from the model's input."""
+
+
+def read_tensors(call: Call) -> list[torch.Tensor]:
+    """Return the tensors whose units an operation reads: all but those that choose elements.
+
+    Flags for each element of a tensor that is written to are read: `spikes[potential > 1] = 1`.
+    """
+    choosers = {
+        id(tensor)
+        for name in _CHOOSERS
+        for tensor in tensors_in(call.argument(name))
+        if not _flags_each(call, tensor)
+    }
+    return [tensor for tensor in call.tensors if id(tensor) not in choosers]
+
+
+def _flags_each(call: Call, chosen: torch.Tensor) -> bool:
+    """Return whether flags say for each element of a tensor whether a value is put there."""
+    puts = call.argument("values") is not None or call.argument("source") is not None
+    return puts and chosen.dtype is torch.bool and chosen.shape == call.args[0].shape
+
+
+def _units_of_flags(tracer: Tracer, call: Call, flags: Sequence[Any]) -> list[torch.Tensor]:
+    """Return the labels of flags that each say whether a value is put at one element."""
+    read = [part for part in flags if part is not None and _flags_each(call, part)]
+    labels = [tracer.activations.labels_of(part) for part in read]
+    return [part for part in labels if part is not None]
 
 
 def index(tracer: Tracer, call: Call) -> None:
@@ -130,6 +164,9 @@ def put(tracer: Tracer, call: Call) -> None:
     target, indices, values = call.args[:3]
     labels = tracer.labels_or_constant(target)
     put_labels = tracer.labels_or_constant(values)
+    if not values.numel():
+        tracer.label(call, call.result, labels)
+        return
     plain = _without_flags(tracer, indices)
     is_known = all(_is_known(tracer, part) for part in plain if part is not None)
     accumulate = bool(call.argument("accumulate"))
@@ -145,7 +182,8 @@ def put(tracer: Tracer, call: Call) -> None:
             return
         any_value = merge(tracer, put_labels, range(lead), call.place)
         any_value = any_value.reshape(any_value.shape[lead:])
-        changed = combine(tracer.builder.join, [labels, any_value], labels.shape, call.place)
+        operands = [labels, any_value, *_units_of_flags(tracer, call, indices)]
+        changed = combine(tracer.builder.join, operands, labels.shape, call.place)
     tracer.label(call, call.result, without_constant_dims(changed))
 
 
@@ -153,13 +191,20 @@ def put_slices(tracer: Tracer, call: Call) -> None:
     """Put or add slices along one dimension."""
     target, dim, chosen, source = call.args[:4]
     labels = tracer.labels_or_constant(target)
-    overwrites = call.name.removesuffix("_") in ("index_copy", "scatter")
-    if overwrites and isinstance(source, torch.Tensor) and _is_known(tracer, chosen):
-        put_there = getattr(labels, call.name.removesuffix("_"))
-        changed = put_there(dim, chosen.cpu(), tracer.labels_or_constant(source))
+    name = call.name.removesuffix("_")
+    if not isinstance(source, torch.Tensor):
+        # A number, which is put along the dimension or reduced with what is there.
+        exact = call.argument("reduce") is None and _is_known(tracer, chosen)
+        if exact and labels.dim() and unit_dims([labels], [dim % labels.dim()]):
+            changed = getattr(labels, name)(dim, chosen.cpu(), label_of_number(source))
+            labels = without_constant_dims(changed)
+        tracer.label(call, call.result, labels)
+        return
+    if name in ("index_copy", "scatter") and _is_known(tracer, chosen):
+        changed = getattr(labels, name)(dim, chosen.cpu(), tracer.labels_or_constant(source))
         tracer.label(call, call.result, without_constant_dims(changed))
         return
-    if not isinstance(source, torch.Tensor) or tracer.activations.labels_of(source) is None:
+    if not source.numel() or tracer.activations.labels_of(source) is None:
         tracer.label(call, call.result, labels)
         return
     any_source = merge(tracer, tracer.labels_or_constant(source), [dim], call.place)
@@ -182,7 +227,7 @@ def put_flagged(tracer: Tracer, call: Call) -> None:
 
     If features replace those of other tokens, whole rows are flagged: the last dimension stays.
     """
-    target, _, source = call.args[:3]
+    target, flags, source = call.args[:3]
     labels = tracer.labels_or_constant(target)
     source_labels = tracer.labels_or_constant(source)
     if labels.shape[-1:] == source_labels.shape[-1:]:
@@ -190,5 +235,6 @@ def put_flagged(tracer: Tracer, call: Call) -> None:
         any_row = any_row.reshape([-1])
     else:
         any_row = merge(tracer, source_labels, range(source_labels.dim()), call.place).reshape([1])
-    changed = combine(tracer.builder.join, [labels, any_row], labels.shape, call.place)
+    operands = [labels, any_row, *_units_of_flags(tracer, call, [flags])]
+    changed = combine(tracer.builder.join, operands, labels.shape, call.place)
     tracer.label(call, call.result, changed)

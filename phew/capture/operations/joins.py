@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from phew.capture.calls import Call
 from phew.capture.labels import (
     CONSTANT,
+    NO_UNIT,
     by_position,
     compact,
     has_units,
+    is_input,
     runs,
     unit_labels,
     varying_dims,
     without_constant_dims,
+    without_zeros,
 )
 from phew.capture.tracer import Tracer
+from phew.running.tensors import tensors_in
 
 Join = Callable[[Sequence[torch.Tensor], str], torch.Tensor]
 """`GraphBuilder.join` or `GraphBuilder.multiply`."""
 
 
 def pointwise(tracer: Tracer, call: Call) -> None:
-    """Keep the units of the only labelled operand; join those of several."""
+    """Keep the units of the only labelled operand; join those of several.
+
+    Where there are none, the result is zero if the operation makes a zero of zeros.
+    """
     operands = labelled_operands(tracer, call)
     for output in call.outputs:
         shape = torch.broadcast_shapes(output.shape, *(part.shape for part in operands))
         labels = combine(tracer.builder.join, operands, shape, call.place)
+        if bool((compact(labels) == NO_UNIT).any()) and not _keeps_zeros(tracer, call):
+            labels = without_zeros(labels)
         tracer.label(call, output, labels)
+
+
+def _keeps_zeros(tracer: Tracer, call: Call) -> bool:
+    """Return whether an operation makes a zero of zeros: a ReLU does, an exponential does not.
+
+    It is run on numbers: 0 for what has units and for constants that are zero, 1 for others.
+    """
+
+    def number(tensor: torch.Tensor) -> torch.Tensor:
+        is_zero = tracer.activations.labels_of(tensor) is not None or (
+            tracer.values.are_known(tensor) and not tensor.any()
+        )
+        return torch.full((), 1 - is_zero, dtype=tensor.dtype, device="cpu")
+
+    args, kwargs = tree_map_only(torch.Tensor, number, (call.args, dict(call.kwargs)))
+    try:
+        results = tensors_in(call.operation(*args, **kwargs))
+    except RuntimeError:  # It takes no single number: the borders of `bucketize` are a vector.
+        return False
+    return not any(part.any() for part in results)
+
+
+def shift(tracer: Tracer, call: Call) -> None:
+    """Keep the first argument's units at their places, where zeros do not stay zeros: softmax."""
+    tracer.label(call, call.outputs[0], without_zeros(tracer.labels_or_constant(call.args[0])))
 
 
 def labelled_operands(tracer: Tracer, call: Call) -> list[torch.Tensor]:
@@ -65,7 +101,7 @@ def combine(
     # Elements of the input are no units yet. They become units along the axes of those they meet.
     fed = [part for part in operands if has_units(part)]
     if not fed and rank == len(shape):
-        return max(operands, key=lambda part: compact(part).numel())
+        return _any_input(operands)
     inner = [part for part in fed if bool((compact(part) >= CONSTANT).all())] or fed or operands
     dims = sorted({dim for part in inner for dim in varying_dims(part) if dim < len(shape)})
     run_of = {}
@@ -77,6 +113,17 @@ def combine(
     for position, dim in enumerate(dims):
         joined = joined.index_select(position, run_of[dim])
     return without_constant_dims(unit_labels(joined, torch.Size(sizes[: len(shape)]), dims))
+
+
+def _any_input(operands: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Label elements as the input where any operand is, the most varied one first."""
+    largest = max(operands, key=lambda part: compact(part).numel())
+    if is_input(largest):
+        return largest
+    # The labels of the input are lower than that of a constant, which is lower than that of zeros.
+    parts = [compact(part) for part in (largest, *operands)]
+    labels = torch.where(parts[0] < CONSTANT, parts[0], functools.reduce(torch.minimum, parts))
+    return without_constant_dims(labels.expand(largest.shape))
 
 
 def _are_equal(first: torch.Tensor, second: torch.Tensor) -> bool:
@@ -121,9 +168,14 @@ def reduce(tracer: Tracer, call: Call) -> None:
         kept = [dim for dim in varying_dims(labels) if dim not in reduced]
         units = tracer.builder.summarise(by_position(labels, kept), call.place)
         labels = unit_labels(units, labels.shape, kept)
+    elif not has_units(labels) and not is_input(labels):
+        # Elements of the input may stand among zeros.
+        labels = compact(labels).amin(list(reduced), keepdim=True).expand(labels.shape)
     for dim in reduced:
         labels = labels.narrow(dim, 0, min(1, labels.shape[dim]))
-    for output in call.outputs:
+    # The second result of a maximum along a dimension says where it is: it chooses elements.
+    outputs = call.outputs[:1] if call.name in ("max", "min") else call.outputs
+    for output in outputs:
         tracer.label(call, output, labels.reshape(output.shape))
 
 
@@ -147,8 +199,8 @@ def normalise_features(tracer: Tracer, call: Call) -> None:
 
 def _normalise(tracer: Tracer, call: Call, dim: int, parameters: tuple[Any, ...]) -> None:
     """Keep the units, and give the parameters to the space of those along a dimension."""
-    labels = tracer.labels_or_constant(call.args[0])
-    tracer.label(call, call.outputs[0], labels)
+    shift(tracer, call)
+    labels = tracer.labels_or_constant(call.outputs[0])
     for parameter in parameters:
         if tracer.parameters.view_of(parameter) is not None:
             space = tracer.builder.find_or_add_space(by_position(labels, [dim]), call.place)

@@ -8,11 +8,11 @@ import torch
 
 from phew.capture.calls import Call
 from phew.capture.labels import (
-    CONSTANT,
-    NO_UNIT,
     compact,
+    label_of_number,
     reshape,
     same_label,
+    unit_dims,
     varying_dims,
     without_constant_dims,
 )
@@ -96,15 +96,18 @@ def _join_along(tracer: Tracer, call: Call, labels: list[torch.Tensor]) -> None:
 
 
 def pad(tracer: Tracer, call: Call) -> None:
-    """Pad with no unit; along dimensions of stride 0, padding has the label of the rest."""
+    """Pad with a constant; along places, padding has the labels of the rest."""
     tensor = call.args[0]
-    labels = compact(tracer.labels_or_constant(tensor))
+    labels = tracer.labels_or_constant(tensor)
     padding = list(call.args[1])
-    for pair in range(len(padding) // 2):
-        if labels.shape[-1 - pair] != tensor.shape[-1 - pair]:
-            padding[2 * pair : 2 * pair + 2] = (0, 0)
-    padded = torch.nn.functional.pad(labels, padding, value=NO_UNIT)
-    tracer.label(call, call.result, padded.expand(call.result.shape))
+    padded = {labels.dim() - 1 - k // 2 for k, size in enumerate(padding) if size}
+    features = unit_dims([labels], padded)
+    for dim in padded.difference(features):
+        first = 2 * (labels.dim() - 1 - dim)
+        padding[first : first + 2] = (0, 0)
+    value = label_of_number(call.argument("value"))
+    labels = torch.nn.functional.pad(compact(labels, keep=features), padding, value=value)
+    tracer.label(call, call.result, labels.expand(call.result.shape))
 
 
 def copy(tracer: Tracer, call: Call) -> None:
@@ -133,16 +136,6 @@ def put_part(tracer: Tracer, call: Call) -> None:
     tracer.label(call, call.result, without_constant_dims(labels))
 
 
-def triangle(tracer: Tracer, call: Call) -> None:
-    """Keep a triangle of the last two dimensions; where units vary in it the rest is zero."""
-    labels = tracer.labels_or_constant(call.args[0])
-    if {labels.dim() - 1, labels.dim() - 2} <= {*varying_dims(labels)}:
-        part = torch.ones(labels.shape[-2:], dtype=torch.bool, device="cpu")
-        kept = getattr(part, call.name.removesuffix("_"))(*call.args[1:], **call.kwargs)
-        labels = torch.where(kept, labels, NO_UNIT)
-    tracer.label(call, call.result, labels)
-
-
 def pack(tracer: Tracer, call: Call) -> None:
     """Put the steps of sequences, without their padding, one behind the other."""
     labels = tracer.labels_or_constant(call.args[0])
@@ -152,8 +145,19 @@ def pack(tracer: Tracer, call: Call) -> None:
 
 def fill(tracer: Tracer, call: Call) -> None:
     """Make the argument a constant: zero or another."""
-    is_zero = call.name == "zero_" or (call.name == "fill_" and call.args[1] == 0)
-    tracer.label(call, call.result, same_label(NO_UNIT if is_zero else CONSTANT, call.result.shape))
+    value = {"zero_": 0, "fill_": call.args[-1]}.get(call.name, 1)
+    tracer.label(call, call.result, same_label(label_of_number(value), call.result.shape))
+
+
+def draw(tracer: Tracer, call: Call) -> None:
+    """Draw zeros and ones, by the probabilities that a tensor holds or by one for all."""
+    given = call.argument("p")
+    probabilities = call.args[0] if given is None else given
+    if isinstance(probabilities, torch.Tensor):
+        labels = tracer.labels_or_constant(probabilities)
+        tracer.label(call, call.result, labels.expand(call.result.shape))
+    elif call.is_in_place:
+        fill(tracer, call)
 
 
 def constant(tracer: Tracer, call: Call) -> None:

@@ -7,7 +7,7 @@ parameter per head. Each is described by the parameter's dimensions that it cons
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -165,3 +165,44 @@ def _multiply_by_slice(
     order = [first + dims.index(dim) for dim in range(len(dims))]
     by_dim = by_dim.permute(*range(first), *order)
     return reshape(by_dim, torch.Size([*labels.shape[:-1], targets.size]))
+
+
+def multiply_one_element(tracer: Tracer, call: Call) -> bool:
+    """Link an activation by weights that each have one input, and return whether it was done.
+
+    Of `einsum("bi,oi->bo", x, weight)` with one input torch makes a product of the shapes (b, 1, 1)
+    and (1, o, 1): what is summed over comes last. Weights with more elements than the activation
+    along a dimension lead to its units there; dimensions that both have are groups. The parameter
+    has a dimension for the one input, by which its weights are told from scales.
+    """
+    activation, weight = call.args
+    view = tracer.parameters.view_of(weight)
+    if view is None:
+        activation, weight = weight, activation
+        view = tracer.parameters.view_of(weight)
+    labels = tracer.activations.labels_of(activation)
+    if view is None or labels is None or view.shape != view.index.shape:
+        return False
+    parameter = view.index if view.index._base is None else view.index._base
+    sizes = list(zip(activation.shape, weight.shape, strict=False))
+    targets = [dim for dim, (size, width) in enumerate(sizes) if size == 1 and width > 1]
+    groups = [dim for dim, (size, width) in enumerate(sizes) if size > 1 and width > 1]
+    others = [dim for dim, (_, width) in enumerate(sizes) if width == 1]
+    has_input = activation.dim() == weight.dim() and 1 in parameter.shape and sizes[-1:] == [(1, 1)]
+    if not has_input or not targets or len(groups) > 1:
+        return False
+    index = view.index.permute(*groups, *targets, *others).flatten(len(groups) + len(targets))
+    index = index.squeeze(-1).unsqueeze(len(groups))
+    shape = torch.Size([*(weight.shape[dim] for dim in groups), 1, view.index.numel()])
+    if groups:
+        shape = torch.Size([*shape[:2], shape[2] // shape[0]])
+    kept = [*groups, *others]
+    labels = labels.permute(*kept, *targets).flatten(len(kept)).narrow(-1, 0, 1)
+    weights = replace(view, index=index, shape=shape)
+    product = multiply_weights(tracer, call, labels, weights, None)
+    if product is not None:
+        product = product.unflatten(-1, [weight.shape[dim] for dim in targets])
+        order = [*kept, *targets]
+        product = product.permute([order.index(dim) for dim in range(len(order))])
+        tracer.label(call, call.result, product)
+    return True

@@ -34,7 +34,10 @@ STATISTICS = {"rsqrt", "sqrt", "var", "var_mean", "std", "std_mean", "norm", "li
 LOOKUPS = {"embedding", "index", "index_select", "gather"}
 """Operations whose results are activations, although their operand is a parameter."""
 CHOICES = {"topk", "sort"}
-REDUCTIONS = {"sum", "mean", "max", "min", "amax", "amin", "logsumexp", "prod"}
+PRODUCTS_BY_ELEMENT = {"mul", "logical_and", "bitwise_and", "__and__"}
+CHOSEN = {"where": "condition", "masked_fill": "mask"}
+"""Operations that choose between operands by flags, and the argument that these are."""
+REDUCTIONS = {"any", "all", "sum", "mean", "max", "min", "amax", "amin", "logsumexp", "prod"}
 MAX_POOLS = {
     "max_pool2d_with_indices": aten.avg_pool2d,
     "max_pool3d_with_indices": aten.avg_pool3d,
@@ -139,6 +142,9 @@ class Shadow:
         recorder: What it did.
         parameters: The values of its parameters in the shadow, by name, in double precision.
         weigh: Returns the result of a weighted operation.
+
+    Attributes:
+        entries: The counterparts of the inputs.
     """
 
     def __init__(
@@ -153,14 +159,16 @@ class Shadow:
         self._weigh = weigh
         self._generator = torch.Generator().manual_seed(0)
         self._values: dict[int, Value] = {}
+        self.entries: list[Tensor] = []
         self._parameters = {
             parameter.untyped_storage().data_ptr(): (name, parameters[name])
             for name, parameter in model.named_parameters()
         }
         for leaf in tree_leaves(inputs):
             if isinstance(leaf, Tensor) and is_floating(leaf):
-                entry = self.positive(leaf.shape).requires_grad_().clone()
-                self._values[id(leaf)] = Value(entry, None, id(leaf))
+                entry = self.positive(leaf.shape).requires_grad_()
+                self.entries.append(entry)
+                self._values[id(leaf)] = Value(entry.clone(), None, id(leaf))
         for call in recorder.calls:
             self._do(call)
 
@@ -175,6 +183,8 @@ class Shadow:
         return [value.data for value in values if value.is_active]
 
     def _value(self, recorded: Recorded) -> Value:
+        if recorded.key not in self._values and recorded.flags is not None:
+            return Value(recorded.flags, None, recorded.key)
         if recorded.key not in self._values:
             original, copy = self._constants[recorded.key]
             name, data = self._parameters.get(original.untyped_storage().data_ptr(), (None, None))
@@ -207,6 +217,8 @@ class Shadow:
             data = self._replaced(call, results, [largest])
         else:
             data = self._exact(call)
+        if results[0].flags is not None and not (data and data[0].requires_grad):
+            return  # flags that no unit sets have the values of the run
         root, measured = _origin(call, results[0], operands)
         for recorded, values in zip(results, data, strict=False):
             if call.is_in_place and values is not operands[0].data:
@@ -279,7 +291,11 @@ class Shadow:
         if name in STATISTICS:
             return [torch.ones(each.shape, dtype=torch.float64) for each in results]
         if name in NORMALISATIONS:
-            return [self._sum([first], result)]
+            return [self._sum([first], result) + (first == 0).double()]
+        if name in CHOSEN and not isinstance(arguments[CHOSEN[name]], Recorded):
+            return [self._chosen(call, result)]
+        if name == "index_put" and isinstance(arguments["indices"][0], Recorded):
+            return [self._sum([value.data for value in followed], result)]
         if name in ELEMENTWISE or torch.Tag.pointwise in call.function.tags:
             return [self._join(call, result, followed)]
         if name in REDUCTIONS:
@@ -306,13 +322,30 @@ class Shadow:
         if call.name in ("sub", "div") and operands[0].root == operands[-1].measured:
             followed = operands[:1]
         total = self._sum([value.data for value in followed], result)
-        if call.name in ("mul", "div") and len(followed) == 1:
-            for value in operands:
-                is_constant = not value.is_active and value.parameter is None
-                # All zeros are the first state of a recurrence.
-                if is_constant and value.data.any():
-                    total = total * (value.data != 0)
+        if call.name in PRODUCTS_BY_ELEMENT:
+            factors = [value.data for value in operands if value.parameter is None]
+            factors += [leaf for leaf in call.arguments.values() if isinstance(leaf, Tensor)]
+            for factor in factors:
+                if factor.any():  # all zeros are the first state of a recurrence
+                    total = total * (factor != 0)
+        elif bool((total == 0).any()):
+            # An exponential or a shift makes another constant of a zero.
+            arguments = {
+                key: _plain(self._resolve(value), is_flag=key in ("condition", "mask"))
+                for key, value in call.arguments.items()
+            }
+            total = total + ((total == 0) & (call.function(**arguments) != 0)).double()
         return total
+
+    def _chosen(self, call: Call, result: Recorded) -> Tensor:
+        """Choose between two operands by flags that are the same for every input."""
+        names = {"where": ("condition", "self", "other"), "masked_fill": ("mask", "value", "self")}
+        flags, first, second = (self._resolve(call.arguments[name]) for name in names[call.name])
+        first, second = (
+            part if isinstance(part, Tensor) else torch.tensor(part, dtype=torch.float64)
+            for part in (first, second)
+        )
+        return torch.where(flags, first, second).expand(result.shape)
 
     def _sample(self, call: Call, result: Recorded) -> Tensor:
         """Read an image everywhere at each place of a grid."""
@@ -347,6 +380,13 @@ class Shadow:
         if total.is_complex() and not result.is_complex:
             total = total.real + total.imag
         return total.expand(result.shape)
+
+
+def _plain(value: Any, *, is_flag: bool) -> Any:
+    """Return an argument apart from the shadow, flags as such."""
+    if not isinstance(value, Tensor):
+        return value
+    return value != 0 if is_flag else value.detach().clone()
 
 
 def _origin(

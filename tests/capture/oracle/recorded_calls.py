@@ -11,16 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A floating or complex tensor of the recorded run."""
+    """A tensor of the recorded run that is floating or complex, or follows from such tensors.
+
+    Attributes:
+        key: Its identity.
+        shape: Its shape.
+        is_complex: Whether it is complex.
+        flags: The values of flags and integers, which are needed where they choose elements.
+    """
 
     key: int
     shape: torch.Size
     is_complex: bool
+    flags: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,8 @@ class Call:
 
     Attributes:
         function: The operation.
-        arguments: Its arguments by name, defaults too. Tensors of integers are kept by value.
+        arguments: Its arguments by name, defaults too. Integers of no recorded tensor are kept by
+            value.
         results: Its results in order.
     """
 
@@ -74,6 +83,10 @@ class Recorder(TorchDispatchMode):
         arguments = tree_map(self._argument, values)
         result = func(*args, **kwargs)
         results = list(result) if isinstance(result, list | tuple) else [result]
+        if any(isinstance(leaf, Recorded) for leaf in tree_leaves(arguments)):
+            for tensor in tree_leaves(results):
+                if isinstance(tensor, Tensor):
+                    self._alive[id(tensor)] = tensor
         self.calls.append(Call(func, arguments, tree_map(self._keep, results)))
         return result
 
@@ -87,7 +100,9 @@ class Recorder(TorchDispatchMode):
         if not isinstance(value, Tensor):
             return value
         if not is_floating(value):
-            return value.clone()
+            flags = value.clone()
+            recorded = id(value) in self._alive
+            return Recorded(id(value), value.shape, False, flags) if recorded else flags
         self._alive[id(value)] = value
         return Recorded(id(value), value.shape, value.is_complex())
 

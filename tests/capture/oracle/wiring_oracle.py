@@ -37,7 +37,8 @@ class AutogradWiring:
         }
         self._operations: list[WeightedOperation] = []
         self._outputs: list[Tensor] = []
-        Shadow(model, (args, kwargs), recorder, self._values, self._cut)
+        shadow = Shadow(model, (args, kwargs), recorder, self._values, self._cut)
+        self._entries = shadow.entries
         self.parameters = [operation.parameter for operation in self._operations]
 
     def _cut(self, operation: WeightedOperation) -> Tensor:
@@ -85,11 +86,30 @@ class AutogradWiring:
                     found[first] = units.numpy()
         return found
 
+    def is_fed(self, index: int, unit: int) -> bool:
+        """Return whether an input unit depends on the model's input with no weights between."""
+        inputs = self._operations[index].inputs_by_unit()[unit]
+        if not inputs.requires_grad or not self._entries:
+            return False
+        gradients = torch.autograd.grad(
+            inputs.sum().real, self._entries, retain_graph=True, allow_unused=True
+        )
+        return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+
 
 def graph_sources(graph: WalkGraph, index: int, unit: int) -> dict[int, Units]:
     """Return the same for a walk graph, whose weighted links are in the order of the calls."""
     links = [link for link in graph.links if isinstance(link, WeightedLink)]
-    start = links[index].source
+    reached = units_before(graph, links[index].source, unit)
+    return {
+        first: reached[link.target]
+        for first, link in enumerate(links)
+        if link.target in reached and reached[link.target].any()
+    }
+
+
+def units_before(graph: WalkGraph, start: int, unit: int) -> dict[int, Units]:
+    """Return which units of each space lead to a unit through wiring alone."""
     reached = {start: np.arange(graph.spaces[start].num_units) == unit}
     for space in range(start, -1, -1):
         if space in reached:
@@ -98,11 +118,7 @@ def graph_sources(graph: WalkGraph, index: int, unit: int) -> dict[int, Units]:
                 if not isinstance(link, WeightedLink):
                     units = link.reach(reached[space], backward=True)
                     reached[link.source] = reached.get(link.source, False) | units
-    return {
-        first: reached[link.target]
-        for first, link in enumerate(links)
-        if link.target in reached and reached[link.target].any()
-    }
+    return reached
 
 
 def assert_wired_like_autograd(
@@ -137,3 +153,7 @@ def assert_wired_like_autograd(
             for first, sources in expected.items():
                 pair = (oracle.parameters[first], link.parameter, unit)
                 np.testing.assert_array_equal(captured[first], sources, err_msg=str(pair))
+            if oracle.is_fed(index, unit):
+                before = units_before(graph, link.source, unit_of_link[unit])
+                fed = [space for space in graph.entries if space in before and before[space].any()]
+                assert fed, (link.parameter, unit)
