@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,16 +16,18 @@ from phew.capture.modes import Mode
 from phew.capture.operations import follow
 from phew.capture.selection import Selection, why_not_prunable
 from phew.capture.tracer import Tracer
-from phew.capture.values import MissingValuesError
 from phew.distributed.sharding import reshard
 from phew.graph.links import WeightedLink
 from phew.graph.notes import CaptureNotes
 from phew.graph.walk_graph import WalkGraph
+from phew.running.as_written import as_written
 from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
+from phew.running.failures import ModelFailedError, add_note, is_lack_of_memory
+from phew.running.leftovers import Surroundings
 from phew.running.preserve import preserved
 from phew.running.sharded import stand_in_for_shards
-from phew.running.tensors import tensors_in
+from phew.running.tensors import all_tensors
 
 
 def capture(
@@ -86,18 +87,20 @@ def capture(
     check_weights(model, selection.refused)
     try:
         tracer, exits = _trace(model, args, kwargs, selection.included)
-    except MissingValuesError:
-        raise
-    except Exception as error:
+    except ModelFailedError as failure:
+        error = failure.__cause__
         rule = "accepted by the model"
         if example_inputs is None:
             rule = f"given for {type(model).__name__}, which does not accept what it describes"
         remedy = ""
         if _is_on_meta(model):
             remedy = " Build a model that reads values without torch.device('meta')."
-        raise ValueError(
+        refusal = ValueError(
             f"example_inputs must be {rule}, got {type(error).__name__}: {error}{remedy}"
-        ) from error
+        )
+        for note in getattr(failure, "__notes__", ()):
+            add_note(refusal, note)
+        raise refusal from error
     return _graph(model, tracer, exits, selection)
 
 
@@ -107,11 +110,32 @@ def _trace(
     """Run the model in the first mode that it accepts; return the tracer and the exits."""
     # A model on the meta device has no values to run on: the modes that need them would take those
     # that it reads for values that follow from the input. So only shapes are tried.
-    *modes, last = (Mode.SHAPES,) if _is_on_meta(model) else Mode
-    for mode in modes:
-        with contextlib.suppress(Exception):
-            return _run(model, args, kwargs, included, mode)
-    return _run(model, args, kwargs, included, last)
+    if _is_on_meta(model):
+        return _run(model, args, kwargs, included, Mode.SHAPES, [])
+    surroundings = Surroundings(model)
+    failures: list[str] = []
+    for mode in Mode:
+        made: list[weakref.ref[torch.Tensor]] = []
+        try:
+            traced = _run(model, args, kwargs, included, mode, made)
+        except Exception as error:
+            for failure in failures:
+                add_note(error, failure)
+            if mode is [*Mode][-1] or is_lack_of_memory(error):
+                raise
+            failures.append(_told(mode, error))
+            traced = None
+        surroundings.remove(made)
+        if traced is not None:
+            return traced
+    raise AssertionError
+
+
+def _told(mode: Mode, error: BaseException | None) -> str:
+    """Say how a mode failed."""
+    if isinstance(error, ModelFailedError):
+        error = error.__cause__
+    return f"Run {mode.value}: {type(error).__name__}: {error}"
 
 
 def _is_on_meta(model: nn.Module) -> bool:
@@ -124,37 +148,24 @@ def _run(
     kwargs: dict[str, Any],
     included: set[str],
     mode: Mode,
+    made: list[weakref.ref[torch.Tensor]],
 ) -> tuple[Tracer, list[int]]:
     """Run the model in one mode; return the tracer and the exits."""
-    with preserved(model, tensors_in((args, kwargs))) as saver:
+    with preserved(model, all_tensors((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
         stand_in_for_shards(model)
-        tracer = Tracer(model, follow, saver, mode=mode, included=included)
+        tracer = Tracer(model, follow, saver, mode=mode, made=made, included=included)
         args, kwargs = tracer.enter((args, kwargs))
-        with _as_written(), tracer:
-            outputs = model(*args, **kwargs)
+        on_shapes, gradients = mode is Mode.SHAPES, mode is Mode.GRADIENTS
+        with as_written(gradients=gradients, casts=not on_shapes), tracer:
+            try:
+                outputs = model(*args, **kwargs)
+            except Exception as error:
+                if error is tracer.failure or is_lack_of_memory(error):
+                    raise
+                raise ModelFailedError from error
         return tracer, tracer.exits(outputs)
-
-
-@contextmanager
-def _as_written() -> Iterator[None]:
-    """Run a model operation by operation, whatever modes the caller is in."""
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        torch.compiler.set_stance("force_eager"),
-    ):
-        # These two switches would make one operation of a whole layer.
-        fused_attention = torch.backends.mha.get_fastpath_enabled()
-        fused_recurrence = torch.backends.mkldnn.enabled
-        torch.backends.mha.set_fastpath_enabled(False)
-        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fused_attention)
-            torch.backends.mkldnn.enabled = fused_recurrence
 
 
 def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Selection) -> WalkGraph:
