@@ -28,6 +28,7 @@ from phew.running.leftovers import Surroundings
 from phew.running.preserve import preserved
 from phew.running.sharded import stand_in_for_shards
 from phew.running.tensors import all_tensors
+from phew.running.wrapped import is_wrapper, stand_in_for_wrapped
 
 
 def capture(
@@ -155,7 +156,12 @@ def _run(
         for module in model.modules():
             module.training = False
         stand_in_for_shards(model)
+        wrapped = [parameter for parameter in model.parameters() if is_wrapper(parameter)]
+        if mode is Mode.SHAPES:
+            wrapped = stand_in_for_wrapped(model)
         tracer = Tracer(model, follow, saver, mode=mode, made=made, included=included)
+        for parameter in wrapped:
+            tracer.parameters.leave_out(parameter)
         args, kwargs = tracer.enter((args, kwargs))
         on_shapes, gradients = mode is Mode.SHAPES, mode is Mode.GRADIENTS
         with as_written(gradients=gradients, casts=not on_shapes), tracer:
@@ -179,7 +185,10 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
         for name, parameter in parameters.items()
         if parameter.dim() > 1 and selection.allows(name, notes.lookups)
     )
-    selection.check([name for name in prunable if parameters[name].numel()])
+    not_prunable = why_not_prunable(
+        model, selection, prunable=prunable, lookups=notes.lookups, uses=notes.uses
+    )
+    selection.check([name for name in prunable if parameters[name].numel()], not_prunable)
     with_parameters = set().union(*tracer.unit_parameters.values())
     spaces, links, entries, index = tracer.builder.spaces.finish(exits, with_parameters)
     return WalkGraph(
@@ -196,9 +205,7 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
         aliases=_aliases(model, parameters),
         notes=CaptureNotes(
             approximations=tuple(dict.fromkeys(notes.approximations)),
-            not_prunable=why_not_prunable(
-                model, selection, prunable=prunable, lookups=notes.lookups, uses=notes.uses
-            ),
+            not_prunable=not_prunable,
             derived={name: notes.derived[name] for name in prunable if name in notes.derived},
         ),
     )

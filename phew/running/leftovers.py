@@ -18,6 +18,9 @@ from phew.running.referents import ATOMS, referents
 from phew.support.warn import warn_caller
 
 
+_LIBRARIES = {*sys.stdlib_module_names, "torch"} - {"__main__"}
+
+
 class Surroundings:
     """Remembers the classes of a model's parts, and the Python modules that these are from.
 
@@ -28,7 +31,8 @@ class Surroundings:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        kinds = {kind for part in parts_of(model) for kind in type(part).__mro__ if _is_own(kind)}
+        exact = {type(part) for part in parts_of(model)}
+        kinds = {kind for part in exact for kind in part.__mro__ if _is_own(kind)}
         modules = {sys.modules[kind.__module__] for kind in kinds if kind.__module__ in sys.modules}
         self._namespaces = [(space, dict(vars(space))) for space in (*kinds, *modules)]
         held = [
@@ -72,8 +76,7 @@ class Surroundings:
 
 def _is_own(kind: type) -> bool:
     """Return whether a class is neither Python's nor torch's."""
-    package = kind.__module__.partition(".")[0]
-    return package == "__main__" or package not in {*sys.stdlib_module_names, "torch"}
+    return kind.__module__.partition(".")[0] not in _LIBRARIES
 
 
 def _parts_of_value(value: Any) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from torch import nn
 from phew.distributed.sharding import is_sharded
 from phew.running.parts import Contents, parts_of
 from phew.running.random_states import random_states_kept
+from phew.running.wrapped import has_memory, is_wrapper
 
 # If two threads ran one model, the later would take the earlier's changes for the model's state.
 _one_at_a_time = threading.RLock()
@@ -49,8 +50,9 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
         tensors = [
             _TensorState(part)
             for part in parts
-            # Sharded tensors are not run on: whole ones stand in for them.
-            if isinstance(part, torch.Tensor) and not is_sharded(part) and has_storage(part)
+            # Sharded tensors are not run on: whole ones stand in for them. What a tensor wraps is
+            # among the parts itself.
+            if isinstance(part, torch.Tensor) and not (is_sharded(part) or is_wrapper(part))
         ]
         gradients = [state.grad for state in tensors if state.grad is not None]
         saver = TensorSaver([*(state.tensor for state in tensors), *gradients, *inputs])
@@ -118,14 +120,5 @@ class TensorSaver:
             storage.copy_(content)
 
 
-def has_storage(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor has memory of its own, and is no wrapper of other tensors."""
-    try:
-        tensor.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):
-        return False
-    return True
-
-
 def _has_values(tensor: torch.Tensor) -> bool:
-    return tensor.layout == torch.strided and not tensor.is_meta and has_storage(tensor)
+    return tensor.layout == torch.strided and not tensor.is_meta and has_memory(tensor)
