@@ -43,8 +43,14 @@ def capture(
     The model runs once, in evaluation mode, on tensors without data where it does not read values.
     An operation that capture does not know is replaced by a complete wiring and listed in
     `WalkGraph.notes`. The model is left as it was: parameters, buffers, gradients, flags,
-    hooks, attributes and what Python containers in them hold (but not the insides of other
-    objects); so are all random states.
+    hooks, attributes, and what containers and objects in them hold. Tensors of the run that it
+    keeps in its classes, their Python modules or caches of functions are taken out of them, and
+    those that are elsewhere are warned of.
+
+    Other threads may compute meanwhile, also on copies of the model, and draw random numbers. Those
+    that the model draws are not drawn from torch's generators. The states of Python's and NumPy's
+    generators are put back, unless another thread runs, which may have drawn from them. Only what
+    `torch.compile` has compiled runs as it is written in all threads.
 
     Prunable are the parameters of two or more dimensions that are weights of a link: not biases,
     normalisations, and embeddings that are added. Lookup embeddings, tied or not, are not pruned
@@ -58,8 +64,9 @@ def capture(
     Args:
         model: The model. Its parameters are referred to, not copied.
         example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of keyword
-            arguments. Values do not matter, shapes do. May be left out for models of timm,
-            torchvision and transformers that describe their input.
+            arguments. Values do not matter, shapes do. Tensors may be in objects, such as a batch
+            of graphs, which are copied. May be left out for models of timm, torchvision and
+            transformers that describe their input.
         include: Which parameters alone are to be pruned: their names, with `*` and `?` as
             wildcards, and types of modules, which stand for the parameters that such modules own
             themselves.
@@ -71,8 +78,9 @@ def capture(
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If the model does not accept the example inputs or does not describe its own,
-            nothing in it can be pruned, a pattern or type matches no parameter, or a weight's dtype
-            or layout is not supported.
+            nothing in it can be pruned, a pattern or type matches no parameter, a weight's dtype
+            or layout is not supported, or weights share memory or are offloaded. From Python 3.11
+            on, notes say how earlier attempts failed, on shapes for instance.
 
     Example:
         >>> import torch, phew
@@ -89,19 +97,16 @@ def capture(
     try:
         tracer, exits = _trace(model, args, kwargs, selection.included)
     except ModelFailedError as failure:
-        error = failure.__cause__
         rule = "accepted by the model"
         if example_inputs is None:
             rule = f"given for {type(model).__name__}, which does not accept what it describes"
         remedy = ""
         if _is_on_meta(model):
             remedy = " Build a model that reads values without torch.device('meta')."
-        refusal = ValueError(
-            f"example_inputs must be {rule}, got {type(error).__name__}: {error}{remedy}"
-        )
+        refusal = ValueError(f"example_inputs must be {rule}, got {_told(failure)}{remedy}")
         for note in getattr(failure, "__notes__", ()):
             add_note(refusal, note)
-        raise refusal from error
+        raise refusal from failure.__cause__
     return _graph(model, tracer, exits, selection)
 
 
@@ -114,17 +119,18 @@ def _trace(
     if _is_on_meta(model):
         return _run(model, args, kwargs, included, Mode.SHAPES, [])
     surroundings = Surroundings(model)
-    failures: list[str] = []
+    failures: dict[Mode, str] = {}
     for mode in Mode:
         made: list[weakref.ref[torch.Tensor]] = []
         try:
             traced = _run(model, args, kwargs, included, mode, made)
         except Exception as error:
-            for failure in failures:
-                add_note(error, failure)
+            failures[mode] = told = _told(error)
             if mode is [*Mode][-1] or is_lack_of_memory(error):
+                for earlier, failure in failures.items():
+                    if failure != told:
+                        add_note(error, f"Run {earlier.value}: {failure}")
                 raise
-            failures.append(_told(mode, error))
             traced = None
         surroundings.remove(made)
         if traced is not None:
@@ -132,11 +138,10 @@ def _trace(
     raise AssertionError
 
 
-def _told(mode: Mode, error: BaseException | None) -> str:
-    """Say how a mode failed."""
-    if isinstance(error, ModelFailedError):
-        error = error.__cause__
-    return f"Run {mode.value}: {type(error).__name__}: {error}"
+def _told(error: BaseException) -> str:
+    """Say what failed."""
+    cause = error.__cause__ if isinstance(error, ModelFailedError) else error
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _is_on_meta(model: nn.Module) -> bool:

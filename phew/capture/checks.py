@@ -109,7 +109,9 @@ def _have_common_bytes(part: torch.Tensor, other: torch.Tensor) -> bool:
     """Return whether two tensors have elements in the same memory."""
     if part.data_ptr() == other.data_ptr():
         return True
-    first, second = (_bytes_of(tensor, min(part.data_ptr(), other.data_ptr())) for tensor in (part, other))
+    first, second = (
+        _bytes_of(tensor, min(part.data_ptr(), other.data_ptr())) for tensor in (part, other)
+    )
     taken = torch.zeros(max(_end(first), _end(second)), dtype=torch.bool, device="cpu")
     taken.as_strided(*first).fill_(True)
     return bool(taken.as_strided(*second).any())

@@ -80,6 +80,8 @@ class RandomNumbers:
         if device not in self._generators:
             generator = torch.Generator(device)
             is_cpu = device.type == "cpu"
-            generator.set_state(torch.get_rng_state() if is_cpu else torch.cuda.get_rng_state(device))
+            generator.set_state(
+                torch.get_rng_state() if is_cpu else torch.cuda.get_rng_state(device)
+            )
             self._generators[device] = generator
         return self._generators[device]

@@ -83,4 +83,4 @@ def reshard(model: nn.Module) -> None:
     kind = loaded("torch.distributed.fsdp", "FSDPModule")
     for module in model.modules():
         if kind is not None and isinstance(module, kind):
-            module.reshard()  # type: ignore[operator]
+            module.reshard()

@@ -25,7 +25,6 @@ def as_written(*, gradients: bool, casts: bool) -> Iterator[None]:
         gradients: Whether operations are recorded for gradients.
         casts: Whether the caller's autocast holds.
     """
-    caches = torch.is_autocast_cache_enabled()
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(gradients))
@@ -36,15 +35,14 @@ def as_written(*, gradients: bool, casts: bool) -> Iterator[None]:
         kinds = [kind for kind in _DEVICES if torch.is_autocast_enabled(kind)]
         for kind in () if casts else kinds:
             stack.enter_context(torch.autocast(kind, enabled=False))
-        # The cache would give weights that are not followed, and keep those of this run.
+        # Cached weights would not be followed, and those of this run would stay in the cache of the
+        # caller's region. A model may turn the cache on by itself, so it is cleared too.
+        stack.callback(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled())
         torch.set_autocast_cache_enabled(False)
-        try:
-            yield
-        finally:
-            torch.set_autocast_cache_enabled(caches)
-            if kinds:
-                # A model may have turned the cache on; the caller's region would keep it.
-                torch.clear_autocast_cache()
+        if kinds:
+            stack.callback(torch.clear_autocast_cache)
+            torch.clear_autocast_cache()
+        yield
 
 
 _DEVICES = ("cpu", "cuda", "xpu", "hpu", "mps")

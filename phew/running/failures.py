@@ -19,4 +19,4 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 def add_note(error: BaseException, note: str) -> None:
     """Add a note to an error, which Python shows below it from version 3.11 on."""
-    error.__notes__ = [*getattr(error, "__notes__", ()), note]  # type: ignore[attr-defined]
+    error.__notes__ = [*getattr(error, "__notes__", ()), note]

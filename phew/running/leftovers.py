@@ -17,7 +17,6 @@ from phew.running.parts import Contents, parts_of
 from phew.running.referents import ATOMS, referents
 from phew.support.warn import warn_caller
 
-
 _LIBRARIES = {*sys.stdlib_module_names, "torch"} - {"__main__"}
 
 

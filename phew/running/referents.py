@@ -39,7 +39,7 @@ def slots_of(value: Any) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _slots(kind: type) -> list[tuple[str, types.MemberDescriptorType]]:
+def _slots(kind: Any) -> list[tuple[str, types.MemberDescriptorType]]:
     # Members of classes that are written in C are slots too, but not of `__slots__`.
     return [
         (name, slot)

@@ -1,4 +1,4 @@
-"""Tensors that wrap others, such as quantised weights of torchao: they have no memory of their own."""
+"""Tensors that wrap others and have no memory of their own, such as quantised weights."""
 
 from __future__ import annotations
 

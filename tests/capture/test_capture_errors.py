@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="index, no-any-return, operator"
 import re
 from collections.abc import Callable
 
@@ -219,12 +220,8 @@ def test_what_the_model_raised_is_the_cause_and_earlier_attempts_are_noted() -> 
     with pytest.raises(ValueError, match=r"accepted by the model, got KeyError: 'absent'") as info:
         phew.capture(model, ROW)
     assert isinstance(info.value.__cause__, KeyError)
-    notes: list[str] = info.value.__notes__  # type: ignore[attr-defined]
-    assert notes[0].startswith("Run on shapes: RuntimeError: ")
-    assert notes[1:] == [
-        "Run on values, with tests passed: KeyError: 'absent'",
-        "Run on values: KeyError: 'absent'",
-    ]
+    notes: list[str] = info.value.__notes__
+    assert [note.partition(":")[0] for note in notes] == ["Run on shapes"]
 
 
 @pytest.mark.parametrize(
@@ -254,12 +251,11 @@ def test_failures_of_capture_are_not_blamed_on_example_inputs(
     else:
         monkeypatch.setattr(GraphBuilder, "find_or_add_space", fail)
         monkeypatch.setattr(joins, "unknown", fail)
-    with pytest.raises(AssertionError, match="^a fault of phew") as info:
+    with pytest.raises(AssertionError, match="a fault of phew") as info:
         phew.capture(three_layers(), ROW)
     notes: list[str] = getattr(info.value, "__notes__", [])
-    assert [note for note in notes if note.startswith("Run on shapes: AssertionError")]
     reported = "phew was following '0.addmm'. Please report this."
-    assert (reported in notes) == (not is_at_exit)
+    assert notes == ([] if is_at_exit else [reported])
 
 
 def test_lack_of_memory_in_a_rule_is_no_approximation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import phew
-from phew.graph import WeightedLink
 from phew.distributed.sharding import is_sharded
+from phew.graph import WeightedLink
 
 ROW = torch.linspace(0, 1, 4)[None]
 
