@@ -30,7 +30,7 @@ def referents(value: Any) -> list[Any]:
 def slots_of(value: Any) -> dict[str, Any]:
     """Return the attributes that an object's classes keep in slots."""
     found = {}
-    for name, slot in _slots(type(value)):
+    for name, slot in _slots(type(value)):  # type: ignore[arg-type]
         try:
             found[name] = slot.__get__(value)
         except AttributeError:

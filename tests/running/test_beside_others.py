@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -143,9 +145,35 @@ def test_a_model_that_seeds_leaves_random_states_as_they_were() -> None:
             return super().forward(x) + torch.rand(2)
 
     model = Seeds(4, 2)
+    stop = threading.Event()
+    # A thread that waits draws no numbers meanwhile.
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    time.sleep(0.1)
     state = torch.get_rng_state()
     phew.capture(model, ROW)
+    stop.set()
+    thread.join()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_numbers_that_another_thread_draws_from_numpy_are_drawn_once() -> None:
+    drawn: list[float] = []
+    stop, runs = threading.Event(), threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            drawn.append(np.random.rand())  # noqa: NPY002
+            runs.set()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    runs.wait()
+    for _ in range(5):
+        phew.capture(linears(), ROW)
+    stop.set()
+    thread.join()
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_a_generator_of_the_model_is_left_as_it_was() -> None:
