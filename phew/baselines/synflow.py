@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
 from phew.arguments import Selector, as_integer
 from phew.baselines.problem import Problem, best
@@ -17,7 +16,7 @@ from phew.masks.masks import Masks
 from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
 from phew.running.preserve import preserved
-from phew.running.tensors import output_tensors, tensors_in
+from phew.running.tensors import all_tensors, with_tensors_replaced
 
 
 def synflow(
@@ -114,7 +113,7 @@ def _iterate(
     state |= {name: _double(weight).abs() ** power for name, weight in model.named_parameters()}
     weights = {name: state[name] for name in problem.graph.prunable}
     kept = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
-    with preserved(model, tensors_in(as_call(inputs))):
+    with preserved(model, all_tensors(as_call(inputs))):
         for module in model.modules():
             module.training = False
         for iteration in range(1, num_iterations + 1):
@@ -144,7 +143,7 @@ def _gradients(
     args, kwargs = as_call(inputs)
     with torch.enable_grad():
         replaced = state | dict(zip(names, parameters, strict=True))
-        outputs = output_tensors(functional_call(model, replaced, args, kwargs))
+        outputs = all_tensors(functional_call(model, replaced, args, kwargs))
         total = torch.stack(
             [output.sum() for output in outputs if output.is_floating_point()]
         ).sum()
@@ -161,8 +160,7 @@ def _double(tensor: torch.Tensor) -> torch.Tensor:
 
 def _ones(inputs: Any) -> Any:
     """Replace floating-point tensors by ones, in float64."""
-    return pytree.tree_map_only(
-        torch.Tensor,
+    return with_tensors_replaced(
         lambda tensor: (
             torch.ones_like(tensor, dtype=torch.float64) if tensor.is_floating_point() else tensor
         ),

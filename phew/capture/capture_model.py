@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,16 +19,19 @@ from phew.capture.notes import RunNotes
 from phew.capture.operations import follow
 from phew.capture.selection import Selection, why_not_prunable
 from phew.capture.tracer import Tracer
-from phew.capture.values import MissingValuesError
 from phew.distributed.sharding import reshard
 from phew.graph.links import WeightedLink
 from phew.graph.notes import CaptureNotes
 from phew.graph.walk_graph import WalkGraph
+from phew.running.as_written import as_written
 from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
+from phew.running.failures import ModelFailedError, add_note, is_lack_of_memory
+from phew.running.leftovers import Surroundings
 from phew.running.preserve import preserved
 from phew.running.sharded import stand_in_for_shards
-from phew.running.tensors import tensors_in
+from phew.running.tensors import all_tensors
+from phew.running.wrapped import is_wrapper, stand_in_for_wrapped
 
 _OFF_EVERY_PATH = "on no path from the example to what the model returns in evaluation mode"
 _COMPOSED = "the weights of its layer are computed by {}, where its zeros would be none"
@@ -47,8 +49,14 @@ def capture(
     The model runs once, in evaluation mode, on tensors without data where it does not read values.
     An operation that capture does not know is replaced by a complete wiring and listed in
     `WalkGraph.notes`. The model is left as it was: parameters, buffers, gradients, flags,
-    hooks, attributes and what Python containers in them hold (but not the insides of other
-    objects); so are all random states.
+    hooks, attributes, and what containers and objects in them hold. Tensors of the run that it
+    keeps in its classes, their Python modules or caches of functions are taken out of them, and
+    those that are elsewhere are warned of.
+
+    Other threads may compute meanwhile, also on copies of the model, and draw random numbers. Those
+    that the model draws are not drawn from torch's generators. The states of Python's and NumPy's
+    generators are put back, unless another thread runs, which may have drawn from them. Only what
+    `torch.compile` has compiled runs as it is written in all threads.
 
     Prunable are the parameters of two or more dimensions that are weights of a link: not biases,
     normalisations, and embeddings that are added. Lookup embeddings, tied or not, are not pruned
@@ -62,8 +70,9 @@ def capture(
     Args:
         model: The model. Its parameters are referred to, not copied.
         example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of keyword
-            arguments. Values do not matter, shapes do. May be left out for models of timm,
-            torchvision and transformers that describe their input.
+            arguments. Values do not matter, shapes do. Tensors may be in objects, such as a batch
+            of graphs, which are copied. May be left out for models of timm, torchvision and
+            transformers that describe their input.
         include: Which parameters alone are to be pruned: their names, with `*` and `?` as
             wildcards, and types of modules, which stand for the parameters that such modules own
             themselves.
@@ -75,8 +84,9 @@ def capture(
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If the model does not accept the example inputs or does not describe its own,
-            nothing in it can be pruned, a pattern or type matches no parameter, or a weight's dtype
-            or layout is not supported.
+            nothing in it can be pruned, a pattern or type matches no parameter, a weight's dtype
+            or layout is not supported, or weights share memory or are offloaded. From Python 3.11
+            on, notes say how earlier attempts failed, on shapes for instance.
 
     Example:
         >>> import torch, phew
@@ -92,18 +102,17 @@ def capture(
     check_weights(model, selection.refused)
     try:
         tracer, exits = _trace(model, args, kwargs, selection.included)
-    except MissingValuesError:
-        raise
-    except Exception as error:
+    except ModelFailedError as failure:
         rule = "accepted by the model"
         if example_inputs is None:
             rule = f"given for {type(model).__name__}, which does not accept what it describes"
         remedy = ""
         if _is_on_meta(model):
             remedy = " Build a model that reads values without torch.device('meta')."
-        raise ValueError(
-            f"example_inputs must be {rule}, got {type(error).__name__}: {error}{remedy}"
-        ) from error
+        refusal = ValueError(f"example_inputs must be {rule}, got {_told(failure)}{remedy}")
+        for note in getattr(failure, "__notes__", ()):
+            add_note(refusal, note)
+        raise refusal from failure.__cause__
     graph = _graph(model, tracer, exits, selection)
     warn_of(graph.notes)
     return graph
@@ -115,11 +124,32 @@ def _trace(
     """Run the model in the first mode that it accepts; return the tracer and the exits."""
     # A model on the meta device has no values to run on: the modes that need them would take those
     # that it reads for values that follow from the input. So only shapes are tried.
-    *modes, last = (Mode.SHAPES,) if _is_on_meta(model) else Mode
-    for mode in modes:
-        with contextlib.suppress(Exception):
-            return _run(model, args, kwargs, included, mode)
-    return _run(model, args, kwargs, included, last)
+    if _is_on_meta(model):
+        return _run(model, args, kwargs, included, Mode.SHAPES, [])
+    surroundings = Surroundings(model)
+    failures: dict[Mode, str] = {}
+    for mode in Mode:
+        made: list[weakref.ref[torch.Tensor]] = []
+        try:
+            traced = _run(model, args, kwargs, included, mode, made)
+        except Exception as error:
+            failures[mode] = told = _told(error)
+            if mode is [*Mode][-1] or is_lack_of_memory(error):
+                for earlier, failure in failures.items():
+                    if failure != told:
+                        add_note(error, f"Run {earlier.value}: {failure}")
+                raise
+            traced = None
+        surroundings.remove(made)
+        if traced is not None:
+            return traced
+    raise AssertionError
+
+
+def _told(error: BaseException) -> str:
+    """Say what failed."""
+    cause = error.__cause__ if isinstance(error, ModelFailedError) else error
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _is_on_meta(model: nn.Module) -> bool:
@@ -132,37 +162,29 @@ def _run(
     kwargs: dict[str, Any],
     included: set[str],
     mode: Mode,
+    made: list[weakref.ref[torch.Tensor]],
 ) -> tuple[Tracer, list[int]]:
     """Run the model in one mode; return the tracer and the exits."""
-    with preserved(model, tensors_in((args, kwargs))) as saver:
+    with preserved(model, all_tensors((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
         stand_in_for_shards(model)
-        tracer = Tracer(model, follow, saver, mode=mode, included=included)
+        wrapped = [parameter for parameter in model.parameters() if is_wrapper(parameter)]
+        if mode is Mode.SHAPES:
+            wrapped = stand_in_for_wrapped(model)
+        tracer = Tracer(model, follow, saver, mode=mode, made=made, included=included)
+        for parameter in wrapped:
+            tracer.parameters.leave_out(parameter)
         args, kwargs = tracer.enter((args, kwargs))
-        with _as_written(), tracer:
-            outputs = model(*args, **kwargs)
+        on_shapes, gradients = mode is Mode.SHAPES, mode is Mode.GRADIENTS
+        with as_written(gradients=gradients, casts=not on_shapes), tracer:
+            try:
+                outputs = model(*args, **kwargs)
+            except Exception as error:
+                if error is tracer.failure or is_lack_of_memory(error):
+                    raise
+                raise ModelFailedError from error
         return tracer, tracer.exits(outputs)
-
-
-@contextmanager
-def _as_written() -> Iterator[None]:
-    """Run a model operation by operation, whatever modes the caller is in."""
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        torch.compiler.set_stance("force_eager"),
-    ):
-        # These two switches would make one operation of a whole layer.
-        fused_attention = torch.backends.mha.get_fastpath_enabled()
-        fused_recurrence = torch.backends.mkldnn.enabled
-        torch.backends.mha.set_fastpath_enabled(False)
-        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fused_attention)
-            torch.backends.mkldnn.enabled = fused_recurrence
 
 
 def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Selection) -> WalkGraph:
@@ -202,10 +224,10 @@ def _with_prunable(
         for name, parameter in graph.parameters.items()
         if parameter.dim() > 1 and selection.allows(name, by_request)
     )
-    selection.check([name for name in prunable if graph.parameters[name].numel()])
     not_prunable = why_not_prunable(
         model, selection, prunable=prunable, by_request=by_request, uses=notes.uses
     )
+    selection.check([name for name in prunable if graph.parameters[name].numel()], not_prunable)
     return dataclasses.replace(
         graph,
         prunable=prunable,

@@ -58,18 +58,22 @@ SHAPES: dict[OpOverloadPacket, Callable[..., Any]] = {
 class Mode(enum.Enum):
     """The kind of tensors that a model runs on.
 
-    The modes are tried in this order: a model that reads values does not run on shapes, and one
-    that relies on how many of its tests pass does not run with all passed.
+    The modes are tried in this order: a model that reads values does not run on shapes, one that
+    relies on how many of its tests pass does not run with all passed, and one that computes
+    derivatives does not run without gradients.
     """
 
-    SHAPES = enum.auto()
+    SHAPES = "on shapes"
     """Activations and parameters are meta tensors, which have no data; constants have values."""
 
-    TESTS_PASSED = enum.auto()
+    TESTS_PASSED = "on values, with tests passed"
     """Real tensors; where tests of their values choose what is computed, all are passed."""
 
-    VALUES = enum.auto()
+    VALUES = "on values"
     """Real tensors, as they are."""
+
+    GRADIENTS = "on values, with gradients"
+    """Real tensors, and operations are recorded, for a model that differentiates as it runs."""
 
 
 def run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -71,6 +71,11 @@ class ParameterViews:
         """Note that a tensor was computed from parameters, and is no constant."""
         self._computed[tensor] = True
 
+    def leave_out(self, parameter: torch.Tensor) -> None:
+        """Take a parameter, whose elements are not in its own memory, for a computed tensor."""
+        del self._views[parameter]
+        self.set_computed(parameter)
+
     def set_changed(self, tensor: torch.Tensor) -> None:
         """Note that a tensor that was changed in place is no longer a copy of a parameter."""
         for part in (tensor, tensor._base):

@@ -8,6 +8,11 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from torch import nn
 
 from phew.arguments import Selector
+from phew.running.wrapped import is_wrapper
+
+_NOT_INCLUDED = "not in include"
+_VECTOR, _SCALAR = "vector (bias, normalisation, ...)", "scalar"
+_MOST_REASONS = 5
 
 
 class Selection:
@@ -36,20 +41,25 @@ class Selection:
         if include is not None:
             included.update(_matches(model, "include", include))
             others = (name for name, _ in model.named_parameters() if name not in included)
-            self.refused = dict.fromkeys(others, "not in include")
+            self.refused = dict.fromkeys(others, _NOT_INCLUDED)
         for name, selector in _matches(model, "exclude", exclude).items():
             self.refused[name] = f"excluded by {_shown(selector)}"
         self.included = included - self.refused.keys()
+        for name, parameter in model.named_parameters():
+            if is_wrapper(parameter) and not parameter.requires_grad and name not in included:
+                kind = type(parameter).__name__
+                self.refused.setdefault(name, f"not trained, and computed by {kind} from others")
 
     def allows(self, name: str, by_request: Container[str]) -> bool:
         """Return whether a weight of a link may be pruned, given those that include must name."""
         return name not in self.refused and (name not in by_request or name in self.included)
 
-    def check(self, prunable: Collection[str]) -> None:
+    def check(self, prunable: Collection[str], reasons: Mapping[str, str]) -> None:
         """Refuse a selection that leaves nothing to prune.
 
         Args:
             prunable: Names of the parameters that can be pruned and have elements.
+            reasons: Why others are not prunable, by name.
 
         Raises:
             ValueError: If there are none.
@@ -58,14 +68,15 @@ class Selection:
             return
         if self._include is not None:
             selectors = ", ".join(map(_shown, self._include))
+            selected = {name: why for name, why in reasons.items() if why != _NOT_INCLUDED}
             raise ValueError(
                 f"include must select weights of two or more dimensions that example_inputs lead "
-                f"through, got [{selectors}], which selects none. "
+                f"through, got [{selectors}], which selects none{_listed(selected)}. "
                 "Leave include out to prune all such weights."
             )
         raise ValueError(
             "model must have prunable weights (parameters of two or more dimensions that are not "
-            "excluded and that example_inputs lead through), got none."
+            f"excluded and that example_inputs lead through), got none{_listed(reasons)}."
         )
 
 
@@ -100,10 +111,18 @@ def why_not_prunable(
         elif name not in uses:
             reasons[name] = "never used by the example inputs"
         elif parameter.dim() < 2:
-            reasons[name] = "vector (bias, normalisation, ...)" if parameter.dim() else "scalar"
+            reasons[name] = _VECTOR if parameter.dim() else _SCALAR
         else:
             reasons[name] = f"not a weight of a link: used by {uses[name]}"
     return reasons
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    """List why parameters are not prunable, those first that are no vectors."""
+    ordered = sorted(reasons.items(), key=lambda item: item[1] in (_VECTOR, _SCALAR))
+    lines = [f"{name!r}: {reason}" for name, reason in ordered[:_MOST_REASONS]]
+    more = ["..."] if len(ordered) > _MOST_REASONS else []
+    return f" ({'; '.join([*lines, *more])})" if lines else ""
 
 
 def _matches(model: nn.Module, argument: str, selectors: Sequence[Selector]) -> dict[str, Selector]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
@@ -34,10 +35,17 @@ from phew.capture.modes import (
 )
 from phew.capture.notes import RunNotes
 from phew.capture.parameter_views import ParameterViews
+from phew.capture.random_numbers import RandomNumbers
 from phew.capture.running_modules import RunningModules
 from phew.capture.values import Values
+from phew.running.failures import add_note
 from phew.running.preserve import TensorSaver
-from phew.running.tensors import may_hold_units, output_tensors, tensors_in
+from phew.running.tensors import (
+    all_tensors,
+    may_hold_units,
+    tensors_in,
+    with_tensors_replaced,
+)
 
 
 class Tracer(TorchDispatchMode):
@@ -51,6 +59,7 @@ class Tracer(TorchDispatchMode):
         follow: Called after each operation to label what it returned.
         saver: Told before operations write to existing tensors, so that these can be put back.
         mode: The kind of tensors that the model runs on.
+        made: Gets a reference to each tensor without data that the run makes.
         included: Names of lookup embeddings that are weights; others are entries.
 
     Attributes:
@@ -62,6 +71,7 @@ class Tracer(TorchDispatchMode):
         notes: Facts for the report.
         unit_parameters: The vectors with an element per unit, by name: the spaces of the units.
         included: As given.
+        failure: What a rule raised last; all else that a run raises is the model's.
     """
 
     def __init__(
@@ -71,6 +81,7 @@ class Tracer(TorchDispatchMode):
         saver: TensorSaver,
         *,
         mode: Mode,
+        made: list[weakref.ref[torch.Tensor]],
         included: Container[str] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -82,9 +93,12 @@ class Tracer(TorchDispatchMode):
         self.notes = RunNotes()
         self.unit_parameters: dict[str, set[int]] = {}
         self.included = included
+        self.failure: Exception | None = None
         self._follow = follow
         self._saver = saver
         self._mode = mode
+        self._made = made
+        self._random_numbers = RandomNumbers()
         # Parameters and constants that operations took as activations get labels here.
         self._fed = WeakTensorKeyDictionary()
 
@@ -113,11 +127,19 @@ class Tracer(TorchDispatchMode):
         is_uncertain = not is_constant and any(map(self.values.are_uncertain, tensors))
         if on_shapes:
             result = run_on_shapes(func, args, dict(kwargs))
+            # An operation in place returns its argument.
+            new = [one for one in tensors_in(result) if not any(one is old for old in tensors)]
+            self._made += map(weakref.ref, new)
         else:
             result = self._run(func, tensors, args, dict(kwargs))
         call = Call(func, args, kwargs, result, self.modules.innermost)
         if func.namespace != "prim":
-            self._follow(self, call)
+            try:
+                self._follow(self, call)
+            except Exception as error:
+                self.failure = error
+                add_note(error, f"phew was following {call.place!r}. Please report this.")
+                raise
         self._follow_values(call, is_uncertain=is_uncertain, on_shapes=on_shapes)
         return result
 
@@ -140,7 +162,7 @@ class Tracer(TorchDispatchMode):
         if func._schema.is_mutable or "batch_norm" in func.name():
             for tensor in tensors:
                 self._saver.before_write(tensor)
-        return func(*args, **kwargs)
+        return self._random_numbers.run(func, args, kwargs)
 
     def _follow_values(self, call: Call, *, is_uncertain: bool, on_shapes: bool) -> None:
         """Note where the values of results, and of what was changed in place, are not known."""
@@ -162,15 +184,17 @@ class Tracer(TorchDispatchMode):
                 self.values.set_uncertain(tensor)
                 return tensor
             stand_in = without_data(tensor) if self._mode is Mode.SHAPES else tensor.detach()
+            if stand_in is not tensor:
+                self._made.append(weakref.ref(stand_in))
             self.activations.set_labels(stand_in, self.activations.raw_labels(tensor.shape))
             return stand_in
 
-        return tree_map_only(torch.Tensor, label, inputs)
+        return with_tensors_replaced(label, inputs)
 
     def exits(self, outputs: Any) -> list[int]:
         """Return the spaces that a model's outputs read."""
         spaces: list[int] = []
-        for tensor in output_tensors(outputs):
+        for tensor in all_tensors(outputs):
             labels = self.activations.labels_of(tensor)
             if labels is not None and has_units(labels):
                 rows = by_position(labels, varying_dims(labels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 
 def is_sharded(tensor: torch.Tensor) -> TypeIs[DTensor]:
     """Return whether a tensor is a DTensor, of which each rank holds a part, or a copy."""
-    # Importing the module takes long; while nobody has imported it, there are no DTensors.
-    module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)
+    kind = loaded("torch.distributed.tensor", "DTensor")
+    return kind is not None and isinstance(tensor, kind)
+
+
+def loaded(module: str, name: str) -> Any:
+    """Return a name of a module, None while nobody has imported it.
+
+    Importing these modules takes long, and while nobody has, there is nothing of their classes.
+    The same holds while another thread is importing one: it lacks the name then.
+    """
+    return getattr(sys.modules.get(module), name, None)
 
 
 @torch.no_grad()
@@ -74,9 +82,7 @@ def reshard(model: nn.Module) -> None:
 
     A module in between has the gathered parameters, which are not the ones that are trained.
     """
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is None:
-        return
+    kind = loaded("torch.distributed.fsdp", "FSDPModule")
     for module in model.modules():
-        if isinstance(module, fsdp.FSDPModule):
+        if kind is not None and isinstance(module, kind):
             module.reshard()

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import copy
-import random
+import os
 import threading
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from phew.distributed.sharding import is_sharded
-
-_MAPPINGS = (dict, OrderedDict, defaultdict)
-_SEQUENCES = (list, set, deque)
+from phew.running.parts import Contents, parts_of
+from phew.running.random_states import random_states_kept
+from phew.running.wrapped import has_memory, is_wrapper
 
 # If two threads ran one model, the later would take the earlier's changes for the model's state.
 _one_at_a_time = threading.RLock()
 
 
+def _renew_lock() -> None:
+    """Let a forked process run models, whatever another thread of its parent was running."""
+    global _one_at_a_time
+    _one_at_a_time = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 @contextmanager
 def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[TensorSaver]:
-    """Put back on exit what a model's attributes refer to, and all random states.
+    """Put back on exit what a model's attributes refer to, and random states.
 
-    Attributes are followed through modules and the containers of Python, but not into other
-    objects.
+    Attributes are followed through modules, containers, other objects and what functions close
+    over, but not into classes.
 
     Args:
         model: The model.
@@ -39,55 +45,35 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
         are copied then, and not earlier.
     """
     with _one_at_a_time:
-        parts = _parts(model)
+        parts = parts_of(model)
         training = [(part, part.training) for part in parts if isinstance(part, nn.Module)]
         tensors = [
             _TensorState(part)
             for part in parts
-            # Sharded tensors are not run on: whole ones stand in for them.
-            if isinstance(part, torch.Tensor) and not is_sharded(part)
+            # Sharded tensors are not run on: whole ones stand in for them. What a tensor wraps is
+            # among the parts itself.
+            if isinstance(part, torch.Tensor) and not (is_sharded(part) or is_wrapper(part))
         ]
         gradients = [state.grad for state in tensors if state.grad is not None]
         saver = TensorSaver([*(state.tensor for state in tensors), *gradients, *inputs])
-        containers = [
-            (part, copy.copy(part)) for part in parts if type(part) in _MAPPINGS + _SEQUENCES
+        generators = [
+            (part, part.get_state()) for part in parts if isinstance(part, torch.Generator)
         ]
-        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+        contents = [Contents(part) for part in parts if Contents.are_of(part)]
         try:
-            with torch.random.fork_rng(devices=devices):
+            with random_states_kept():
                 yield saver
         finally:
             saver.restore()
             # Script modules do not keep this flag among their attributes.
             for module, flag in training:
                 module.training = flag
-            for container, saved in containers:
-                container.clear()
-                is_list = isinstance(container, list | deque)
-                (container.extend if is_list else container.update)(saved)
+            for content in contents:
+                content.restore()
             for tensor in tensors:
                 tensor.restore()
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)  # noqa: NPY002
-
-
-def _parts(model: nn.Module) -> list[Any]:
-    """List the modules, containers, tensors and other objects that a model consists of."""
-    pending: list[Any] = [*model.modules(), *model.parameters(), *model.buffers()]
-    seen = {}
-    while pending:
-        part = pending.pop()
-        if id(part) in seen:
-            continue
-        seen[id(part)] = part
-        if isinstance(part, nn.Module):
-            pending.append(part.__dict__)
-        elif type(part) in _MAPPINGS:
-            pending += part.values()
-        elif type(part) in (*_SEQUENCES, tuple):
-            pending += part
-    return list(seen.values())
+            for generator, state in generators:
+                generator.set_state(state)
 
 
 class _TensorState:
@@ -116,12 +102,14 @@ class TensorSaver:
     """
 
     def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
-        storages = (tensor.untyped_storage() for tensor in tensors if _has_storage(tensor))
+        storages = (tensor.untyped_storage() for tensor in tensors if _has_values(tensor))
         self._storages = {storage.data_ptr(): storage for storage in storages}
         self._saved: list[tuple[torch.UntypedStorage, torch.UntypedStorage]] = []
 
     def before_write(self, tensor: torch.Tensor) -> None:
         """Save a tensor's storage if it is among the protected ones."""
+        if not _has_values(tensor):
+            return
         storage = self._storages.pop(tensor.untyped_storage().data_ptr(), None)
         if storage is not None:
             self._saved.append((storage, storage.clone()))
@@ -132,5 +120,5 @@ class TensorSaver:
             storage.copy_(content)
 
 
-def _has_storage(tensor: torch.Tensor) -> bool:
-    return tensor.layout == torch.strided and not tensor.is_meta
+def _has_values(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta and has_memory(tensor)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from phew.running.tensors import output_tensors
+from phew.running.tensors import all_tensors
 
 
 class MadeOnAccess(Mapping[str, object]):
@@ -27,7 +27,7 @@ class MadeOnAccess(Mapping[str, object]):
 
 
 def test_outputs_that_are_freed_are_not_taken_for_later_ones() -> None:
-    found = [int(tensor) for tensor in output_tensors(MadeOnAccess(20))]
+    found = [int(tensor) for tensor in all_tensors(MadeOnAccess(20))]
     assert found == list(range(20, -1, -1))
 
 
@@ -35,10 +35,10 @@ def test_outputs_come_in_order_of_depth_and_once_each() -> None:
     first, second, third = (torch.tensor(float(value)) for value in range(3))
     outputs = SimpleNamespace(deep=[[third]], shallow=(second, first), again=second)
     outputs.itself = outputs
-    assert [int(tensor) for tensor in output_tensors(outputs)] == [1, 0, 2]
+    assert [int(tensor) for tensor in all_tensors(outputs)] == [1, 0, 2]
 
 
 def test_many_outputs_are_found_in_one_pass() -> None:
     outputs = [torch.zeros(()) for _ in range(100)]
-    found = list(output_tensors(outputs * 1000))
+    found = list(all_tensors(outputs * 1000))
     assert all(one is other for one, other in zip(found, outputs, strict=True))

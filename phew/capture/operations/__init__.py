@@ -19,6 +19,7 @@ from phew.capture.operations import (
 from phew.capture.operations.parameters import follow_parameters, note_uses
 from phew.capture.tracer import Tracer
 from phew.capture.values import MissingValuesError
+from phew.running.failures import is_lack_of_memory
 
 Rule = Callable[[Tracer, Call], None]
 
@@ -157,6 +158,8 @@ def follow(tracer: Tracer, call: Call) -> None:
     except MissingValuesError:
         raise
     except Exception as error:
+        if is_lack_of_memory(error):
+            raise
         # A case that the rule was not written for must not keep the model from being pruned.
         joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
     note_uses(tracer, call)

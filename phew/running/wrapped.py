@@ -1,0 +1,40 @@
+"""Tensors that wrap others and have no memory of their own, such as quantised weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from phew.distributed.sharding import is_sharded
+
+
+def has_memory(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor's elements lie in memory of its own, also one without data."""
+    try:
+        tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
+def is_wrapper(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor computes its elements from others that it wraps."""
+    if is_sharded(tensor) or is_lazy(tensor) or tensor.layout != torch.strided:
+        return False
+    return not tensor.is_quantized and not has_memory(tensor)
+
+
+def stand_in_for_wrapped(model: nn.Module) -> list[nn.Parameter]:
+    """Replace parameters that wrap others by plain ones without data, and return these.
+
+    Call it while a model is preserved, which undoes it.
+    """
+    stand_ins: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if is_wrapper(parameter):
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
+                stand_in = nn.Parameter(empty, requires_grad=False)
+                setattr(module, name, stand_ins.setdefault(id(parameter), stand_in))
+    return list(stand_ins.values())
