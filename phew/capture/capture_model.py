@@ -166,7 +166,7 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
     prunable = tuple(
         name
         for name, parameter in parameters.items()
-        if parameter.dim() > 1 and selection.allows(name, notes.lookups)
+        if parameter.dim() > 1 and selection.allows(name, notes.lookups | notes.composed.keys())
     )
     selection.check([name for name in prunable if parameters[name].numel()])
     with_parameters = set().union(*tracer.unit_parameters.values())
@@ -186,9 +186,17 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
         notes=CaptureNotes(
             approximations=tuple(dict.fromkeys(notes.approximations)),
             not_prunable=why_not_prunable(
-                model, selection, prunable=prunable, lookups=notes.lookups, uses=notes.uses
+                model,
+                selection,
+                prunable=prunable,
+                lookups=notes.lookups,
+                uses=notes.uses,
+                composed=notes.composed,
             ),
             derived={name: notes.derived[name] for name in prunable if name in notes.derived},
+            normalised={
+                name: notes.normalised[name] for name in prunable if name in notes.normalised
+            },
         ),
     )
 

@@ -41,9 +41,9 @@ class Selection:
             self.refused[name] = f"excluded by {_shown(selector)}"
         self.included = included - self.refused.keys()
 
-    def allows(self, name: str, lookups: Collection[str]) -> bool:
-        """Return whether a weight of a link may be pruned, given the names of lookup embeddings."""
-        return name not in self.refused and (name not in lookups or name in self.included)
+    def allows(self, name: str, reserved: Collection[str]) -> bool:
+        """Return whether a weight of a link may be pruned, given those that only `include` may."""
+        return name not in self.refused and (name not in reserved or name in self.included)
 
     def check(self, prunable: Collection[str]) -> None:
         """Refuse a selection that leaves nothing to prune.
@@ -76,6 +76,7 @@ def why_not_prunable(
     prunable: Collection[str],
     lookups: Collection[str],
     uses: Mapping[str, str],
+    composed: Mapping[str, str],
 ) -> dict[str, str]:
     """Give a reason for each parameter that is not prunable.
 
@@ -85,6 +86,7 @@ def why_not_prunable(
         prunable: Names of the prunable parameters.
         lookups: Names of the parameters that were looked up by an index.
         uses: The first operation that used each parameter, by name.
+        composed: The operation that composes a layer's weights of each parameter, by name.
 
     Returns:
         The reasons by name, in the model's order.
@@ -97,6 +99,11 @@ def why_not_prunable(
             reasons[name] = selection.refused[name]
         elif name in lookups:
             reasons[name] = "lookup embedding (pruned where include names it)"
+        elif name in composed:
+            reasons[name] = (
+                f"its weights are computed: {composed[name]} (no weight is zero where an element "
+                "is; pruned where include names it)"
+            )
         elif name not in uses:
             reasons[name] = "never used by the example inputs"
         elif parameter.dim() < 2:

@@ -40,8 +40,11 @@ class CaptureNotes:
         not_prunable: The parameters of the model that are not prunable, by name: the reason.
         derived: Prunable parameters that a layer's weights are computed from, by name: the
             operation that computes them, e.g. a weight norm.
+        normalised: Prunable parameters that are divided by a norm of theirs, by name: the
+            dimensions that the norm sums over. A row along these that has no weight is 0 / 0.
     """
 
     approximations: tuple[Approximation, ...] = ()
     not_prunable: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, str] = field(default_factory=dict)
+    normalised: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

@@ -180,7 +180,7 @@ def test_unknown_operations_are_wired_completely_and_reported() -> None:
     assert len(masks) == 2
 
 
-def test_standardised_weights_are_pruned_and_reported() -> None:
+def test_standardised_weights_are_not_pruned_unless_they_are_named() -> None:
     class Standardised(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return F.linear(x, self.weight - self.weight.mean(), self.bias)
@@ -188,6 +188,9 @@ def test_standardised_weights_are_pruned_and_reported() -> None:
     model = nn.Sequential(Standardised(4, 6), nn.Linear(6, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
     assert graph.notes.approximations == ()
+    assert graph.prunable == ("1.weight",)
+    assert graph.notes.not_prunable["0.weight"].startswith("its weights are computed: sub in '0'")
+    graph = phew.capture(model, torch.zeros(1, 4), include=["*.weight"])
     assert graph.prunable == ("0.weight", "1.weight")
     assert graph.notes.derived == {"0.weight": "sub"}
 

@@ -8,7 +8,12 @@ import torch
 
 from phew.capture.calls import Call
 from phew.capture.operations import indexing, joins, movement, products, resampling, weights
-from phew.capture.operations.parameters import follow_parameters, note_uses
+from phew.capture.operations.parameters import (
+    follow_parameters,
+    follow_scaled,
+    note_composed,
+    note_uses,
+)
 from phew.capture.tracer import Tracer
 from phew.capture.values import MissingValuesError
 
@@ -122,7 +127,7 @@ def follow(tracer: Tracer, call: Call) -> None:
         rule = joins.pointwise if torch.Tag.pointwise in call.operation.tags else joins.unknown
     labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in call.tensors)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
-        follow_parameters(tracer, call)
+        follow_parameters(tracer, call, takes_shape=rule is movement.constant)
         return
     try:
         rule(tracer, call)
@@ -132,6 +137,25 @@ def follow(tracer: Tracer, call: Call) -> None:
         # A case that the rule was not written for must not keep the model from being pruned.
         joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
     note_uses(tracer, call)
+    if rule in _WEIGHTED:
+        note_composed(tracer, call, _weights_of(tracer, call, rule))
+    else:
+        follow_scaled(tracer, call)
+
+
+def _weights_of(tracer: Tracer, call: Call, rule: Rule) -> list[torch.Tensor]:
+    """Return the arguments of a weighted operation that are weights."""
+    if rule is weights.embedding:
+        return []
+    if rule is not products.multiply:
+        return [call.args[1]]
+    # Either factor may be weights, where the other is an activation.
+    left, right = call.args[call.name in products.WITH_BIAS :][:2]
+    return [
+        factor
+        for factor, other in ((left, right), (right, left))
+        if tracer.activations.labels_of(other) is not None
+    ]
 
 
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
@@ -144,7 +168,8 @@ def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
         return False
     if tracer.modules.are_parametrizing:
         return False
-    names = [view.name for part in call.tensors if (view := tracer.parameters.view_of(part))]
-    matrices = call.name in ("mm", "bmm") and len(names) > 1
+    parts = [part for part in map(tracer.parameters.elements_of, call.tensors) if part]
+    names = [name for part in parts for name in tracer.parameters.names_in(part)]
+    matrices = call.name in ("mm", "bmm") and len(parts) > 1
     owners = {name.rpartition(".")[0] for name in names}
     return bool(names) and not (matrices and len(owners) == 1)
