@@ -127,7 +127,10 @@ def _runs(numbers: torch.Tensor, dim: int) -> list[int]:
 
     The slices (0, 1) (2, 3) (4, 5) (9, 9) make a run of three and one of one.
     """
-    steps = numbers.diff(dim=dim).movedim(dim, 0).flatten(1)
+    size = numbers.shape[dim]
+    if size == 1:
+        return [1]
+    steps = numbers.diff(dim=dim).movedim(dim, 0).reshape(size - 1, -1)
     first = steps[:, :1]
     is_even = (steps == first).all(1) & (first[:, 0] >= 0) & (first[:, 0] < SPAN // 2)
     sizes, stride = [1], None

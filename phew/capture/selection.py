@@ -100,10 +100,7 @@ def why_not_prunable(
         elif name in lookups:
             reasons[name] = "lookup embedding (pruned where include names it)"
         elif name in composed:
-            reasons[name] = (
-                f"its weights are computed: {composed[name]} (no weight is zero where an element "
-                "is; pruned where include names it)"
-            )
+            reasons[name] = f"its weights are computed: {composed[name]}"
         elif name not in uses:
             reasons[name] = "never used by the example inputs"
         elif parameter.dim() < 2:

@@ -158,6 +158,7 @@ def test_the_callers_reason_comes_first() -> None:
         prunable=[],
         lookups=["weight", "bias"],
         uses={"weight": "mul"},
+        composed={"weight": "add"},
     )
     assert reasons == {"weight": "excluded by 'weight'", "bias": "not in include"}
 

@@ -236,12 +236,12 @@ def _compute(tracer: Tracer, call: Call, sources: list[torch.Tensor]) -> None:
 def _composed(tracer: Tracer, call: Call, sources: list[torch.Tensor]) -> Origin:
     """Return the origin of a result that stands for no parameter."""
     origins = [origin for each in sources if (origin := tracer.parameters.origin_of(each))]
-    earlier = (origin.composed_by for origin in origins if origin.composed_by)
+    earlier = [origin.composed_by for origin in origins]
     return Origin(
         names=frozenset[str]().union(*(origin.names for origin in origins)),
         at_zero=value_at_zero(tracer, call),
         composed_of=frozenset[str]().union(*(_parts(tracer, each) for each in sources)),
-        composed_by=next(earlier, call.site),
+        composed_by=earlier[0] if all(earlier) else call.site,
     )
 
 

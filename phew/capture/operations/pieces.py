@@ -91,7 +91,8 @@ def link_pieces(
     numbers, targets = distinct(numbers, 1)
     numbers, sources = distinct(numbers, 2)
     rows = gather_rows(rows, 1, sources, NO_UNIT)
-    numbers, _ = distinct(numbers, 3)
+    # The order of positions in a kernel says nothing.
+    numbers = numbers.index_select(3, numbers.amax(dim=(0, 1, 2)).argsort(stable=True))
     piece = cut(numbers)
     if piece is None:
         return None
