@@ -162,14 +162,17 @@ def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
     """Return whether weights are applied to a parameter or constant, which then is an entry.
 
     It is false where parameters only compute other weights: spectral norm multiplies a matrix by a
-    vector, and a matrix of low rank is the product of two parameters of one module.
+    vector, and a matrix of low rank is the product of two parameters of one module, or of modules
+    that do not run.
     """
     if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot"):
         return False
     if tracer.modules.are_parametrizing:
         return False
-    parts = [part for part in map(tracer.parameters.elements_of, call.tensors) if part]
-    names = [name for part in parts for name in tracer.parameters.names_in(part)]
-    matrices = call.name in ("mm", "bmm") and len(parts) > 1
+    origins = [each for each in map(tracer.parameters.origin_of, call.tensors) if each]
+    names = frozenset[str]().union(*(origin.names for origin in origins))
+    matrices = call.name in ("mm", "bmm") and len(origins) > 1
     owners = {name.rpartition(".")[0] for name in names}
-    return bool(names) and not (matrices and len(owners) == 1)
+    has_weights = any(map(tracer.parameters.elements_of, call.tensors))
+    within = len(owners) == 1 or tracer.modules.innermost not in owners
+    return has_weights and not (matrices and within)

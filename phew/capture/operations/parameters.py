@@ -92,6 +92,7 @@ def follow_parameters(tracer: Tracer, call: Call, *, takes_shape: bool) -> None:
         part = ParameterView.of(views[0].name, views[0].index.select(0, index))
         parameters.set_view(call.result, part, parameters.computed_of(sources[0]))
     elif call.name in MOVES and (numbers := _moved(tracer, call)) is not None:
+        note_uses(tracer, call)
         parameters.set_mosaic(call.result, Mosaic(numbers[0]), _together(tracer, sources))
     else:
         note_uses(tracer, call)
