@@ -183,4 +183,5 @@ def gather_rows(rows: torch.Tensor, dim: int, inverse: torch.Tensor, filler: int
     table[inverse[order], column] = order
     blank = torch.full_like(rows.narrow(dim, 0, 1), filler)
     filled = torch.cat([rows, blank], dim).index_select(dim, table.flatten())
-    return filled.unflatten(dim, (-1, most)).movedim(dim + 1, -2).flatten(-2)
+    by_slice: torch.Tensor = filled.unflatten(dim, (-1, most))
+    return by_slice.movedim(dim + 1, -2).flatten(-2)

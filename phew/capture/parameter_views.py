@@ -39,6 +39,12 @@ class ParameterView:
         return cls(name, index, index.shape)
 
     @property
+    def steps(self) -> tuple[str, tuple[int, ...], tuple[int, ...], int]:
+        """The parameter's name, and the sizes, strides and offset that lead through it."""
+        index = self.index
+        return self.name, tuple(index.shape), index.stride(), int(index.storage_offset())
+
+    @property
     def is_whole(self) -> bool:
         """Whether this is all of the parameter."""
         storage = self.index.untyped_storage().nbytes()
@@ -124,16 +130,17 @@ class ParameterViews:
 
     def origin_of(self, tensor: Any) -> Origin | None:
         """Return what a tensor was computed from, None for a constant."""
-        origin: Origin | None = (
-            self._origins.get(tensor) if isinstance(tensor, torch.Tensor) else None
-        )
+        if not isinstance(tensor, torch.Tensor):
+            return None
+        origin = self.computed_of(tensor)
         if origin is None and (view := self.view_of(tensor)) is not None:
             return Origin(frozenset([view.name]), at_zero=0.0)
         return origin
 
     def computed_of(self, tensor: torch.Tensor) -> Origin | None:
         """Return what a tensor was computed from, None for a constant, or a plain view."""
-        return self._origins.get(tensor)
+        origin: Origin | None = self._origins.get(tensor)
+        return origin
 
     def set_view(
         self, tensor: torch.Tensor, view: ParameterView, origin: Origin | None = None

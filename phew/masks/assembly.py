@@ -70,9 +70,8 @@ def keep_rows_of_norms(
     for name, dims in graph.notes.normalised.items():
         if name in kept:
             mask = whole(kept[name])
-            rows = _by_row(mask, dims)
-            lost = (~rows.any(dim=1)).nonzero().flatten() if mask.numel() else ()
-            if len(lost):
+            lost = (~_by_row(mask, dims).any(dim=1)).nonzero().flatten()
+            if mask.numel() and len(lost):
                 changed[name] = _with_largest(graph, name, mask, lost)
     if not changed:
         return kept

@@ -211,3 +211,19 @@ def test_a_row_of_a_transposed_view_is_one_of_the_parameter() -> None:
 
     graph = phew.capture(Transposed(), X)
     assert graph.notes.normalised == {"weight": (0,)}
+
+
+def test_a_norm_of_weights_of_several_parameters_leaves_them_out() -> None:
+    class Fused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 4), nn.Linear(6, 4)
+            self.last = nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = torch.cat([self.first.weight, self.second.weight])
+            return self.last(F.linear(x, weight / weight.norm(dim=1, keepdim=True)))
+
+    graph = phew.capture(Fused(), X)
+    assert graph.prunable == ("last.weight",)
+    assert graph.notes.not_prunable["first.weight"] == "its weights are computed: div"

@@ -13,9 +13,16 @@ from phew.capture.calls import Call
 from phew.capture.labels import equal_products
 from phew.capture.mosaics import NO_ELEMENT, Mosaic
 from phew.capture.operations import movement
-from phew.capture.operations.zeros import SCALES, WEIGHT_NORMS, keeps_zeros, value_at_zero
+from phew.capture.operations.zeros import (
+    SCALES,
+    WEIGHT_NORMS,
+    is_pointwise,
+    keeps_zeros,
+    value_at_zero,
+)
 from phew.capture.parameter_views import Origin, ParameterView
 from phew.capture.tracer import Tracer
+from phew.running.tensors import tensors_in
 
 NORMALISATIONS = {
     *("native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit"),
@@ -89,8 +96,9 @@ def follow_parameters(tracer: Tracer, call: Call, *, takes_shape: bool) -> None:
     elif call.name in movement.VIEWS:
         _view(tracer, call, sources[0])
     elif len(views) == 1 and (index := _chosen(call)) is not None:
-        part = ParameterView.of(views[0].name, views[0].index.select(0, index))
-        parameters.set_view(call.result, part, parameters.computed_of(sources[0]))
+        part = views[0].index.select(0, index)
+        view = replace(views[0], index=part, shape=part.shape)
+        parameters.set_view(call.result, view, parameters.computed_of(sources[0]))
     elif call.name in MOVES and (numbers := _moved(tracer, call)) is not None:
         note_uses(tracer, call)
         parameters.set_mosaic(call.result, Mosaic(numbers[0]), _together(tracer, sources))
@@ -149,10 +157,11 @@ def _parts_of_view(call: Call, view: ParameterView) -> list[ParameterView] | Non
 def _moved(tracer: Tracer, call: Call) -> list[torch.Tensor] | None:
     """Apply an operation that moves elements to their numbers, None where these are not known."""
     source, *args = call.args
-    parts = [_numbers(tracer, tensor) for tensor in movement.as_list(source)]
-    indices = args[0] if call.name == "index" else args
-    known = [part for part in indices if isinstance(part, torch.Tensor)]
-    if any(part is None for part in parts) or not all(map(tracer.values.are_known, known)):
+    parts = [
+        part for each in movement.as_list(source) if (part := _numbers(tracer, each)) is not None
+    ]
+    indices = [part for part in tensors_in(args) if not tracer.values.are_known(part)]
+    if len(parts) < len(movement.as_list(source)) or indices:
         return None
     if call.name == "constant_pad_nd":
         if len(args) > 1 and args[1]:
@@ -199,14 +208,13 @@ def _compute(tracer: Tracer, call: Call, sources: list[torch.Tensor]) -> None:
     none: walks follow the elements of a parameter there too, but none of them is pruned.
     """
     parameters, outputs = tracer.parameters, call.outputs
-    is_pointwise = torch.Tag.pointwise in call.operation.tags
     origin = _composed(tracer, call, sources)
     same = [
         tensor
         for tensor in sources
         if outputs and tracer.parameters.elements_of(tensor) and tensor.shape == outputs[0].shape
     ]
-    if not same or not (is_pointwise or call.name in SCALES | NORMALISATIONS):
+    if not same or not (is_pointwise(call) or call.name in SCALES | NORMALISATIONS):
         for output in outputs:
             if call.is_in_place:
                 parameters.set_changed(output, origin)
@@ -214,12 +222,16 @@ def _compute(tracer: Tracer, call: Call, sources: list[torch.Tensor]) -> None:
                 parameters.set_computed(output, origin)
         return
     # A norm scales its first argument; which factor of a product comes first says nothing.
-    direction = min(same, key=partial(_precedence, tracer)) if is_pointwise else same[0]
+    direction = min(same, key=partial(_precedence, tracer)) if is_pointwise(call) else same[0]
     own = parameters.origin_of(direction)
     assert own is not None
     if keeps_zeros(tracer, call, [part for part in same if _are_alike(tracer, part, direction)]):
-        origin = replace(origin, composed_of=own.composed_of, composed_by=own.composed_by)
-        _note_norm(tracer, call, direction, origin)
+        norms = _norms(tracer, call, direction, origin)
+        view = parameters.view_of(direction)
+        if view is not None or not norms:
+            origin = replace(origin, composed_of=own.composed_of, composed_by=own.composed_by)
+        if view is not None and norms and not origin.composed_of:
+            _note_norm(tracer, call, view, norms)
     elif call.name in NORMALISATIONS:
         origin = replace(origin, composed_of=_parts(tracer, direction))
     if call.is_in_place and origin.composed_of:
@@ -269,15 +281,12 @@ def _set_elements(
 
 def _are_alike(tracer: Tracer, tensor: torch.Tensor, other: torch.Tensor) -> bool:
     """Return whether two tensors have the same elements of parameters at all places."""
-    left, right = tracer.parameters.elements_of(tensor), tracer.parameters.elements_of(other)
+    left, right = (tracer.parameters.elements_of(each) for each in (tensor, other))
     if isinstance(left, Mosaic) and isinstance(right, Mosaic):
         return torch.equal(left.numbers, right.numbers)
-    if not isinstance(left, ParameterView) or not isinstance(right, ParameterView):
-        return False
-    return left.name == right.name and all(
-        (a.shape, a.stride(), a.storage_offset()) == (b.shape, b.stride(), b.storage_offset())
-        for a, b in ((left.index, right.index),)
-    )
+    if isinstance(left, ParameterView) and isinstance(right, ParameterView):
+        return left.steps == right.steps
+    return False
 
 
 def _precedence(tracer: Tracer, tensor: torch.Tensor) -> tuple[bool, tuple[bool, int, int]]:
@@ -289,31 +298,38 @@ def _precedence(tracer: Tracer, tensor: torch.Tensor) -> tuple[bool, tuple[bool,
     return is_composed, (True, 0, 0)
 
 
-def _note_norm(tracer: Tracer, call: Call, direction: torch.Tensor, origin: Origin) -> None:
-    """Note over which dimensions of a parameter a norm sums that divides it: 0 / 0 if all are 0."""
-    view = tracer.parameters.view_of(direction)
-    if origin.composed_of or origin.at_zero is None or not math.isnan(origin.at_zero):
-        return
-    if view is None:
-        return
+def _norms(
+    tracer: Tracer, call: Call, direction: torch.Tensor, origin: Origin
+) -> list[torch.Tensor]:
+    """Return the arguments by which weights are divided that are zero where all of these are."""
+    if origin.at_zero is None or not math.isnan(origin.at_zero):
+        return []
     if call.name in WEIGHT_NORMS:
-        dim = call.argument("dim")
-        kept = {dim} - {-1}
+        return [direction]
+    origins = tracer.parameters.origin_of
+    names = _parts(tracer, direction)
+    return [
+        tensor
+        for tensor in call.tensors
+        if tensor is not direction and (other := origins(tensor)) and names & other.names
+    ]
+
+
+def _note_norm(tracer: Tracer, call: Call, view: ParameterView, norms: list[torch.Tensor]) -> None:
+    """Note over which dimensions of a parameter the norms sum that divide it.
+
+    A weight of shape (4, 2, 3) that is divided by a norm of shape (4, 1, 1) is summed over the
+    dimensions 1 and 2.
+    """
+    rank, shape = len(view.shape), tracer.parameters.shape_of(view.name)
+    if call.name in WEIGHT_NORMS:
+        varying = {call.argument("dim")} - {-1}
     else:
-        norms = [
-            tensor
-            for tensor in call.tensors
-            if (other := tracer.parameters.origin_of(tensor)) and view.name in other.names
-            if tensor is not direction
-        ]
-        if not norms:
-            return
-        kept = {
-            dim + direction.dim() - tensor.dim()
-            for tensor in norms
-            for dim in range(tensor.dim())
-            if tensor.shape[dim] > 1 and tensor.stride(dim)
+        varying = {
+            dim + rank - norm.dim()
+            for norm in norms
+            for dim in range(norm.dim())
+            if norm.shape[dim] > 1 and norm.stride(dim)
         }
-    shape = tracer.parameters.shape_of(view.name)
-    kept = view.dims_in(shape, kept)
+    kept = view.dims_in(shape, varying)
     tracer.notes.add_norm(view.name, tuple(dim for dim in range(len(shape)) if dim not in kept))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from phew.capture.tracer import Tracer
 WEIGHT_NORMS = {"_weight_norm", "_weight_norm_interface"}
 
 SCALES = {
-    *(*WEIGHT_NORMS, "native_dropout", "renorm"),
+    *(*WEIGHT_NORMS, "native_dropout", "renorm", "tril", "tril_", "triu", "triu_"),
     *("fake_quantize_per_tensor_affine", "fake_quantize_per_tensor_affine_cachemask"),
     *("fake_quantize_per_channel_affine", "fake_quantize_per_channel_affine_cachemask"),
     *("_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "_fake_quantize_learnable"),
@@ -41,17 +42,13 @@ def keeps_zeros(tracer: Tracer, call: Call, zeros: list[torch.Tensor]) -> bool:
     """Return whether an operation returns zeros where some of its arguments are zero."""
     if call.name in SCALES:
         return True
-    if not _is_pointwise(call):
+    if not is_pointwise(call):
         return False
 
-    def value_of(tensor: torch.Tensor, *, number: int) -> float:
+    def value_of(number: int, tensor: torch.Tensor) -> float:
         return 0 if any(tensor is zero for zero in zeros) else _any_value(tracer, tensor, number)
 
-    results = [
-        _evaluate(call, lambda tensor, number=number: value_of(tensor, number=number))
-        for number in (0, 1)
-    ]
-    return all(result == 0 for result in results)
+    return all(_evaluate(call, partial(value_of, number)) == 0 for number in (0, 1))
 
 
 def value_at_zero(tracer: Tracer, call: Call) -> float | None:
@@ -65,10 +62,14 @@ def value_at_zero(tracer: Tracer, call: Call) -> float | None:
         return math.nan if call.name in WEIGHT_NORMS else 0.0
     if call.name in _SUMS:
         return 0.0 if any(value_of(tensor) == 0 for tensor in call.tensors) else None
-    return _evaluate(call, value_of) if _is_pointwise(call) else None
+    return _evaluate(call, value_of) if is_pointwise(call) else None
 
 
-def _is_pointwise(call: Call) -> bool:
+def is_pointwise(call: Call) -> bool:
+    """Return whether an operation makes each element of others at its place."""
+    # Torch does not tag the filling of flagged elements.
+    if call.name in ("masked_fill", "masked_fill_"):
+        return True
     tags = call.operation.tags
     return torch.Tag.pointwise in tags and torch.Tag.nondeterministic_seeded not in tags
 
