@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from phew.graph.links import WeightedLink, WiringLink
 from phew.graph.walk_graph import WalkGraph
-from phew.graph.weights import weights_of
+from phew.graph.weights import data_of, weights_of
 from phew.walks.options import Fork, Granularity, Power
 
 FORK, EDGE = 0, 1
@@ -307,4 +307,19 @@ class Reference:
         }
         for parameter, weight in visited:
             masks[parameter].reshape(-1)[weight] = True
+        for parameter, dims in self.graph.notes.normalised.items():
+            if parameter in masks:
+                self._keep_rows(masks[parameter], parameter, dims)
         return masks
+
+    def _keep_rows(
+        self, mask: npt.NDArray[np.bool_], parameter: str, dims: tuple[int, ...]
+    ) -> None:
+        """Keep the largest weight of each row that a norm divides and that has kept none."""
+        magnitudes = data_of(self.graph, parameter).double().abs().numpy()
+        sizes = [1 if dim in dims else size for dim, size in enumerate(mask.shape)]
+        for row in np.ndindex(*sizes):
+            along = tuple(slice(None) if dim in dims else row[dim] for dim in range(mask.ndim))
+            if not mask[along].any():
+                largest = np.unravel_index(magnitudes[along].argmax(), mask[along].shape)
+                mask[along][largest] = True

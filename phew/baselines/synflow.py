@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from phew.arguments import Selector, as_integer
 from phew.baselines.problem import Problem, best
+from phew.masks.assembly import keep_rows_of_norms
 from phew.masks.masks import Masks
 from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
@@ -131,7 +132,8 @@ def _iterate(
                 density = problem.density ** (iteration / num_iterations)
                 last = problem.graph.num_prunable_weights - 1
                 num_kept = max(num_kept, math.ceil(density * last))
-            kept = best(scores, num_kept)
+            # Weights that a norm divides must not become 0 / 0 in the next iteration.
+            kept = dict(keep_rows_of_norms(problem.graph, best(scores, num_kept)))
     return kept
 
 

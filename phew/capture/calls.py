@@ -41,6 +41,11 @@ class Call:
         return f"{self.module}.{self.name}" if self.module else self.name
 
     @property
+    def site(self) -> str:
+        """The operation's name, and that of the module that called it: "add in 'layer1'"."""
+        return f"{self.name} in {self.module!r}" if self.module else self.name
+
+    @property
     def is_in_place(self) -> bool:
         """Whether the operation changes its arguments."""
         return bool(self.operation._schema.is_mutable)

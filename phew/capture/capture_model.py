@@ -34,7 +34,6 @@ from phew.running.tensors import all_tensors
 from phew.running.wrapped import is_wrapper, stand_in_for_wrapped
 
 _OFF_EVERY_PATH = "on no path from the example to what the model returns in evaluation mode"
-_COMPOSED = "the weights of its layer are computed by {}, where its zeros would be none"
 
 
 def capture(
@@ -217,7 +216,8 @@ def _with_prunable(
     if_named = " (pruned where include names it)"
     by_request = dict.fromkeys(off_every_path(graph), _OFF_EVERY_PATH + if_named)
     for name, use in notes.composed.items():
-        by_request[name] = _COMPOSED.format(use) + (if_named if name in graph.parameters else "")
+        reason = f"its weights are computed: {use}"
+        by_request[name] = reason + (if_named if name in graph.parameters else "")
     by_request.update(dict.fromkeys(notes.lookups, "lookup embedding" + if_named))
     prunable = tuple(
         name
@@ -242,6 +242,9 @@ def _with_prunable(
                 and name in not_prunable.keys() - selection.refused.keys()
             ),
             derived={name: notes.derived[name] for name in prunable if name in notes.derived},
+            normalised={
+                name: notes.normalised[name] for name in prunable if name in notes.normalised
+            },
         ),
     )
 

@@ -79,6 +79,43 @@ class WeightedLink:
         offset = contiguous.storage_offset() + self.offset
         return contiguous.as_strided(self.shape, self.strides, offset)
 
+    @property
+    def is_injective(self) -> bool:
+        """Whether every edge has an element of its own.
+
+        It is false for a filter that several channels share (stride 0), or for a Toeplitz matrix,
+        whose strides are 1 and 1: element 1 is the edges (0, 1) and (1, 0).
+        """
+        dims = sorted(zip(self.strides, self.shape, strict=True))
+        last = 0
+        for stride, size in dims:
+            if size > 1:
+                if stride <= last:
+                    return False
+                last += stride * (size - 1)
+        return True
+
+    def mark_elements(
+        self, flags_of_elements: torch.Tensor, flags_of_edges: torch.Tensor
+    ) -> torch.Tensor:
+        """Flag the elements of which any edge is flagged; flags that are set stay set.
+
+        Args:
+            flags_of_elements: Contiguous flags of the parameter's shape, which are changed.
+            flags_of_edges: Flags of edges, which broadcast to `shape`.
+
+        Returns:
+            The flags of elements.
+        """
+        if self.is_injective:
+            self.view(flags_of_elements).logical_or_(flags_of_edges)
+            return flags_of_elements
+        # In place, several edges would write to one element at a time: they are listed instead.
+        flat = flags_of_elements.view(-1)
+        elements = self.view(torch.arange(len(flat), device=flat.device))
+        flat[elements[flags_of_edges.expand(self.shape)]] = True
+        return flags_of_elements
+
     def by_source(self, values: torch.Tensor | Units) -> torch.Tensor:
         """View one value per source unit so that it is broadcast over the link's edges."""
         return _as_tensor(values).view(self.num_groups, 1, -1, 1)

@@ -48,9 +48,12 @@ class CaptureNotes:
             path of the run leads through them, or the weights of layers are computed from them.
         derived: Prunable parameters that a layer's weights are computed from, by name: the
             operation that computes them, e.g. a weight norm.
+        normalised: Prunable parameters that are divided by a norm of theirs, by name: the
+            dimensions that the norm sums over. A row along these that has no weight is 0 / 0.
     """
 
     approximations: tuple[Approximation, ...] = ()
     not_prunable: Mapping[str, str] = field(default_factory=dict)
     left_dense: tuple[str, ...] = ()
     derived: Mapping[str, str] = field(default_factory=dict)
+    normalised: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

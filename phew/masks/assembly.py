@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from phew._core import __version__
-from phew.distributed.sharding import is_sharded, placed_like
+from phew.distributed.sharding import is_sharded, placed_like, whole
 from phew.graph.links import Units
 from phew.graph.reach import active_units
 from phew.graph.walk_graph import WalkGraph
+from phew.graph.weights import data_of
 from phew.masks.mask_file import Scalar
 from phew.masks.masks import Masks
-from phew.masks.packed import PackedMasks
+from phew.masks.packed import PackedMasks, pack
 
 
 def assemble_masks(
@@ -24,13 +26,15 @@ def assemble_masks(
 
     Args:
         graph: The walk graph.
-        kept: Per prunable parameter, a boolean tensor of its shape; packed masks stay packed.
+        kept: Per prunable parameter, a boolean tensor of its shape; packed masks stay packed. A row
+            of a normalised parameter that keeps no weight gets its largest.
         info: How the masks were made, but for the version of phew.
 
     Returns:
         The masks, with unit masks and the numbers of active units. If a parameter is sharded, each
         rank gets its part of the mask.
     """
+    kept = keep_rows_of_norms(graph, kept)
     active = active_units(graph, kept)
     placed = kept
     if not isinstance(kept, PackedMasks):
@@ -46,6 +50,64 @@ def assemble_masks(
         },
         info={**info, "phew_version": __version__},
     )
+
+
+def keep_rows_of_norms(
+    graph: WalkGraph, kept: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Keep a weight of each row that a norm divides, as one without any would be 0 / 0.
+
+    The row of weights 0.5 -2 2 of which none is kept keeps -2: the first of the largest magnitude.
+
+    Args:
+        graph: The walk graph, whose notes say which parameters are divided by a norm.
+        kept: Boolean tensors by parameter name, which are not changed. If weights are sharded, all
+            ranks make the call with the same ones.
+
+    Returns:
+        The same masks, except those in which a row kept none.
+    """
+    changed = {}
+    for name, dims in graph.notes.normalised.items():
+        if name in kept:
+            mask = whole(kept[name])
+            lost = (~_by_row(mask, dims).any(dim=1)).nonzero().flatten()
+            if mask.numel() and len(lost):
+                changed[name] = _with_largest(graph, name, mask, lost)
+    if not changed:
+        return kept
+    if isinstance(kept, PackedMasks):
+        packed = {name: pack(mask) for name, mask in changed.items()}
+        return PackedMasks(kept.shapes, {**kept.packed, **packed})
+    return {**kept, **changed}
+
+
+def _with_largest(
+    graph: WalkGraph, name: str, mask: torch.Tensor, lost: torch.Tensor
+) -> torch.Tensor:
+    """Return a mask that keeps the largest weight of some rows too."""
+    dims = graph.notes.normalised[name]
+    if graph.parameters[name].is_meta:
+        # Methods that read no weights prune models without any: the first is as good as another.
+        weights = torch.zeros_like(mask, dtype=torch.float32)
+    else:
+        weights = data_of(graph, name, mask.device)
+    rows = _by_row(mask, dims).clone()
+    rows[lost, _by_row(weights, dims)[lost].abs().argmax(dim=1)] = True
+    order = _rows_first(mask, dims)
+    places = [order.index(dim) for dim in range(mask.dim())]
+    return rows.view(mask.permute(order).shape).permute(places).contiguous()
+
+
+def _by_row(tensor: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
+    """Return a tensor as a matrix of the rows along some dimensions."""
+    columns = math.prod(tensor.shape[dim] for dim in dims)
+    return tensor.permute(_rows_first(tensor, dims)).reshape(-1, columns)
+
+
+def _rows_first(tensor: torch.Tensor, dims: Sequence[int]) -> list[int]:
+    """Return the order of dimensions in which those along rows come last."""
+    return [*(dim for dim in range(tensor.dim()) if dim not in dims), *dims]
 
 
 def _count_active(graph: WalkGraph, parameter: str, active: list[Units]) -> tuple[int, int]:

@@ -225,3 +225,12 @@ def test_masks_that_do_not_fit_are_refused(
     for function in (analysis.analyze, analysis.path_kernel_trace, analysis.effective_masks):
         with pytest.raises(error, match=message):
             function(*small_chain(), masks=masks)
+
+
+def test_analysis_leaves_float64_weights_as_they_are() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).double()
+    before = [parameter.clone() for parameter in model.parameters()]
+    x = torch.zeros(1, 4, dtype=torch.float64)
+    analysis.analyze(model, x, masks=phew.sample_masks(model, x, density=0.5))
+    for parameter, weights in zip(model.parameters(), before, strict=True):
+        assert parameter.equal(weights)

@@ -179,7 +179,7 @@ def test_unknown_operations_are_wired_completely_and_reported() -> None:
     assert len(phew.sample_masks(graph, density=0.5)) == 2
 
 
-def test_standardised_weights_are_pruned_and_reported() -> None:
+def test_standardised_weights_are_not_pruned_unless_they_are_named() -> None:
     class Standardised(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return F.linear(x, self.weight - self.weight.mean(), self.bias)
@@ -187,6 +187,9 @@ def test_standardised_weights_are_pruned_and_reported() -> None:
     model = nn.Sequential(Standardised(4, 6), nn.Linear(6, 2))
     graph = phew.capture(model, torch.zeros(1, 4))
     assert graph.notes.approximations == ()
+    assert graph.prunable == ("1.weight",)
+    assert graph.notes.not_prunable["0.weight"] == "its weights are computed: sub in '0'"
+    graph = phew.capture(model, torch.zeros(1, 4), include=["*.weight"])
     assert graph.prunable == ("0.weight", "1.weight")
     assert graph.notes.derived == {"0.weight": "sub"}
 
@@ -198,7 +201,7 @@ def test_weights_computed_as_a_whole_are_wired_completely_and_not_pruned() -> No
     assert graph.notes.approximations == ()
     assert all(units.all() for units in graph.live)
     (name,) = (name for name in graph.notes.not_prunable if name.endswith("original"))
-    assert "used by" in graph.notes.not_prunable[name]
+    assert "its weights are computed" in graph.notes.not_prunable[name]
 
 
 def test_biases_and_normalisations_belong_to_units() -> None:

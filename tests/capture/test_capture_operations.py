@@ -279,7 +279,7 @@ def test_heads_of_one_parameter_are_slices_of_it() -> None:
     assert all(units.all() for units in graph.live)
 
 
-def test_weights_that_a_product_is_added_to_stand_for_their_parameter() -> None:
+def test_weights_that_a_product_is_added_to_are_not_pruned() -> None:
     class LowRank(nn.Linear):
         def __init__(self) -> None:
             super().__init__(4, 4)
@@ -289,8 +289,9 @@ def test_weights_that_a_product_is_added_to_stand_for_their_parameter() -> None:
             return F.linear(x, self.weight + self.up @ self.down, self.bias)
 
     graph = phew.capture(nn.Sequential(LowRank(), nn.Linear(4, 2)), torch.zeros(2, 4))
-    assert graph.prunable == ("0.weight", "1.weight")
-    assert "used by mm" in graph.notes.not_prunable["0.up"]
+    assert graph.prunable == ("1.weight",)
+    for name in ("0.weight", "0.up", "0.down"):
+        assert graph.notes.not_prunable[name] == "its weights are computed: add in '0'"
 
 
 def test_a_constant_that_is_written_into_is_none_any_more() -> None:

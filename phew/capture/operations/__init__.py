@@ -16,7 +16,12 @@ from phew.capture.operations import (
     resampling,
     weights,
 )
-from phew.capture.operations.parameters import follow_parameters, note_uses
+from phew.capture.operations.parameters import (
+    follow_parameters,
+    follow_scaled,
+    note_composed,
+    note_uses,
+)
 from phew.capture.tracer import Tracer
 from phew.capture.values import MissingValuesError
 from phew.running.failures import is_lack_of_memory
@@ -151,7 +156,7 @@ def follow(tracer: Tracer, call: Call) -> None:
     read = indexing.read_tensors(call) if rule in _CHOICES else call.tensors
     labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in read)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
-        follow_parameters(tracer, call)
+        follow_parameters(tracer, call, takes_shape=rule is movement.constant)
         return
     try:
         rule(tracer, call)
@@ -163,19 +168,42 @@ def follow(tracer: Tracer, call: Call) -> None:
         # A case that the rule was not written for must not keep the model from being pruned.
         joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
     note_uses(tracer, call)
+    if rule in _WEIGHTED:
+        note_composed(tracer, call, _weights_of(tracer, call, rule))
+    else:
+        follow_scaled(tracer, call)
+
+
+def _weights_of(tracer: Tracer, call: Call, rule: Rule) -> list[torch.Tensor]:
+    """Return the arguments of a weighted operation that are weights."""
+    if rule is weights.embedding:
+        return []
+    if rule is not products.multiply:
+        return [call.args[1]]
+    # Either factor may be weights, where the other is an activation.
+    left, right = call.args[call.name in products.WITH_BIAS :][:2]
+    return [
+        factor
+        for factor, other in ((left, right), (right, left))
+        if tracer.activations.labels_of(other) is not None
+    ]
 
 
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
     """Return whether weights are applied to a parameter or constant, which then is an entry.
 
     It is false where parameters only compute other weights: spectral norm multiplies a matrix by a
-    vector, and a matrix of low rank is the product of two parameters of one module.
+    vector, and a matrix of low rank is the product of two parameters of one module, or of modules
+    that do not run.
     """
     if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot"):
         return False
     if tracer.modules.are_parametrizing:
         return False
-    names = [view.name for part in call.tensors if (view := tracer.parameters.view_of(part))]
-    matrices = call.name in ("mm", "bmm") and len(names) > 1
+    origins = [each for each in map(tracer.parameters.origin_of, call.tensors) if each]
+    names = frozenset[str]().union(*(origin.names for origin in origins))
+    matrices = call.name in ("mm", "bmm") and len(origins) > 1
     owners = {name.rpartition(".")[0] for name in names}
-    return bool(names) and not (matrices and len(owners) == 1)
+    has_weights = any(map(tracer.parameters.elements_of, call.tensors))
+    within = len(owners) == 1 or tracer.modules.innermost not in owners
+    return has_weights and not (matrices and within)

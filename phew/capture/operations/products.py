@@ -14,7 +14,7 @@ of three factors: (0 1), (4 5) and (7).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from phew.capture.labels import (
     reshape,
     varying_dims,
 )
+from phew.capture.mosaics import Mosaic
 from phew.capture.operations.joins import combine, merge
 from phew.capture.operations.weighted_products import multiply_weights
 from phew.capture.parameter_views import ParameterView
@@ -45,7 +46,7 @@ class Factor:
     """
 
     labels: torch.Tensor | None
-    view: ParameterView | None
+    view: ParameterView | Mosaic | None
     values: torch.Tensor | None
 
     @classmethod
@@ -54,16 +55,19 @@ class Factor:
         labels = tracer.activations.labels_of(tensor)
         if labels is not None:
             return cls(labels, None, None)
-        view = tracer.parameters.view_of(tensor)
+        view = tracer.parameters.elements_of(tensor)
         return cls(None, view, tensor if tracer.values.are_known(tensor) else None)
 
-    def apply(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Factor:
+    def apply(self, tracer: Tracer, move: Callable[[torch.Tensor], torch.Tensor]) -> Factor:
         """Return this factor with an operation applied to it that moves data."""
         view = self.view
-        if view is not None:
-            if view.shape != view.index.shape:
-                raise ValueError("weights must not merge dimensions where they are transposed.")
-            view = ParameterView.of(view.name, move(view.index))
+        if isinstance(view, ParameterView) and view.shape != view.index.shape:
+            view = tracer.parameters.mosaic_from(view)
+        if isinstance(view, Mosaic):
+            view = Mosaic(move(view.numbers))
+        elif view is not None:
+            index = move(view.index)
+            view = replace(view, index=index, shape=index.shape)
         return Factor(
             None if self.labels is None else move(self.labels),
             view,
@@ -77,10 +81,13 @@ def multiply(tracer: Tracer, call: Call) -> None:
     left, right = (Factor.of(tracer, tensor) for tensor in call.args[has_bias : has_bias + 2])
     shape = call.result.shape
     if call.name in ("mv", "addmv"):
-        right, shape = right.apply(lambda vector: vector.unsqueeze(1)), torch.Size([*shape, 1])
+        right, shape = (
+            right.apply(tracer, lambda vector: vector.unsqueeze(1)),
+            torch.Size([*shape, 1]),
+        )
     elif call.name in ("dot", "vdot"):
-        left = left.apply(lambda vector: vector.unsqueeze(0))
-        right, shape = right.apply(lambda vector: vector.unsqueeze(1)), torch.Size([1, 1])
+        left = left.apply(tracer, lambda vector: vector.unsqueeze(0))
+        right, shape = right.apply(tracer, lambda vector: vector.unsqueeze(1)), torch.Size([1, 1])
     _multiply(tracer, call, left, right, shape, call.args[0] if has_bias else None)
 
 
@@ -88,7 +95,7 @@ def linear(tracer: Tracer, call: Call) -> None:
     """Multiply by a transposed matrix: weight (out, in), units along the last dimension."""
     activation, weight, *bias = call.args
     left, right = (Factor.of(tracer, tensor) for tensor in (activation, weight))
-    right = right.apply(lambda matrix: matrix.t())
+    right = right.apply(tracer, lambda matrix: matrix.t())
     _multiply(tracer, call, left, right, call.result.shape, bias[0] if bias else None)
 
 
@@ -106,7 +113,7 @@ def _multiply(
         labels = weighted
     elif left.view is not None:
         activation = right.labels if right.labels is not None else _fed_right(tracer, call)
-        view = left.apply(_transpose).view
+        view = left.apply(tracer, _transpose).view
         assert view is not None
         weighted = multiply_weights(tracer, call, _transpose(activation), view, bias)
         if weighted is None:

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 from phew.capture.calls import Call
-from phew.capture.labels import equal_products, reshape, unit_labels
+from phew.capture.labels import by_position, equal_products, reshape, unit_labels
+from phew.capture.mosaics import Mosaic
 from phew.capture.operations.joins import unknown
-from phew.capture.operations.weights import link, merge_dims
+from phew.capture.operations.pieces import TOO_MANY, link, link_pieces
+from phew.capture.operations.weights import merge_dims
 from phew.capture.parameter_views import ParameterView
 from phew.capture.tracer import Tracer
 
@@ -82,7 +84,7 @@ def _axes(view: ParameterView) -> list[_Axis]:
 
 
 def multiply_weights(
-    tracer: Tracer, call: Call, labels: torch.Tensor, view: ParameterView, bias: Any
+    tracer: Tracer, call: Call, labels: torch.Tensor, view: ParameterView | Mosaic, bias: Any
 ) -> torch.Tensor | None:
     """Link the last dimension of an activation by a matrix of weights, or a batch of matrices.
 
@@ -98,6 +100,8 @@ def multiply_weights(
     Returns:
         The labels of the product, shape (..., m, n); None if it was labelled as an approximation.
     """
+    if isinstance(view, Mosaic):
+        return _multiply_pieces(tracer, call, labels, view)
     *batch, sources, targets = _axes(view)
     groups = batch[0] if batch else _Axis((), ())
     if targets.step is None and sources.step and all(axis.size == 1 for axis in batch):
@@ -105,8 +109,7 @@ def multiply_weights(
     distinct = groups.without_repeats
     steps = distinct.step, targets.step, sources.step
     if len(batch) > 1 or None in steps:
-        unknown(tracer, call, "no stride steps through its weights in the parameter")
-        return None
+        return _multiply_pieces(tracer, call, labels, tracer.parameters.mosaic_from(view))
     shape = torch.Size([*labels.shape[:-1], targets.size])
     # The labels get a dimension for each that the parameter has: (*groups, ..., *sources).
     labels = labels.unflatten(-1, sources.sizes)
@@ -154,7 +157,7 @@ def _multiply_by_slice(
     num_inner = math.prod(targets.sizes[dim] for dim in inner)
     shape = torch.Size([targets.sizes[outer], sources.size, num_inner])
     slices = labels.expand(targets.sizes[outer], *labels.shape)
-    result = multiply_weights(tracer, call, slices, ParameterView(view.name, index, shape), None)
+    result = multiply_weights(tracer, call, slices, replace(view, index=index, shape=shape), None)
     if result is None:
         return None
     sizes = [targets.sizes[dim] for dim in inner]
@@ -206,3 +209,25 @@ def multiply_one_element(tracer: Tracer, call: Call) -> bool:
         product = product.permute([order.index(dim) for dim in range(len(order))])
         tracer.label(call, call.result, product)
     return True
+
+
+def _multiply_pieces(
+    tracer: Tracer, call: Call, labels: torch.Tensor, weights: Mosaic
+) -> torch.Tensor | None:
+    """Link the last dimension of an activation by weights that are several pieces of parameters."""
+    *batch, num_sources, num_targets = weights.shape
+    dims = [*range(len(batch)), labels.dim() - 1]
+    num_groups = math.prod(batch)
+    rows = by_position(labels, dims).view(num_groups, num_sources, -1)
+    units = link_pieces(
+        tracer,
+        call,
+        weights.numbers.reshape(num_groups, num_sources, num_targets, 1).transpose(1, 2),
+        rows,
+        num_uses=labels.numel() / max(num_groups * num_sources, 1),
+        merge_groups=True,
+    )
+    if units is None:
+        unknown(tracer, call, TOO_MANY)
+        return None
+    return unit_labels(units.flatten(), torch.Size([*labels.shape[:-1], num_targets]), dims)

@@ -10,54 +10,9 @@ import torch
 from phew.capture.calls import Call
 from phew.capture.labels import by_position, compact, reshape, unit_labels
 from phew.capture.operations.joins import combine, merge, unknown
-from phew.capture.parameter_views import ParameterView
+from phew.capture.operations.pieces import TOO_MANY, link, link_pieces
+from phew.capture.parameter_views import Origin
 from phew.capture.tracer import Tracer
-
-MERGED = "its weights merge dimensions of the parameter in another order"
-"""A reason for an approximation."""
-
-
-def link(
-    tracer: Tracer,
-    view: ParameterView,
-    labels: torch.Tensor,
-    axes: list[int],
-    shape: tuple[int, int, int, int],
-    strides: tuple[int, int, int, int],
-    *,
-    num_uses: float | None = None,
-    num_copies: int = 1,
-) -> int:
-    """Link the units along some axes of an activation to a new space, and return that.
-
-    Args:
-        tracer: The tracer.
-        view: The weights.
-        labels: The activation's labels.
-        axes: The dimensions of its units.
-        shape: The edges (see `WeightedLink.shape`).
-        strides: Their strides in the parameter.
-        num_uses: See `WeightedLink`; by default each element of the activation meets one of the
-            weights that lead to a target.
-        num_copies: Number of copies of the source's and the target's units, by group.
-    """
-    if num_uses is None:
-        num_uses = labels.numel() / max(shape[0] * shape[2], 1)
-    name = view.name.rpartition(".")[0] or view.name
-    source = tracer.builder.find_or_add_space(
-        by_position(labels, axes), name, num_copies=num_copies
-    )
-    offset = int(view.index.storage_offset())
-    return tracer.builder.add_weights(
-        source,
-        name,
-        view.name,
-        shape,
-        strides,
-        offset,
-        num_uses=num_uses,
-        num_copies=num_copies,
-    )
 
 
 def convolution(tracer: Tracer, call: Call) -> None:
@@ -91,29 +46,51 @@ def _convolve(
 ) -> None:
     """Link channels to channels, group by group, by an edge for each position of the kernel."""
     view = tracer.parameters.view_of(weight)
-    if view is None:
+    if tracer.parameters.numbers_of(weight) is None:
         _convolve_without_parameter(tracer, call, labels, weight, groups, transposed)
-        return
-    if view.shape != view.index.shape:
-        unknown(tracer, call, MERGED)
         return
     # The weights are (out, in / groups, *kernel), or (in, out / groups, *kernel) if transposed.
     # Groups cut the first dimension.
     target, source = (1, 0) if transposed else (0, 1)
     sizes = [weight.shape[0] // groups, *weight.shape[1:]]
-    strides = view.index.stride()
-    kernel = merge_dims(sizes[2:], strides[2:])
-    if kernel is None:
-        unknown(tracer, call, "its kernel has no single stride in the parameter")
+    strides = view.index.stride() if view is not None else ()
+    merged = view is None or view.shape != view.index.shape
+    kernel = None if merged else merge_dims(sizes[2:], strides[2:])
+    # A weight is used once per place: of the input in a transposed convolution, else of the output.
+    used = labels if transposed else call.result
+    num_uses = used.numel() / max(used.shape[1], 1)
+    if view is None or kernel is None:
+        _convolve_pieces(tracer, call, labels, weight, groups, target, num_uses)
         return
     shape = (groups, sizes[target], sizes[source], kernel[0])
     steps = (sizes[0] * strides[0], strides[target], strides[source], kernel[1])
-    # A weight is used once per place: of the input in a transposed convolution, else of the output.
-    num_uses = None if transposed else call.result.numel() / max(call.result.shape[1], 1)
     space = link(tracer, view, labels, [1], shape, steps, num_uses=num_uses)
     tracer.own_unit_parameter(bias, space)
     units = tracer.builder.spaces.units(space)
     tracer.label(call, call.result, unit_labels(units, call.result.shape, [1]))
+
+
+def _convolve_pieces(
+    tracer: Tracer,
+    call: Call,
+    labels: torch.Tensor,
+    weight: torch.Tensor,
+    groups: int,
+    target: int,
+    num_uses: float,
+) -> None:
+    """Link channels to channels by weights that are several pieces of parameters."""
+    numbers = tracer.parameters.numbers_of(weight)
+    assert numbers is not None
+    by_group = numbers.unflatten(0, (groups, -1)).transpose(1, target + 1).flatten(3)
+    rows = by_position(labels, [1]).unflatten(0, (groups, -1))
+    units = link_pieces(
+        tracer, call, numbers=by_group, rows=rows, num_uses=num_uses, merge_groups=False
+    )
+    if units is None:
+        unknown(tracer, call, TOO_MANY)
+        return
+    tracer.label(call, call.result, unit_labels(units.flatten(), call.result.shape, [1]))
 
 
 def merge_dims(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
@@ -190,7 +167,9 @@ def embedding(tracer: Tracer, call: Call) -> None:
         tracer.label(call, output, tracer.activations.raw_labels(output.shape, range(last)))
     else:
         # Indices that are not the model's input, such as positions, choose a constant.
-        tracer.parameters.set_computed(output)
+        names = frozenset([view.name])
+        origin = Origin(names, composed_of=names, composed_by=call.site)
+        tracer.parameters.set_computed(output, origin)
 
 
 def grouped_product(tracer: Tracer, call: Call) -> None:
@@ -201,7 +180,7 @@ def grouped_product(tracer: Tracer, call: Call) -> None:
         unknown(tracer, call, "its experts are not slices of one parameter")
         return
     if view.shape != view.index.shape:
-        unknown(tracer, call, MERGED)
+        unknown(tracer, call, "its weights merge dimensions of the parameter in another order")
         return
     num_experts, num_sources, num_targets = weight.shape
     step, source_step, target_step = view.index.stride()
