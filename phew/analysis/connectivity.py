@@ -66,5 +66,5 @@ def effective_weights(
             targets = link.by_target(to_exits[link.target].values) > 0
             kept = kept_edges(link, masks) & sources & targets
             # A parameter may be the weights of several links.
-            link.view(effective[link.parameter]).logical_or_(kept)
+            link.mark_elements(effective[link.parameter], kept)
     return effective

@@ -40,7 +40,7 @@ class _Reachable:
         reachable = torch.zeros(weight.shape, dtype=torch.bool)
         for index in links:
             link = self._graph.weighted[index]
-            link.view(reachable).logical_or_(self._edges(index, link))
+            link.mark_elements(reachable, self._edges(index, link))
         return int(reachable.count_nonzero())
 
     def _is_passed_everywhere(self, index: int) -> bool:
@@ -49,7 +49,8 @@ class _Reachable:
         That holds for nearly all links, and is found out without looking at each weight.
         """
         link, measure = self._graph.weighted[index], self._engine.measures[index]
-        if link.num_edges != self._graph.parameters[link.parameter].numel():
+        num_elements = self._graph.parameters[link.parameter].numel()
+        if link.num_edges != num_elements or not link.is_injective:
             return False
         if measure.num_zero and (
             self._engine.options.granularity == "kernel"
@@ -81,7 +82,7 @@ class _Reachable:
             & link.by_source(self._graph.live[link.source])
             & (has_mass | link.by_target(measure.target_totals == 0))
         )
-        reachable = by_forward_walks | by_backward_walks
+        reachable = (by_forward_walks | by_backward_walks) & link.is_edge
         if options.granularity == "kernel":
-            reachable = reachable.any(dim=3, keepdim=True)
+            reachable = reachable.any(dim=3, keepdim=True) & link.is_edge
         return reachable
