@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,16 +23,35 @@ class ParameterView:
             parameter each element is.
         shape: The tensor's shape. It may merge dimensions of the index, where a copy has brought
             together what one stride cannot step through.
+        absent: Flags of the parameter's elements that a constant zeroes in this tensor, shape that
+            of the parameter; None if there are none.
     """
 
     name: str
     index: torch.Tensor
     shape: torch.Size
+    absent: torch.Tensor | None = None
 
     @classmethod
     def of(cls, name: str, index: torch.Tensor) -> ParameterView:
         """Return the view that an index stands for."""
         return cls(name, index, index.shape)
+
+    def elements_flagged(self, flags: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """Return flags of the parameter's elements that are flagged wherever this view has them.
+
+        Args:
+            flags: Flags of the view's elements, of its shape.
+            shape: The shape of the parameter.
+        """
+        index = self.index
+        numbers = torch.arange(shape.numel(), device="cpu")
+        numbers = numbers.as_strided(index.shape, index.stride(), index.storage_offset())
+        flags = flags.reshape(index.shape)
+        flagged = torch.zeros(shape.numel(), dtype=torch.bool, device="cpu")
+        flagged[numbers[flags]] = True
+        flagged[numbers[~flags]] = False
+        return flagged.view(shape)
 
     @property
     def is_whole(self) -> bool:
@@ -51,6 +70,7 @@ class ParameterViews:
     def __init__(self, model: nn.Module) -> None:
         self._views = WeakTensorKeyDictionary()
         self._computed = WeakTensorKeyDictionary()
+        self._shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         for name, parameter in model.named_parameters():
             index = torch.empty(parameter.shape, device="meta")
             self._views[parameter] = ParameterView.of(name, index)
@@ -62,6 +82,21 @@ class ParameterViews:
     def set_view(self, tensor: torch.Tensor, view: ParameterView) -> None:
         """Note that a tensor consists of elements of a parameter."""
         self._views[tensor] = view
+
+    def add_absent(self, tensor: torch.Tensor, absent: torch.Tensor) -> None:
+        """Note elements of a parameter that a constant zeroes in a tensor.
+
+        Args:
+            tensor: A view or copy of the parameter.
+            absent: Flags of the parameter's elements, of its shape.
+        """
+        view = self._views[tensor]
+        both = absent if view.absent is None else absent | view.absent
+        self._views[tensor] = replace(view, absent=both)
+
+    def shape_of(self, name: str) -> torch.Size:
+        """Return the shape of a parameter."""
+        return self._shapes[name]
 
     def is_computed(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor was computed from parameters."""

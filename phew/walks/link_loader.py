@@ -137,7 +137,7 @@ def load_parameter(
 
 
 def _with_absent(weights: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
-    """Return the magnitudes of weights, and -0 for absent edges, which is how the engine knows them.
+    """Return the magnitudes of weights, and -0 for absent edges, by which the engine knows them.
 
     Bits are changed, because arithmetic may read subnormals as zero.
     """

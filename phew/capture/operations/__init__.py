@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 
 from phew.capture.calls import Call
+from phew.capture.modes import CONSTANTS
 from phew.capture.operations import indexing, joins, movement, products, resampling, weights
+from phew.capture.operations.absent import follow_absent
 from phew.capture.operations.parameters import follow_parameters, note_uses
 from phew.capture.tracer import Tracer
 from phew.capture.values import MissingValuesError
@@ -122,7 +124,9 @@ def follow(tracer: Tracer, call: Call) -> None:
         rule = joins.pointwise if torch.Tag.pointwise in call.operation.tags else joins.unknown
     labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in call.tensors)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
-        follow_parameters(tracer, call)
+        if call.operation.overloadpacket not in CONSTANTS:
+            follow_parameters(tracer, call)
+            follow_absent(tracer, call)
         return
     try:
         rule(tracer, call)

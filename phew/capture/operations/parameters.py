@@ -14,6 +14,7 @@ DIRECTIONS = {
     *("_weight_norm", "_weight_norm_interface", "native_layer_norm", "native_group_norm"),
     *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
     *("_batch_norm_no_update", "_batch_norm_with_update"),
+    *("masked_fill", "masked_fill_", "tril", "tril_", "triu", "triu_"),
 }
 """Operations that scale and shift a parameter, element by element, beside the pointwise ones."""
 

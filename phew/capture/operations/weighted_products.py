@@ -7,7 +7,7 @@ parameter per head. Each is described by the parameter's dimensions that it cons
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -154,7 +154,7 @@ def _multiply_by_slice(
     num_inner = math.prod(targets.sizes[dim] for dim in inner)
     shape = torch.Size([targets.sizes[outer], sources.size, num_inner])
     slices = labels.expand(targets.sizes[outer], *labels.shape)
-    result = multiply_weights(tracer, call, slices, ParameterView(view.name, index, shape), None)
+    result = multiply_weights(tracer, call, slices, replace(view, index=index, shape=shape), None)
     if result is None:
         return None
     sizes = [targets.sizes[dim] for dim in inner]

@@ -57,6 +57,7 @@ def link(
         offset,
         num_uses=num_uses,
         num_copies=num_copies,
+        absent=view.absent,
     )
 
 
@@ -183,6 +184,7 @@ def embedding(tracer: Tracer, call: Call) -> None:
             (0, feature_step, step, 1),
             int(view.index.storage_offset()),
             num_uses=0,
+            absent=view.absent,
         )
         units = tracer.builder.spaces.units(space)
         tracer.label(call, output, unit_labels(units, output.shape, [last]))
