@@ -167,7 +167,7 @@ def squared_paths(graph: WalkGraph, masks: KeptWeights) -> Scaled:
             raise ValueError(
                 f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity."
             )
-        squares = weights.double().square_().mul_(kept).sum(dim=-1)
+        squares = weights.double().square().mul_(kept).sum(dim=-1)
         crossed = squares @ sums
         if link.parameter in prunable:
             crossed[..., 1:] += kept.sum(dim=-1, dtype=torch.float64) @ sums[..., :1]

@@ -1,4 +1,4 @@
-"""Random walk graphs: forks, joins, shortcuts, groups, zero, absent and tied weights, all dtypes."""
+"""Random walk graphs: forks, joins, shortcuts, groups, zero, absent and tied weights, dtypes."""
 
 from __future__ import annotations
 
