@@ -27,7 +27,7 @@ def gradients_of(
         The parameters of the copy and their gradients, by name; zeros where the loss does not
         depend on a parameter.
     """
-    # torch copies no tensor that was computed, such as the weights that `torch.nn.utils.prune` keeps.
+    # torch copies no tensor that was computed, such as the weight that `torch.nn.utils.prune` sets.
     computed = {
         id(value): value.detach().clone()
         for module in model.modules()
