@@ -129,20 +129,12 @@ phew::WeightedLink make_weighted_link(std::uint32_t source, std::uint32_t target
                                       const std::array<std::uint32_t, 4>& shape,
                                       const std::array<std::int64_t, 4>& strides,
                                       std::int64_t offset, bool shortcut,
-                                      const Array<std::uint32_t>& source_degrees,
-                                      const Array<std::uint32_t>& target_degrees) {
-  const auto [num_groups, targets_per_group, sources_per_group, num_positions] = shape;
-  return {source,
-          target,
-          num_groups,
-          targets_per_group,
-          sources_per_group,
-          num_positions,
-          strides,
-          offset,
-          shortcut,
-          to_vector<std::uint32_t>(source_degrees),
-          to_vector<std::uint32_t>(target_degrees)};
+                                      const std::array<Array<std::uint32_t>, 2>& degrees) {
+  phew::WeightedLink link{source,   target,  shape[0], shape[1], shape[2],
+                          shape[3], strides, offset,   shortcut};
+  link.source_degrees = to_vector<std::uint32_t>(degrees[0]);
+  link.target_degrees = to_vector<std::uint32_t>(degrees[1]);
+  return link;
 }
 
 phew::WiringLink make_wiring_link(std::uint32_t source, std::uint32_t target,
@@ -169,7 +161,7 @@ void bind_graph(py::module_& module) {
                                  "A phew.graph.WeightedLink for the engine.")
       .def(py::init(&make_weighted_link), exact("source"), exact("target"), py::kw_only(),
            py::arg("shape"), py::arg("strides"), exact("offset"), exact("shortcut"),
-           exact("source_degrees"), exact("target_degrees"));
+           py::arg("degrees"));
   py::class_<phew::WiringLink>(module, "WiringLink", "A phew.graph.WiringLink for the engine.")
       .def(py::init(&make_wiring_link), exact("source"), exact("target"), py::kw_only(),
            exact("source_groups"), exact("target_groups"), exact("shortcut"));
@@ -179,8 +171,7 @@ void bind_graph(py::module_& module) {
   py::class_<phew::LinkBuffers>(
       module, "LinkBuffers",
       "Addresses of a link's contiguous parameter and of the record of its visits: one byte per\n"
-      "weight to mark, or one uint32 per weight to count. The latter address is 0 to record "
-      "nothing.\n"
+      "weight to mark, or one uint32 per weight to count. It is 0 to record nothing.\n"
       "Listed visits number weights through all parameters: element e is first_number + e.\n"
       "If has_absent is set, weights of -0 are absent edges.")
       .def(py::init([](std::uintptr_t weights, phew::DType dtype, std::uintptr_t visits,

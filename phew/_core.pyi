@@ -11,7 +11,7 @@ class WeightedLink:
     """
     A phew.graph.WeightedLink for the engine.
     """
-    def __init__(self, source: int, target: int, *, shape: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], strides: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], offset: int, shortcut: bool, source_degrees: numpy.typing.NDArray[numpy.uint32], target_degrees: numpy.typing.NDArray[numpy.uint32]) -> None:
+    def __init__(self, source: int, target: int, *, shape: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], strides: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], offset: int, shortcut: bool, degrees: typing.Annotated[collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.uint32]], "FixedSize(2)"]) -> None:
         ...
 class WiringLink:
     """
@@ -28,7 +28,7 @@ class Graph:
 class LinkBuffers:
     """
     Addresses of a link's contiguous parameter and of the record of its visits: one byte per
-    weight to mark, or one uint32 per weight to count. The latter address is 0 to record nothing.
+    weight to mark, or one uint32 per weight to count. It is 0 to record nothing.
     Listed visits number weights through all parameters: element e is first_number + e.
     If has_absent is set, weights of -0 are absent edges.
     """

@@ -62,7 +62,6 @@ def core_graph(graph: WalkGraph) -> _core.Graph:
 
 def _core_link(graph: WalkGraph, link: Link) -> _core.WeightedLink | _core.WiringLink:
     if isinstance(link, WeightedLink):
-        source_degrees, target_degrees = _degrees(graph, link)
         return _core.WeightedLink(
             link.source,
             link.target,
@@ -70,8 +69,7 @@ def _core_link(graph: WalkGraph, link: Link) -> _core.WeightedLink | _core.Wirin
             strides=link.strides,
             offset=link.offset,
             shortcut=link.shortcut,
-            source_degrees=source_degrees,
-            target_degrees=target_degrees,
+            degrees=_degrees(graph, link),
         )
     return _core.WiringLink(
         link.source,

@@ -182,10 +182,10 @@ def test_weights_that_are_no_numbers_are_refused() -> None:
 
 
 def test_analysis_leaves_weights_of_float64_as_they_are() -> None:
-    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)).double()
-    before = model[0].weight.detach().clone()
+    model = nn.Linear(3, 2).double()
+    before = model.weight.detach().clone()
     analysis.path_kernel_trace(model, torch.zeros(1, 3, dtype=torch.float64))
-    assert model[0].weight.equal(before)
+    assert model.weight.equal(before)
 
 
 def test_the_hidden_width_does_not_depend_on_the_order_of_masks() -> None:

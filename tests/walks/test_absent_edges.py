@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# mypy: disable-error-code="operator"
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from phew.walks.link_loader import LinkLoader
 from phew.walks.options import Options
 
 
-def convolutions(absent: torch.Tensor) -> WalkGraph:
+def convolutions(absent: torch.Tensor | None) -> WalkGraph:
     """Two convolutions of 3 to 3 to 2 units, with kernels of two weights; the first lacks edges."""
     generator = torch.Generator().manual_seed(1)
     strides = (0, 6, 2, 1)
@@ -142,14 +143,7 @@ def test_a_forecast_counts_a_weight_once_whichever_links_it_is_an_edge_of() -> N
 
 
 def test_digests_tell_absent_edges() -> None:
-    graphs = [
-        convolutions(some_absent()),
-        convolutions(some_absent().flip(0)),
-        replace(
-            convolutions(some_absent()),
-            links=tuple(replace(link, absent=None) for link in convolutions(some_absent()).links),
-        ),
-    ]
+    graphs = [convolutions(some_absent()), convolutions(some_absent().flip(0)), convolutions(None)]
     assert len({digest_of_graph(graph) for graph in graphs}) == 3
     assert digest_of_graph(convolutions(some_absent())) == digest_of_graph(graphs[0])
 

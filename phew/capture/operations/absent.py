@@ -101,7 +101,10 @@ def _by_filling(tracer: Tracer, call: Call) -> torch.Tensor | None:
 def _outside_triangle(tracer: Tracer, call: Call) -> torch.Tensor | None:
     """Flag what `tril` and `triu` zero."""
     kept = torch.ones(call.result.shape[-2:], dtype=torch.bool, device="cpu")
-    return ~getattr(kept, call.name.removesuffix("_"))(*call.args[1:], **call.kwargs)
+    triangle: torch.Tensor = getattr(kept, call.name.removesuffix("_"))(
+        *call.args[1:], **call.kwargs
+    )
+    return ~triangle
 
 
 _ZEROES: dict[str, Zeroes] = {
