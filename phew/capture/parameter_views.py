@@ -70,8 +70,8 @@ class ParameterViews:
     def __init__(self, model: nn.Module) -> None:
         self._views = WeakTensorKeyDictionary()
         self._computed = WeakTensorKeyDictionary()
-        self._shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-        for name, parameter in model.named_parameters():
+        self._parameters = dict(model.named_parameters())
+        for name, parameter in self._parameters.items():
             index = torch.empty(parameter.shape, device="meta")
             self._views[parameter] = ParameterView.of(name, index)
 
@@ -96,7 +96,16 @@ class ParameterViews:
 
     def shape_of(self, name: str) -> torch.Size:
         """Return the shape of a parameter."""
-        return self._shapes[name]
+        return self._parameters[name].shape
+
+    def owner_of(self, tensor: torch.Tensor) -> nn.Parameter | None:
+        """Return the parameter whose memory a tensor is, as `weight.data` is, None if it is not."""
+        for parameter in self._parameters.values():
+            if type(parameter) is nn.Parameter and parameter.shape == tensor.shape:
+                is_same = parameter.untyped_storage()._cdata == tensor.untyped_storage()._cdata
+                if is_same and parameter.stride() == tensor.stride():
+                    return parameter
+        return None
 
     def is_computed(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor was computed from parameters."""

@@ -78,6 +78,7 @@ MASKED: dict[str, Computed] = {
     "viewed": lambda weight, mask: (weight.view(3, 4, 10) * mask.view(3, 4, 10)).flatten(0, 1),
     "scaled after": lambda weight, mask: 0.5 * (weight * mask) / weight.norm(),
     "cast": lambda weight, mask: torch.mul(weight.bfloat16(), mask).float(),
+    "viewed as flat": lambda weight, mask: (weight.flatten() * mask.flatten()).view(12, 10),
     "two masks": lambda weight, mask: weight * (mask | mask.roll(1)) * (mask | ~mask.roll(1)),
 }
 
@@ -130,6 +131,28 @@ def test_a_frozen_parameter_of_zeros_and_ones_is_a_mask() -> None:
     assert absent is not None
     assert absent.equal(~mask_of(12, 10))
     assert "1.mask" not in phew.capture(model, torch.zeros(1, 6)).prunable
+
+
+def test_a_parameter_that_is_masked_in_each_forward_pass_lacks_weights_from_the_first() -> None:
+    def masked(weight: Tensor, mask: Tensor) -> Tensor:
+        weight.data *= mask
+        return weight
+
+    def masked_without_gradient(weight: Tensor, mask: Tensor) -> Tensor:
+        with torch.no_grad():
+            weight.masked_fill_(~mask, 0)
+        return weight
+
+    mask = mask_of(12, 10)
+    for computed in (masked, masked_without_gradient):
+        model = masked_network(computed, mask)
+        with torch.no_grad():
+            model[1].weight[0, 0] = 0
+        before = model[1].weight.detach().clone()
+        (absent,) = absent_of(model, torch.zeros(1, 6), "1.weight")
+        assert absent is not None
+        assert absent.equal(~mask)
+        assert model[1].weight.equal(before)
 
 
 def test_the_slices_of_a_masked_projection_have_the_masks_of_their_rows() -> None:

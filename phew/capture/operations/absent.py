@@ -25,17 +25,20 @@ def follow_absent(tracer: Tracer, call: Call) -> None:
     """Note which elements of a parameter are absent from the results of an operation."""
     zeroes = _ZEROES.get(call.name)
     for output in call.outputs:
-        view = tracer.parameters.view_of(output)
-        if view is None or isinstance(output, nn.Parameter):
+        # `weight.data *= mask` changes the parameter itself.
+        owner = tracer.parameters.owner_of(output) if zeroes and call.is_in_place else None
+        tensor = output if owner is None else owner
+        view = tracer.parameters.view_of(tensor)
+        if view is None:
             continue
         absent = _inherited(tracer, call, view.name)
         if absent is not None:
-            tracer.parameters.add_absent(output, absent)
+            tracer.parameters.add_absent(tensor, absent)
         zeroed = zeroes(tracer, call) if zeroes else None
         if zeroed is not None and zeroed.any():
             flags = zeroed.cpu().expand(output.shape)
             shape = tracer.parameters.shape_of(view.name)
-            tracer.parameters.add_absent(output, view.elements_flagged(flags, shape))
+            tracer.parameters.add_absent(tensor, view.elements_flagged(flags, shape))
 
 
 def _inherited(tracer: Tracer, call: Call, name: str) -> torch.Tensor | None:
@@ -69,7 +72,7 @@ def _constant(tracer: Tracer, call: Call, value: Any) -> torch.Tensor | None:
 def _by_factors(tracer: Tracer, call: Call) -> torch.Tensor | None:
     """Flag the zeros of a product's constant factors."""
     zeroed = None
-    for factor in call.args[:2]:
+    for factor in call.args[call.is_in_place : 2]:
         values = _constant(tracer, call, factor)
         if values is not None:
             zeroed = values == 0 if zeroed is None else zeroed | (values == 0)
