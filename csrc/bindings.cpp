@@ -128,10 +128,13 @@ Arrays views(const py::object& self, std::vector<std::vector<double>> phew::Flow
 phew::WeightedLink make_weighted_link(std::uint32_t source, std::uint32_t target,
                                       const std::array<std::uint32_t, 4>& shape,
                                       const std::array<std::int64_t, 4>& strides,
-                                      std::int64_t offset, bool shortcut) {
-  const auto [num_groups, targets_per_group, sources_per_group, num_positions] = shape;
-  return {source,        target,  num_groups, targets_per_group, sources_per_group,
-          num_positions, strides, offset,     shortcut};
+                                      std::int64_t offset, bool shortcut,
+                                      const std::array<Array<std::uint32_t>, 2>& degrees) {
+  phew::WeightedLink link{source,   target,  shape[0], shape[1], shape[2],
+                          shape[3], strides, offset,   shortcut};
+  link.source_degrees = to_vector<std::uint32_t>(degrees[0]);
+  link.target_degrees = to_vector<std::uint32_t>(degrees[1]);
+  return link;
 }
 
 phew::WiringLink make_wiring_link(std::uint32_t source, std::uint32_t target,
@@ -157,7 +160,8 @@ void bind_graph(py::module_& module) {
   py::class_<phew::WeightedLink>(module, "WeightedLink",
                                  "A phew.graph.WeightedLink for the engine.")
       .def(py::init(&make_weighted_link), exact("source"), exact("target"), py::kw_only(),
-           py::arg("shape"), py::arg("strides"), exact("offset"), exact("shortcut"));
+           py::arg("shape"), py::arg("strides"), exact("offset"), exact("shortcut"),
+           py::arg("degrees"));
   py::class_<phew::WiringLink>(module, "WiringLink", "A phew.graph.WiringLink for the engine.")
       .def(py::init(&make_wiring_link), exact("source"), exact("target"), py::kw_only(),
            exact("source_groups"), exact("target_groups"), exact("shortcut"));
@@ -167,14 +171,16 @@ void bind_graph(py::module_& module) {
   py::class_<phew::LinkBuffers>(
       module, "LinkBuffers",
       "Addresses of a link's contiguous parameter and of the record of its visits: one byte per\n"
-      "weight to mark, or one uint32 per weight to count. The latter address is 0 to record "
-      "nothing.\n"
-      "Listed visits number weights through all parameters: element e is first_number + e.")
+      "weight to mark, or one uint32 per weight to count. It is 0 to record nothing.\n"
+      "Listed visits number weights through all parameters: element e is first_number + e.\n"
+      "If has_absent is set, weights of -0 are absent edges.")
       .def(py::init([](std::uintptr_t weights, phew::DType dtype, std::uintptr_t visits,
-                       std::uint64_t first_number) {
-             return phew::LinkBuffers{to_pointer(weights), dtype, to_pointer(visits), first_number};
+                       std::uint64_t first_number, bool has_absent) {
+             return phew::LinkBuffers{to_pointer(weights), dtype, to_pointer(visits), first_number,
+                                      has_absent};
            }),
-           exact("weights"), exact("dtype"), exact("visits") = 0, exact("first_number") = 0);
+           exact("weights"), exact("dtype"), exact("visits") = 0, exact("first_number") = 0,
+           exact("has_absent") = false);
 }
 
 void bind_loops(py::module_& module) {

@@ -11,7 +11,7 @@ class WeightedLink:
     """
     A phew.graph.WeightedLink for the engine.
     """
-    def __init__(self, source: int, target: int, *, shape: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], strides: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], offset: int, shortcut: bool) -> None:
+    def __init__(self, source: int, target: int, *, shape: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], strides: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], offset: int, shortcut: bool, degrees: typing.Annotated[collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.uint32]], "FixedSize(2)"]) -> None:
         ...
 class WiringLink:
     """
@@ -28,10 +28,11 @@ class Graph:
 class LinkBuffers:
     """
     Addresses of a link's contiguous parameter and of the record of its visits: one byte per
-    weight to mark, or one uint32 per weight to count. The latter address is 0 to record nothing.
+    weight to mark, or one uint32 per weight to count. It is 0 to record nothing.
     Listed visits number weights through all parameters: element e is first_number + e.
+    If has_absent is set, weights of -0 are absent edges.
     """
-    def __init__(self, weights: int, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], visits: int = 0, first_number: int = 0) -> None:
+    def __init__(self, weights: int, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], visits: int = 0, first_number: int = 0, has_absent: bool = False) -> None:
         ...
 class Options:
     """

@@ -140,6 +140,9 @@ class Reference:
             index: link_mass(weights_of(graph, link).double().abs().numpy(), power)
             for index, link in graph.weighted.items()
         }
+        self._is_edge = {
+            index: link.is_edge.expand(link.shape).numpy() for index, link in graph.weighted.items()
+        }
         self._edges: dict[tuple[int, int, bool], list[Edge]] = {}
         self._fork_mass: dict[tuple[int, int, bool], int] = {}
         self._live = self._live_units()
@@ -186,15 +189,17 @@ class Reference:
         for far_index in range(num_far):
             target, source = (near_index, far_index) if backward else (far_index, near_index)
             at = np.array([group, target, source, 0])
-            kernel = [
-                link.offset + int(at @ link.strides) + k * link.strides[3]
+            # The weights of the kernel by position; those that are absent are no edges.
+            kernel = {
+                k: link.offset + int(at @ link.strides) + k * link.strides[3]
                 for k in range(link.num_positions)
-            ]
-            for position, weight in enumerate(kernel):
+                if self._is_edge[index][group, target, source, k]
+            }
+            for position, weight in kernel.items():
                 yield Edge(
                     unit=group * num_far + far_index,
                     mass=int(self._mass[index].masses[group, target, source, position]),
-                    visits=tuple(kernel) if self.granularity == "kernel" else (weight,),
+                    visits=tuple(kernel.values()) if self.granularity == "kernel" else (weight,),
                 )
 
     def edges(self, index: int, unit: int, *, backward: bool) -> list[Edge]:

@@ -56,7 +56,7 @@ const std::vector<LinkMeasure>& WalkEngine::measure(const Load& load, unsigned n
     if (!measure.range.is_finite) continue;
     measure.scale = make_mass_scale(measure.range.smallest, measure.range.largest, options_.power);
     measure.totals = sum_edges(workers, rows, graph_.live[link->source], graph_.live[link->target],
-                               MassConverter(buffers.dtype, options_.power, measure.scale));
+                               MassConverter(buffers, options_.power, measure.scale));
   }
   if (options_.fork == ForkRule::kMass && all_finite) {
     set_fork_masses(forward_, Direction::kForward, measures_);
@@ -131,7 +131,8 @@ Buckets WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch
                         std::get<EdgeView>(link.edges),
                         WeightRows(std::get<WeightedLink>(graph_.links[link.index]), buffers),
                         buffers,
-                        MassConverter(buffers.dtype, options_.power, measures_[link.index].scale),
+                        MassConverter(buffers, options_.power, measures_[link.index].scale),
+                        MassConverter::equal(buffers),
                         options_.granularity,
                         call.recording,
                         call.first_listed};

@@ -86,14 +86,14 @@ def edge_probabilities(
     link = graph.links[index]
     if not isinstance(link, WeightedLink):
         raise TypeError(f"index must be that of a weighted link, got {index}, a wiring link.")
-    by_near, by_far, far = link.by_source, link.by_target, link.target
+    by_near, by_far, far, far_dim = link.by_source, link.by_target, link.target, 1
     if backward:
-        by_near, by_far, far = link.by_target, link.by_source, link.source
-    live = by_far(graph.live[far])
-    num_edges = live.sum(dim=(1, 2), keepdim=True) * link.num_positions
+        by_near, by_far, far, far_dim = link.by_target, link.by_source, link.source, 2
+    is_edge = (link.is_edge & by_far(graph.live[far])).expand(link.shape)
+    num_edges = is_edge.sum(dim=(far_dim, 3), keepdim=True)
     totals = by_near(flow.totals[index])
     is_zero = totals == 0
     rate = by_near(flow.links[index]) / torch.where(is_zero, num_edges.clamp(min=1), totals)
     magnitudes = weights_of(graph, link).double().abs().numpy()
     masses = torch.from_numpy(link_mass(magnitudes, power).masses)
-    return torch.where(is_zero, 1.0, masses) * live * rate
+    return torch.where(is_zero, 1.0, masses) * is_edge * rate

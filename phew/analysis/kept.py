@@ -45,6 +45,7 @@ def whole_masks(graph: WalkGraph, masks: KeptWeights) -> KeptWeights:
 
 def kept_edges(link: WeightedLink, masks: KeptWeights) -> torch.Tensor:
     """Return which edges of a link are kept, shape `link.shape`, on the CPU."""
-    if link.parameter in masks:
-        return link.view(masks[link.parameter].cpu())
-    return torch.ones(link.shape, dtype=torch.bool)
+    if link.parameter not in masks:
+        return link.is_edge.expand(link.shape)
+    kept = link.view(masks[link.parameter].cpu())
+    return kept if link.absent is None else kept & link.is_edge

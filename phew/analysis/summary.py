@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -235,7 +236,7 @@ def _analyze_layer(
         num_active_units=_count_units(links, active),
         num_effective_units=_count_units(links, on_path),
         # Each element of a parameter is used as often as its links use it.
-        num_flops=2 * sum(link.num_uses * link.num_edges for link in links),
+        num_flops=2 * sum(link.num_uses * math.prod(link.shape) for link in links),
         num_kept_flops=2
         * sum(link.num_uses * int(link.view(mask).count_nonzero()) for link in links),
     )
@@ -258,7 +259,10 @@ def _spaces_before_weights(graph: WalkGraph) -> set[int]:
 
 def _may_be_reached(graph: WalkGraph, links: list[WeightedLink]) -> bool:
     """Return whether some weight of these links lies on a path in the dense network."""
-    return any(graph.live[link.source].any() and graph.live[link.target].any() for link in links)
+    return any(
+        bool((link.reach(graph.live[link.source]) & graph.live[link.target]).any())
+        for link in links
+    )
 
 
 def _share(part: float, whole: float) -> float:

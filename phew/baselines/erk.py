@@ -49,24 +49,25 @@ def erk(
     Source: Evci, Gale, Menick, Castro and Elsen, "Rigging the Lottery", ICML 2020, section 3.
     """
     problem = Problem.of(model, example_inputs, density, include, exclude)
-    densities = erk_densities(
-        {name: weight.shape for name, weight in problem.weights.items()}, problem.density
-    )
+    shapes = {name: weight.shape for name, weight in problem.weights.items()}
+    densities = erk_densities(shapes, problem.sizes, problem.density_of_sizes)
     kept = keep_shares(problem, densities, draw_scores(problem, seed))
     return problem.keep(kept, method="ERK", seed=seed)
 
 
-def erk_densities(shapes: dict[str, torch.Size], density: float) -> dict[str, float]:
+def erk_densities(
+    shapes: dict[str, torch.Size], sizes: dict[str, int], density: float
+) -> dict[str, float]:
     """Return the density of each parameter.
 
     Args:
         shapes: The shapes of the parameters by name.
+        sizes: The numbers of weights that may be kept, fewer than elements where some are absent.
         density: The density of all of them together.
 
     A share above 1 makes its parameter dense, which raises the shares of the others, so the largest
     share is cut until none is above 1.
     """
-    sizes = {name: shape.numel() for name, shape in shapes.items()}
     shares = {name: sum(shape) / shape.numel() for name, shape in shapes.items()}
     dense: set[str] = set()
     while True:

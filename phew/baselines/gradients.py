@@ -27,7 +27,14 @@ def gradients_of(
         The parameters of the copy and their gradients, by name; zeros where the loss does not
         depend on a parameter.
     """
-    copied = copy.deepcopy(model)
+    # torch copies no tensor that was computed, such as the weight that `torch.nn.utils.prune` sets.
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    copied = copy.deepcopy(model, computed)
     named = dict(copied.named_parameters())
     parameters = {name: named[name].requires_grad_() for name in problem.graph.prunable}
     with torch.enable_grad():

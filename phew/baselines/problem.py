@@ -11,6 +11,7 @@ from torch import nn
 
 from phew.arguments import Selector, as_density, check_module, num_to_keep
 from phew.capture.graph_of import as_graph
+from phew.graph.reach import absent_weights
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
 from phew.masks.collapse import warn_of_collapse
@@ -29,11 +30,14 @@ class Problem:
         graph: The captured model.
         density: Kept / prunable weights.
         num_kept: The number of weights that the density keeps.
+        absent: Flags of the weights that no method keeps, because constants of the model zero them
+            (see `absent_weights`).
     """
 
     graph: WalkGraph
     density: float
     num_kept: int
+    absent: Mapping[str, torch.Tensor]
 
     @classmethod
     def of(
@@ -48,21 +52,55 @@ class Problem:
 
         Raises:
             TypeError: If an argument is of the wrong type.
-            ValueError: If the density is not in (0, 1] or keeps no weight.
+            ValueError: If the density is not in (0, 1], keeps no weight, or more than constants of
+                the model leave.
         """
         density = as_density(density)
         check_module(model)
         graph = as_graph(model, example_inputs, include, exclude)
-        return cls(graph, density, num_to_keep(density, graph.num_prunable_weights))
+        num_kept = num_to_keep(density, graph.num_prunable_weights)
+        problem = cls(graph, density, num_kept, absent_weights(graph))
+        num_left = sum(problem.sizes.values())
+        if num_kept > num_left:
+            names = ", ".join(map(repr, problem.absent))
+            raise ValueError(
+                f"density {density} is out of reach: constants of the model zero weights of "
+                f"{names}, which leaves {num_left / graph.num_prunable_weights:.1%} of the "
+                "prunable weights. Lower the density."
+            )
+        return problem
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         """The prunable parameters, detached."""
         return {name: self.graph.parameters[name].detach() for name in self.graph.prunable}
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of weights of each prunable parameter that are not absent."""
+        return {
+            name: weight.numel()
+            - (int(self.absent[name].count_nonzero()) if name in self.absent else 0)
+            for name, weight in self.weights.items()
+        }
+
+    @property
+    def density_of_sizes(self) -> float:
+        """The share of the weights that are not absent which the density keeps."""
+        return self.density * (self.graph.num_prunable_weights / sum(self.sizes.values()))
+
+    def without_absent(self, scores: Scores) -> Scores:
+        """Return scores of which those of absent weights are the lowest."""
+        return {
+            name: score.masked_fill(self.absent[name].to(score.device), -torch.inf)
+            if name in self.absent
+            else score
+            for name, score in scores.items()
+        }
+
     def keep_best(self, scores: Scores, *, method: str, **info: Scalar) -> Masks:
         """Make masks that keep the weights of the highest scores."""
-        kept = best(scores, self.num_kept)
+        kept = best(self.without_absent(scores), self.num_kept)
         return self.keep(kept, method=method, **info)
 
     def keep(self, kept: Mapping[str, torch.Tensor], *, method: str, **info: Scalar) -> Masks:

@@ -50,7 +50,7 @@ def random(
     scores = draw_scores(problem, seed)
     if scope == "global":
         return problem.keep_best(scores, method="random", scope=scope, seed=seed)
-    kept = keep_shares(problem, dict.fromkeys(scores, problem.density), scores)
+    kept = keep_shares(problem, dict.fromkeys(scores, problem.density_of_sizes), scores)
     return problem.keep(kept, method="random", scope=scope, seed=seed)
 
 
@@ -68,13 +68,14 @@ def draw_scores(problem: Problem, seed: int) -> dict[str, torch.Tensor]:
 def keep_shares(
     problem: Problem, densities: dict[str, float], scores: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Keep the best weights of each parameter, at a density of its own.
+    """Keep the best weights of each parameter, at a density of its own, absent ones left out.
 
     The densities must add up to that of the problem. Each number of weights is rounded down, and
     the weights that are left over go to the parameters that rounding took most from: 3.7 + 2.6 +
     1.7 = 8 weights become 3 + 2 + 1, and then 4 + 2 + 2.
     """
-    wanted = {name: densities[name] * score.numel() for name, score in scores.items()}
+    scores, sizes = problem.without_absent(scores), problem.sizes
+    wanted = {name: densities[name] * sizes[name] for name in scores}
     numbers = {name: int(number) for name, number in wanted.items()}
     num_left = problem.num_kept - sum(numbers.values())
     by_loss = sorted(wanted, key=lambda name: numbers[name] - wanted[name])

@@ -114,6 +114,8 @@ def _iterate(
     state |= {name: _double(weight).abs() ** power for name, weight in model.named_parameters()}
     weights = {name: state[name] for name in problem.graph.prunable}
     kept = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    kept |= {name: ~absent.to(weights[name].device) for name, absent in problem.absent.items()}
+    most = sum(problem.sizes.values())
     with preserved(model, all_tensors(as_call(inputs))):
         for module in model.modules():
             module.training = False
@@ -131,7 +133,7 @@ def _iterate(
                 # last iteration keeps the exact number.
                 density = problem.density ** (iteration / num_iterations)
                 last = problem.graph.num_prunable_weights - 1
-                num_kept = max(num_kept, math.ceil(density * last))
+                num_kept = min(max(num_kept, math.ceil(density * last)), most)
             # Weights that a norm divides must not become 0 / 0 in the next iteration.
             kept = dict(keep_rows_of_norms(problem.graph, best(scores, num_kept)))
     return kept

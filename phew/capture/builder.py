@@ -136,10 +136,13 @@ class GraphBuilder:
         *,
         num_uses: float,
         num_copies: int = 1,
+        absent: torch.Tensor | None = None,
     ) -> int:
         """Add a weighted link from a space to a new one and return the new one."""
         target = self.spaces.add_space(name, shape[0] * shape[1] // num_copies, num_copies)
-        link = WeightedLink(source, target, parameter, *shape, strides, offset, num_uses=num_uses)
+        link = WeightedLink(
+            source, target, parameter, *shape, strides, offset, num_uses=num_uses, absent=absent
+        )
         self.spaces.add_link(link)
         return target
 

@@ -13,7 +13,8 @@ operation that moves data moves numbers in the same way: stacks, repeats, select
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -33,9 +34,12 @@ class Mosaic:
 
     Attributes:
         numbers: The number of each element, int64 on the CPU, of the weights' shape.
+        absent: Flags of the parameters' elements that constants zero in these weights, by the name
+            of the parameter, of its shape.
     """
 
     numbers: torch.Tensor
+    absent: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def shape(self) -> torch.Size:

@@ -27,11 +27,14 @@ class ParameterView:
             parameter each element is.
         shape: The tensor's shape. It may merge dimensions of the index, where a copy has brought
             together what one stride cannot step through.
+        absent: Flags of the parameter's elements that a constant zeroes in this tensor, shape that
+            of the parameter; None if there are none.
     """
 
     name: str
     index: torch.Tensor
     shape: torch.Size
+    absent: torch.Tensor | None = None
 
     @classmethod
     def of(cls, name: str, index: torch.Tensor) -> ParameterView:
@@ -160,6 +163,57 @@ class ParameterViews:
         self._mosaics[tensor] = mosaic
         self._set_origin(tensor, origin)
 
+    def absent_of(self, tensor: torch.Tensor, name: str) -> torch.Tensor | None:
+        """Return which elements of a parameter constants have zeroed in a tensor, None for none."""
+        elements = self.elements_of(tensor)
+        if isinstance(elements, Mosaic):
+            return elements.absent.get(name)
+        return None if elements is None else elements.absent
+
+    def add_absent(self, tensor: torch.Tensor, name: str, absent: torch.Tensor) -> None:
+        """Note elements of a parameter that a constant zeroes in a tensor.
+
+        Args:
+            tensor: A tensor that consists of elements of the parameter.
+            name: The parameter's name.
+            absent: Flags of the parameter's elements, of its shape.
+        """
+        before = self.absent_of(tensor, name)
+        both = absent if before is None else absent | before
+        elements = self.elements_of(tensor)
+        if isinstance(elements, Mosaic):
+            self._mosaics[tensor] = replace(elements, absent={**elements.absent, name: both})
+        else:
+            self._views[tensor] = replace(self._views[tensor], absent=both)
+
+    def elements_flagged(
+        self, tensor: torch.Tensor, name: str, flags: torch.Tensor
+    ) -> torch.Tensor:
+        """Return flags of a parameter's elements that are flagged wherever a tensor has them.
+
+        Args:
+            tensor: A tensor that consists of elements of the parameter.
+            name: The parameter's name.
+            flags: Flags of the tensor's elements, of its shape.
+        """
+        numbers = self.numbers_of(tensor)
+        assert numbers is not None
+        numbers = numbers - self._names.index(name) * SPAN
+        is_own = (numbers >= 0) & (numbers < SPAN)
+        flagged = torch.zeros(self.shape_of(name).numel(), dtype=torch.bool, device="cpu")
+        flagged[numbers[is_own & flags]] = True
+        flagged[numbers[is_own & ~flags]] = False
+        return flagged.view(self.shape_of(name))
+
+    def owner_of(self, tensor: torch.Tensor) -> nn.Parameter | None:
+        """Return the parameter whose memory a tensor is, as `weight.data` is, None if it is not."""
+        for parameter in self._parameters.values():
+            if type(parameter) is nn.Parameter and parameter.shape == tensor.shape:
+                is_same = parameter.untyped_storage()._cdata == tensor.untyped_storage()._cdata
+                if is_same and parameter.stride() == tensor.stride():
+                    return parameter
+        return None
+
     def is_computed(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor was computed from parameters."""
         return tensor in self._origins
@@ -197,7 +251,8 @@ class ParameterViews:
     def mosaic_from(self, view: ParameterView) -> Mosaic:
         """Return a view as a mosaic."""
         owner = self._names.index(view.name)
-        return Mosaic(numbers_of(owner, view.index, view.shape))
+        absent = {} if view.absent is None else {view.name: view.absent}
+        return Mosaic(numbers_of(owner, view.index, view.shape), absent)
 
     def piece_view(self, shape: Sequence[int], first: int, strides: Sequence[int]) -> ParameterView:
         """Return the view that a piece of a mosaic is."""

@@ -166,6 +166,8 @@ class Tracer(TorchDispatchMode):
 
     def _follow_values(self, call: Call, *, is_uncertain: bool, on_shapes: bool) -> None:
         """Note where the values of results, and of what was changed in place, are not known."""
+        is_drawn = torch.Tag.nondeterministic_seeded in call.operation.tags
+        is_drawn = is_drawn or any(map(self.values.are_drawn, call.tensors))
         for output in call.outputs:
             changed = [output]
             if call.is_in_place and output._base is not None:
@@ -173,6 +175,8 @@ class Tracer(TorchDispatchMode):
             for tensor in changed:
                 if is_uncertain:
                     self.values.set_uncertain(tensor)
+                if is_drawn:
+                    self.values.set_drawn(tensor)
                 if on_shapes and call.is_in_place:
                     self.values.set_overwritten(tensor)
 

@@ -33,6 +33,8 @@ class Values:
         self._uncertain = WeakTensorKeyDictionary()
         # Constants that a tensor without data was written into: their values are out of date.
         self._overwritten = WeakTensorKeyDictionary()
+        # Constants that follow from random numbers: another run has other values.
+        self._drawn = WeakTensorKeyDictionary()
 
     def are_uncertain(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor's values follow from the model's input."""
@@ -54,6 +56,18 @@ class Values:
             or self.are_uncertain(tensor)
             or not self._parameters.is_constant(tensor)
         )
+
+    def are_fixed(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor is a constant whose values are known, and the same in any run."""
+        return self.are_known(tensor) and tensor not in self._drawn
+
+    def are_drawn(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor's values follow from random numbers."""
+        return tensor in self._drawn
+
+    def set_drawn(self, tensor: torch.Tensor) -> None:
+        """Note that a tensor's values follow from random numbers."""
+        self._drawn[tensor] = True
 
     def set_uncertain(self, tensor: torch.Tensor) -> None:
         """Note that a tensor's values follow from the model's input."""

@@ -23,6 +23,8 @@ def digest_of_graph(graph: WalkGraph) -> str:
         if isinstance(link, WeightedLink):
             # `num_uses` is left out: it depends on the example's size, and walks do not.
             digest.update(repr(dataclasses.replace(link, num_uses=0)).encode())
+            if link.absent is not None:
+                digest.update(link.absent.cpu().contiguous().numpy().tobytes())
         else:
             digest.update(repr((link.source, link.target, link.shortcut)).encode())
             digest.update(link.source_groups.tobytes() + link.target_groups.tobytes())

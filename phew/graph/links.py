@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
@@ -48,6 +48,9 @@ class WeightedLink:
         shortcut: Whether walks avoid this link while a unit has another.
         num_uses: By how many values each weight is multiplied in the run that was captured: for a
             convolution, the places of the feature map that it puts out, times the batch size.
+        absent: Flags of the parameter's elements that are no edges here, because a constant zeroes
+            them, shape that of the parameter; None if all are edges. With the mask 1 0 / 1 1 that a
+            `Linear(2, 2)` multiplies its weight by, source unit 1 has no edge to target unit 0.
     """
 
     source: int
@@ -61,16 +64,26 @@ class WeightedLink:
     offset: int = 0
     shortcut: bool = False
     num_uses: float = 1.0
+    absent: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(num_groups, targets_per_group, sources_per_group, num_positions)."""
         return (self.num_groups, self.targets_per_group, self.sources_per_group, self.num_positions)
 
-    @property
+    @cached_property
     def num_edges(self) -> int:
         """The number of edges."""
-        return math.prod(self.shape)
+        if self.absent is None:
+            return math.prod(self.shape)
+        return int(self.is_edge.count_nonzero())
+
+    @property
+    def is_edge(self) -> torch.Tensor:
+        """Flags of the elements that are edges, on the CPU; they broadcast to `shape`."""
+        if self.absent is None:
+            return torch.ones(1, 1, 1, 1, dtype=torch.bool, device="cpu")
+        return ~self.view(self.absent.cpu())
 
     def view(self, parameter: torch.Tensor) -> torch.Tensor:
         """View a tensor of the parameter's shape as the link's edges, shape `self.shape`."""
@@ -124,8 +137,17 @@ class WeightedLink:
         """View one value per target unit so that it is broadcast over the link's edges."""
         return _as_tensor(values).view(self.num_groups, -1, 1, 1)
 
+    @cached_property
+    def _joined(self) -> torch.Tensor:
+        """Whether any edge joins a target and a source, shape (groups, targets, sources)."""
+        return self.is_edge.any(dim=3)
+
     def reach(self, units: Units, *, backward: bool = False) -> Units:
         """Return the units on the far side that have an edge from one of `units`."""
+        if self.absent is not None:
+            by_near, near_dim = (self.by_target, 1) if backward else (self.by_source, 2)
+            joined = self._joined & by_near(units).squeeze(3)
+            return joined.any(dim=near_dim).view(-1).numpy()
         per_group = (self.targets_per_group, self.sources_per_group)
         near, far = per_group if backward else per_group[::-1]
         reached = units.reshape(self.num_groups, near).any(axis=1) & (self.num_positions > 0)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from phew.graph.directed import DirectedGraph
-from phew.graph.links import Units
+from phew.graph.links import Units, WeightedLink
 from phew.graph.walk_graph import WalkGraph
 
 
@@ -84,8 +84,28 @@ def _num_unreached(graph: WalkGraph, name: str, taken: tuple[list[Units], list[U
     for index, link in links.items():
         forward = link.by_target(live[link.target]) & link.by_source(taken[0][index])
         backward = link.by_target(taken[1][index]) & link.by_source(live[link.source])
-        link.mark_elements(reached, forward | backward)
+        link.mark_elements(reached, (forward | backward) & link.is_edge)
     return reached.numel() - int(reached.count_nonzero())
+
+
+def absent_weights(graph: WalkGraph) -> dict[str, torch.Tensor]:
+    """Flag the weights of prunable parameters that are absent wherever the model uses them.
+
+    Returns:
+        By parameter name a boolean tensor of its shape, where there are any.
+    """
+    absent = {}
+    for name in graph.prunable:
+        links = [graph.weighted[index] for index in graph.links_of[name]]
+        if all(link.absent is None for link in links):
+            continue
+        shape = graph.parameters[name].shape
+        used, edges = (torch.zeros(shape, dtype=torch.bool, device="cpu") for _ in range(2))
+        for link in links:
+            link.mark_elements(used, torch.ones(1, 1, 1, 1, dtype=torch.bool, device="cpu"))
+            link.mark_elements(edges, link.is_edge)
+        absent[name] = used & ~edges
+    return absent
 
 
 def active_units(graph: WalkGraph, masks: Mapping[str, torch.Tensor]) -> list[Units]:
@@ -119,11 +139,17 @@ def _targets_with_kept_weights(
     links = {index: link for index, link in graph.weighted.items() if link.parameter in masks}
     if not links:
         return {}
-    kept = [_any_source(link.view(masks[link.parameter])) for link in links.values()]
+    kept = [_any_source(_kept(link, masks[link.parameter])) for link in links.values()]
     # One copy from the device serves all links; masks may be on several devices.
     flat = torch.cat([units.reshape(-1).to(kept[0].device) for units in kept]).cpu().numpy()
     ends = accumulate(units.numel() for units in kept)
     return dict(zip(links, np.split(flat, [*ends][:-1]), strict=True))
+
+
+def _kept(link: WeightedLink, mask: torch.Tensor) -> torch.Tensor:
+    """Return flags of the kept edges of a link, shape (groups, targets, sources, positions)."""
+    kept = link.view(mask)
+    return kept if link.absent is None else kept & link.is_edge.to(kept.device)
 
 
 def _any_source(kept: torch.Tensor) -> torch.Tensor:

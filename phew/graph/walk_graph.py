@@ -73,7 +73,17 @@ class WalkGraph:
             )
             if link.parameter not in self.parameters:
                 raise ValueError(f"parameters must hold {link.parameter!r} of links[{index}].")
-            num_elements = self.parameters[link.parameter].numel()
+            shape = self.parameters[link.parameter].shape
+            if link.absent is not None and (link.absent.shape, link.absent.dtype) != (
+                shape,
+                torch.bool,
+            ):
+                raise ValueError(
+                    f"absent of links[{index}] must be a bool tensor of the shape of "
+                    f"{link.parameter!r}, {tuple(shape)}, got {link.absent.dtype} of the shape "
+                    f"{tuple(link.absent.shape)}."
+                )
+            num_elements = shape.numel()
             last = link.offset + sum(
                 stride * (size - 1) for stride, size in zip(link.strides, link.shape, strict=True)
             )

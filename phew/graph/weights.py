@@ -53,8 +53,9 @@ def data_of(
 
 
 def weights_of(graph: WalkGraph, link: WeightedLink, device: torch.device = _CPU) -> torch.Tensor:
-    """Return a link's weights on a device, shape `link.shape`."""
-    return link.view(data_of(graph, link.parameter, device))
+    """Return a link's weights on a device, shape `link.shape`; absent edges have the weight 0."""
+    weights = link.view(data_of(graph, link.parameter, device))
+    return weights if link.absent is None else weights.where(link.is_edge.to(device), 0)
 
 
 def aligned(data: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 import phew._core as _core
@@ -19,6 +20,10 @@ Visits: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 Flows: TypeAlias = tuple[_core.Flow, _core.Flow]
 """The exact flows of forward and of backward walks."""
+
+
+Degrees: TypeAlias = npt.NDArray[np.uint32]
+"""A number of edges per unit."""
 
 
 class NotFiniteError(ValueError):
@@ -51,11 +56,11 @@ def core_options(options: Options) -> _core.Options:
 
 def core_graph(graph: WalkGraph) -> _core.Graph:
     """Return a walk graph for the engine, which gets the weights link by link (`LinkLoader`)."""
-    links = [_core_link(link) for link in graph.links]
+    links = [_core_link(graph, link) for link in graph.links]
     return _core.Graph(graph.live, links, graph.entries, graph.exits)
 
 
-def _core_link(link: Link) -> _core.WeightedLink | _core.WiringLink:
+def _core_link(graph: WalkGraph, link: Link) -> _core.WeightedLink | _core.WiringLink:
     if isinstance(link, WeightedLink):
         return _core.WeightedLink(
             link.source,
@@ -64,6 +69,7 @@ def _core_link(link: Link) -> _core.WeightedLink | _core.WiringLink:
             strides=link.strides,
             offset=link.offset,
             shortcut=link.shortcut,
+            degrees=_degrees(graph, link),
         )
     return _core.WiringLink(
         link.source,
@@ -71,6 +77,24 @@ def _core_link(link: Link) -> _core.WeightedLink | _core.WiringLink:
         source_groups=link.source_groups,
         target_groups=link.target_groups,
         shortcut=link.shortcut,
+    )
+
+
+def _degrees(graph: WalkGraph, link: WeightedLink) -> tuple[Degrees, Degrees]:
+    """Return per source and per target unit the number of its edges to live units.
+
+    The arrays are empty if no edge is absent: the engine then knows these numbers.
+    """
+    if link.absent is None:
+        return np.empty(0, np.uint32), np.empty(0, np.uint32)
+    sources, targets = (
+        link.by_source(graph.live[link.source]),
+        link.by_target(graph.live[link.target]),
+    )
+    of_sources = (link.is_edge & targets).sum(dim=(1, 3))
+    of_targets = (link.is_edge & sources).sum(dim=(2, 3))
+    return of_sources.view(-1).numpy().astype(np.uint32), of_targets.view(-1).numpy().astype(
+        np.uint32
     )
 
 

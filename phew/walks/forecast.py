@@ -18,8 +18,10 @@ from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from phew.graph.links import WeightedLink
+from phew.graph.reach import absent_weights
 from phew.walks.bridge import Flows
 from phew.walks.engine import Engine
 from phew.walks.reachable import count_reachable
@@ -106,7 +108,15 @@ class Forecast:
         """Return how many links the weights of a parameter are in, on average and at least 1."""
         links = self._graph.links_of[parameter]
         num_edges = sum(self._graph.weighted[index].num_edges for index in links)
-        return max(1.0, num_edges / max(self._graph.parameters[parameter].numel(), 1))
+        num_weights = self._graph.parameters[parameter].numel()
+        if parameter in self._absent:
+            num_weights -= int(self._absent[parameter].count_nonzero())
+        return max(1.0, num_edges / max(num_weights, 1))
+
+    @cached_property
+    def _absent(self) -> dict[str, torch.Tensor]:
+        """Flags of the weights that are no edges, by parameter."""
+        return absent_weights(self._graph)
 
     @cached_property
     def _prunable_links(self) -> dict[int, WeightedLink]:

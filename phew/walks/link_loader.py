@@ -36,6 +36,10 @@ DTYPES: dict[torch.dtype, DType] = {
 }
 
 
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The integers with as many bytes as a weight."""
+
+
 class LinkLoader:
     """Gives the engine the weights of one link at a time, and where to record its visits.
 
@@ -71,11 +75,13 @@ class LinkLoader:
         parameter = self._graph.weighted[index].parameter
         weights = self._load(index, parameter)
         visits = self._visits.get(parameter)
+        has_absent = self._graph.weighted[index].absent is not None
         return LinkBuffers(
             weights.data_ptr(),
             DTYPES[weights.dtype],
             0 if visits is None else visits.data_ptr(),
             self._graph.first_numbers.get(parameter, 0),
+            has_absent,
         )
 
     def _load(self, index: int, name: str) -> torch.Tensor:
@@ -87,6 +93,9 @@ class LinkLoader:
         if is_sharded(parameter):
             self.finish(before=index)
         weights = load_parameter(self._graph, name, self._device, self._ranks)
+        absent = self._graph.weighted[index].absent
+        if absent is not None:
+            weights = _with_absent(weights, absent)
         if not is_sharded(parameter) and weights.data_ptr() == parameter.data_ptr():
             # This tensor is the parameter's own memory: keeping it costs nothing.
             self._weights[index] = weights
@@ -125,6 +134,16 @@ def load_parameter(
     with ranks.synchronised():
         gathered = whole(sharded)
     return data_of(graph, parameter, device, gathered)
+
+
+def _with_absent(weights: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    """Return the magnitudes of weights, and -0 for absent edges, by which the engine knows them.
+
+    Bits are changed, because arithmetic may read subnormals as zero.
+    """
+    dtype = _BITS[weights.element_size()]
+    bits = weights.view(dtype) & torch.iinfo(dtype).max
+    return bits.masked_fill_(absent.to(bits.device), torch.iinfo(dtype).min).view(weights.dtype)
 
 
 def any_sharded(graph: WalkGraph) -> bool:

@@ -82,7 +82,7 @@ class _Reachable:
             & link.by_source(self._graph.live[link.source])
             & (has_mass | link.by_target(measure.target_totals == 0))
         )
-        reachable = by_forward_walks | by_backward_walks
+        reachable = (by_forward_walks | by_backward_walks) & link.is_edge
         if options.granularity == "kernel":
-            reachable = reachable.any(dim=3, keepdim=True)
+            reachable = reachable.any(dim=3, keepdim=True) & link.is_edge
         return reachable

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from phew.arguments import num_to_keep
+from phew.graph.reach import absent_weights
 from phew.graph.walk_graph import WalkGraph
 from phew.walks.forecast import Forecast
 
@@ -70,6 +71,15 @@ def _out_of_reach(density: float, graph: WalkGraph, reachable: Mapping[str, int]
         )
     missing = {name: graph.parameters[name].numel() - reachable[name] for name in reachable}
     name = max(missing, key=lambda name: missing[name])
+    absent = absent_weights(graph).get(name)
+    if absent is not None:
+        num_absent = int(absent.count_nonzero())
+        others = " and others are zero or not on a path from input to output"
+        return (
+            f"{message} no walk takes {missing[name]:,} weights of {name!r}: a constant of the "
+            f"model zeroes {num_absent:,}{others if missing[name] > num_absent else ''}. Lower the "
+            "density."
+        )
     return (
         f"{message} no walk takes {missing[name]:,} weights of {name!r}, which are zero beside "
         "others or not on a path from input to output. Lower the density, or initialise the "

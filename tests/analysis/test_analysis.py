@@ -181,6 +181,13 @@ def test_weights_that_are_no_numbers_are_refused() -> None:
         analysis.path_kernel_trace(model, example)
 
 
+def test_analysis_leaves_weights_of_float64_as_they_are() -> None:
+    model = nn.Linear(3, 2).double()
+    before = model.weight.detach().clone()
+    analysis.path_kernel_trace(model, torch.zeros(1, 3, dtype=torch.float64))
+    assert model.weight.equal(before)
+
+
 def test_the_hidden_width_does_not_depend_on_the_order_of_masks() -> None:
     model, example = small_chain()
     backward = dict(reversed(MASKS.items()))

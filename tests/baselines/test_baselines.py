@@ -169,7 +169,8 @@ def test_synflow_of_a_deep_network_does_not_collapse() -> None:
 
 def test_erk_shares_are_in_proportion() -> None:
     shapes = {"a": torch.Size([64, 32, 3, 3]), "b": torch.Size([64, 64, 3, 3])}
-    densities = erk_densities(shapes, 0.1)
+    sizes = {name: shape.numel() for name, shape in shapes.items()}
+    densities = erk_densities(shapes, sizes, 0.1)
     assert densities["a"] / densities["b"] == pytest.approx((102 / 18432) / (134 / 36864))
     kept = sum(densities[name] * shape.numel() for name, shape in shapes.items())
     assert kept == pytest.approx(0.1 * (18432 + 36864))

@@ -1,7 +1,8 @@
-"""Random walk graphs: forks, joins, shortcuts, groups, zero weights, tied weights, every dtype."""
+"""Random walk graphs: forks, joins, shortcuts, groups, zero, absent and tied weights, dtypes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def _draw_graph(rng: np.random.Generator) -> WalkGraph:
         pairs.append((source, target))
     parameters: dict[str, torch.Tensor] = {}
     links = [_draw_link(rng, source, target, sizes, parameters) for source, target in pairs]
+    links = [_take_edges_out(rng, link, parameters) for link in links]
     return WalkGraph(
         spaces=tuple(Space(f"space{index}", size) for index, size in enumerate(sizes)),
         links=tuple(links),
@@ -81,6 +83,18 @@ def _draw_link(
     return WeightedLink(
         source, target, name, groups, targets, sources, positions, strides, offset, shortcut
     )
+
+
+def _take_edges_out(
+    rng: np.random.Generator, link: Link, parameters: dict[str, torch.Tensor]
+) -> Link:
+    """Take edges out of some weighted links: single ones, and all of some rows of the parameter."""
+    if isinstance(link, WiringLink) or rng.random() < 0.7:
+        return link
+    shape = parameters[link.parameter].shape
+    absent = rng.random(shape) < rng.choice([0.1, 0.5, 0.9])
+    absent[rng.random(shape[0]) < 0.3] = True
+    return replace(link, absent=torch.from_numpy(absent))
 
 
 def _draw_parameter(rng: np.random.Generator, shape: tuple[int, ...], offset: int) -> torch.Tensor:

@@ -113,6 +113,21 @@ TEST_CASE("the engine walks as a loop over walks does") {
   }
 }
 
+TEST_CASE("no walk takes an edge that is absent") {
+  for (const phew::Options& options : all_options()) {
+    Parameters parameters = make_parameters();
+    phew::Graph graph = make_graph();
+    take_edges_out(graph, parameters);
+    phew::WalkEngine engine(graph, options);
+    engine.measure(parameters.loader(phew::Recording::kMark), 2);
+    for (const std::uint64_t num_walks : {300U, 6000U}) {
+      const phew::WalkRange range{5, num_walks};
+      const auto expected = walk_naively(graph, parameters.weights, options, range);
+      CHECK(find_new(engine, parameters, range, 2, 1 << 20) == expected);
+    }
+  }
+}
+
 TEST_CASE("walks depend neither on the number of threads nor on the batch size") {
   const phew::WalkRange range{5, 40'001};
   for (const phew::Options& options : all_options()) {

@@ -26,11 +26,13 @@ def pairs_of(link: Link) -> set[tuple[int, int]]:
     """List the source and target units that an edge of a link joins."""
     if isinstance(link, WeightedLink):
         sources, targets = link.sources_per_group, link.targets_per_group
+        is_edge = link.is_edge.expand(link.shape).any(dim=3)
         return {
             (group * sources + source, group * targets + target)
             for group in range(link.num_groups)
             for source in range(sources)
             for target in range(targets)
+            if is_edge[group, target, source]
         }
     return {
         (source, target)

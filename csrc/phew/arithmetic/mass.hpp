@@ -70,6 +70,13 @@ PHEW_HOST_DEVICE constexpr Bits magnitude_bits(Bits weight) {
   return static_cast<Bits>(weight & static_cast<Bits>(static_cast<Bits>(-1) >> 1));
 }
 
+// Where a link has absent edges, their weights are given as -0, and no other weight is. Zeros have
+// no mass at most powers, so little code needs to tell -0 from 0.
+template <typename Bits>
+PHEW_HOST_DEVICE constexpr bool is_absent(Bits weight) {
+  return weight == static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
+}
+
 // The mass of every weight in a uniform walk.
 constexpr std::uint32_t kUniformMass = std::uint32_t{1} << 30;
 

@@ -34,11 +34,13 @@ void pass_weighted(const MeasuredLinks& measured, const DirectedLink& link,
   const MeasuredGraph graph = measured.graph();
   const RowEdges rows = measured.by_rows(link.index);
   const EdgeView edges = measured.edges(link);
-  launch_for_each(device, edges.num_near(),
-                  SplitFlow{edges, measured.near_totals(link.index, edges.near_is_target),
-                            near_flow, work.shares.data(), far_flow});
   const MassScale& scale = graph.measures[link.index].scale;
   with_weights(buffers, scale, graph.power, [&](const auto& weights) {
+    using MassOf = typename std::decay_t<decltype(weights)>::Mass;
+    launch_for_each(
+        device, edges.num_near(),
+        SplitFlow<MassOf>{edges, weights, measured.near_totals(link.index, edges.near_is_target),
+                          near_flow, work.shares.data(), far_flow});
     if (rows.edges.near_is_target == edges.near_is_target) {
       launch_add_masses(device, rows.edges, rows.live_rows, weights,
                         PassToColumns{work.shares.data(), far_flow});

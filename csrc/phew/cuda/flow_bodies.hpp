@@ -6,6 +6,7 @@
 
 #include "phew/arithmetic/macros.hpp"
 #include "phew/cuda/launch.hpp"
+#include "phew/cuda/link_weights.hpp"
 #include "phew/graph/graph_view.hpp"
 
 namespace phew::cuda {
@@ -28,8 +29,10 @@ struct ShareOut {
 
 // For each near unit of a weighted link: turns its flow into its share per unit of mass. If all of
 // its edges are zero, passes the flow on evenly instead.
+template <typename MassOf>
 struct SplitFlow {
   EdgeView edges;
+  LinkWeights<MassOf> weights;
   // The mass of each near unit's edges.
   const std::uint64_t* totals;
   const double* flow;
@@ -40,12 +43,28 @@ struct SplitFlow {
     const bool has_mass = totals[unit] > 0;
     shares[unit] = has_mass ? flow[unit] / static_cast<double>(totals[unit]) : 0;
     if (has_mass || flow[unit] == 0) return;
-    const std::uint32_t first = edges.first_far(static_cast<std::uint32_t>(unit));
-    std::uint32_t num_live = 0;
-    for (std::uint32_t i = 0; i < edges.far_per_group; ++i) num_live += edges.far_live[first + i];
+    const auto near = static_cast<std::uint32_t>(unit);
+    const std::uint32_t first = edges.first_far(near);
+    std::uint64_t num_edges = 0;
+    for (std::uint32_t i = 0; i < edges.far_per_group; ++i) num_edges += count_edges(near, i);
+    const double share = flow[unit] / static_cast<double>(num_edges);
     for (std::uint32_t i = 0; i < edges.far_per_group; ++i) {
-      if (edges.far_live[first + i]) atomic_add(far_flow + first + i, flow[unit] / num_live);
+      const std::uint32_t num_here = count_edges(near, i);
+      if (num_here > 0) atomic_add(far_flow + first + i, share * num_here);
     }
+  }
+
+ private:
+  // Counts the edges to a far unit of the group, none to a dead one.
+  PHEW_HOST_DEVICE std::uint32_t count_edges(std::uint32_t near, std::uint32_t far) const {
+    if (!edges.far_live[edges.first_far(near) + far]) return 0;
+    if constexpr (!kHasAbsent<MassOf>) return edges.num_positions;
+    const std::int64_t kernel = edges.first_element(near) + far * edges.far_stride;
+    std::uint32_t num_edges = 0;
+    for (std::uint32_t k = 0; k < edges.num_positions; ++k) {
+      num_edges += weights.is_edge(kernel + k * edges.position_stride);
+    }
+    return num_edges;
   }
 };
 

@@ -11,6 +11,24 @@
 
 namespace phew::cuda {
 
+// Computes the mass of a weight where absent edges are to have none.
+template <typename FormatOfWeight>
+struct MassOfPresent {
+  using Format = FormatOfWeight;
+  using Bits = typename Format::Bits;
+
+  MassOfAnyPower<Format> mass_of;
+
+  PHEW_HOST_DEVICE std::uint32_t operator()(Bits weight) const {
+    return is_absent(weight) ? 0 : mass_of(weight);
+  }
+};
+
+template <typename MassOf>
+constexpr bool kHasAbsent = false;
+template <typename Format>
+constexpr bool kHasAbsent<MassOfPresent<Format>> = true;
+
 // A MassOf turns a weight into its mass (see mass.hpp).
 template <typename MassOf>
 struct LinkWeights {
@@ -22,6 +40,14 @@ struct LinkWeights {
   PHEW_HOST_DEVICE std::uint32_t mass(std::int64_t element) const {
     return mass_of(weights[element]);
   }
+
+  PHEW_HOST_DEVICE bool is_edge(std::int64_t element) const {
+    if constexpr (kHasAbsent<MassOf>) {
+      return !is_absent(weights[element]);
+    } else {
+      return true;
+    }
+  }
 };
 
 // Calls function(weights) with the LinkWeights of a link, for the fastest MassOf that suits it.
@@ -31,6 +57,10 @@ void with_weights(const LinkBuffers& buffers, const MassScale& scale, int power,
   with_format(buffers.dtype, [&](auto format) {
     using Format = decltype(format);
     const auto* weights = static_cast<const typename Format::Bits*>(buffers.weights);
+    if (buffers.has_absent) {
+      function(LinkWeights<MassOfPresent<Format>>{weights, {{scale, power}}});
+      return;
+    }
     if constexpr (std::is_same_v<Format, Float32> || std::is_same_v<Format, BFloat16>) {
       if (power == 1 && MassByFloat32<Format>::suits(scale)) {
         function(LinkWeights<MassByFloat32<Format>>{weights, MassByFloat32<Format>(scale)});

@@ -268,15 +268,18 @@ struct CountRates {
       const std::uint32_t column = first_column + edge.far;
       if (!rows.far_live[column]) continue;
       std::uint64_t mass = 0;
+      std::uint32_t num_weights = 0;
       for (std::uint32_t k = 0; k < weights_per_rate; ++k) {
         mass += weights.mass(edge.element);
+        num_weights += weights.is_edge(edge.element);
         edge.move_on(rows);
       }
-      const VisitRate rate_of(row_shares, row, column_shares, column, weights_per_rate);
+      if (num_weights == 0) continue;
+      const VisitRate rate_of(row_shares, row, column_shares, column, num_weights);
       const double rate = rate_of(mass);
       const std::size_t bin = bin_of_rate(rate);
-      atomic_add(&shared.nums_weights[bin], weights_per_rate);
-      atomic_add(&shared.sums_of_rates[bin], rate * weights_per_rate);
+      atomic_add(&shared.nums_weights[bin], num_weights);
+      atomic_add(&shared.sums_of_rates[bin], rate * num_weights);
     }
   }
 };

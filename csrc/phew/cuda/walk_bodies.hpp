@@ -73,7 +73,9 @@ struct EntryMasses {
     PHEW_UNROLL
     for (std::uint32_t i = 0; i < TableView::kEdgesPerEntry; ++i) {
       const bool has_mass = i < num_left && (edges.all_far_live || far_live[edge.far]);
-      masses[i] = !has_mass ? 0 : all_zero ? 1 : weights.mass(edge.element);
+      masses[i] = !has_mass  ? 0
+                  : all_zero ? static_cast<std::uint32_t>(weights.is_edge(edge.element))
+                             : weights.mass(edge.element);
       edge.move_on(edges);
     }
   }
@@ -298,7 +300,8 @@ struct HopEdges {
     if (granularity == Granularity::kWeight) return recorder(walk, edge.element);
     const std::int64_t kernel = edge.element - edge.position * edges.position_stride;
     for (std::uint32_t k = 0; k < edges.num_positions; ++k) {
-      recorder(walk, kernel + k * edges.position_stride);
+      const std::int64_t element = kernel + k * edges.position_stride;
+      if (weights.is_edge(element)) recorder(walk, element);
     }
   }
 };

@@ -54,13 +54,12 @@ void pass_fork(const DirectedSpace& space, const Probabilities& units, Flow& flo
 // Adds, to each far unit of a weighted link, the masses of its edges times the shares of their near
 // units.
 void pass_per_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_t link,
-                   const EdgeView& edges, const LinkBuffers& buffers, const Probabilities& shares,
-                   Probabilities& far) {
+                   const EdgeView& edges, const LinkBuffers& buffers, const MassConverter& convert,
+                   const Probabilities& shares, Probabilities& far) {
   const auto& weighted = std::get<WeightedLink>(measured.graph.links[link]);
   const WeightRows rows(weighted, buffers);
   const LiveRows live(rows, measured.graph.live[weighted.source],
                       measured.graph.live[weighted.target]);
-  const MassConverter convert(buffers.dtype, measured.power, measured.measures[link].scale);
   if (rows.rows_are_targets() != edges.near_is_target) {
     for_each_mass(workers, rows, live, convert, {},
                   [&](unsigned, std::size_t row, std::size_t column, std::size_t num_columns,
@@ -84,12 +83,17 @@ void pass_per_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_
 
 }  // namespace
 
-NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges) {
+NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges,
+                      const std::vector<std::uint32_t>& degrees) {
   NearShares shares{Probabilities(flow.size()), Probabilities(flow.size())};
   for (std::uint32_t unit = 0; unit < flow.size(); ++unit) {
     if (flow[unit] == 0) continue;
     if (totals[unit] > 0) {
       shares.per_mass[unit] = flow[unit] / static_cast<double>(totals[unit]);
+      continue;
+    }
+    if (!degrees.empty()) {
+      shares.per_edge[unit] = flow[unit] / degrees[unit];
       continue;
     }
     const std::uint8_t* live = edges.far_live + edges.first_far(unit);
@@ -125,10 +129,20 @@ Flow compute_flow(Workers& workers, const MeasuredGraph& measured, const Directe
       }
       const auto& edges = std::get<EdgeView>(link.edges);
       const EdgeTotals& totals = measured.measures[link.index].totals;
-      const NearShares shares = split_flow(
-          flow.links[link.index], edges.near_is_target ? totals.targets : totals.sources, edges);
-      pass_per_mass(workers, measured, link.index, edges, load(link.index), shares.per_mass, far);
-      pass_per_edge(edges, shares.per_edge, far);
+      const auto& weighted = std::get<WeightedLink>(measured.graph.links[link.index]);
+      const NearShares shares =
+          split_flow(flow.links[link.index], edges.near_is_target ? totals.targets : totals.sources,
+                     edges, weighted.degrees(edges.near_is_target));
+      const LinkBuffers buffers = load(link.index);
+      pass_per_mass(workers, measured, link.index, edges, buffers,
+                    MassConverter(buffers, measured.power, measured.measures[link.index].scale),
+                    shares.per_mass, far);
+      if (buffers.has_absent) {
+        pass_per_mass(workers, measured, link.index, edges, buffers, MassConverter::equal(buffers),
+                      shares.per_edge, far);
+      } else {
+        pass_per_edge(edges, shares.per_edge, far);
+      }
     }
   }
   return flow;

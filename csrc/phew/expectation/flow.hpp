@@ -38,7 +38,9 @@ struct NearShares {
   Probabilities per_edge;
 };
 
-NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges);
+// The degrees are those of the near units (see WeightedLink).
+NearShares split_flow(const Probabilities& flow, const UnitMasses& totals, const EdgeView& edges,
+                      const std::vector<std::uint32_t>& degrees);
 
 // Returns a flow that holds nothing but the probability that a walk starts on each unit.
 Flow start_flow(const DirectedGraph& directed, std::size_t num_links);

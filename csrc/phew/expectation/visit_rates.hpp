@@ -74,7 +74,8 @@ struct LinkRates {
   // Only these weights are looked at. Each stands for weights_per_sampled weights.
   ColumnSample sample;
   double weights_per_sampled;
-  // The sum of the rates of all weights, which the flow tells exactly.
+  // The sum of the rates of all weights, which the flow tells exactly; 0 if it does not, because
+  // kernels lack edges.
   double total;
   // 1, or the size of a kernel whose weights share a rate.
   std::uint32_t weights_per_rate;

@@ -63,8 +63,14 @@ Wiring make_wiring(const WiringLink& link, Direction direction, const Flags& far
 }
 
 // Returns one flag per near unit: whether it has an edge to a live unit.
-Flags find_leading_on(const EdgeView& edges, std::uint32_t num_near) {
+Flags find_leading_on(const EdgeView& edges, std::uint32_t num_near, const Link& link) {
   Flags leads_on(num_near);
+  const auto& degrees = std::get<WeightedLink>(link).degrees(edges.near_is_target);
+  if (!degrees.empty()) {
+    std::transform(degrees.begin(), degrees.end(), leads_on.begin(),
+                   [](std::uint32_t degree) { return degree > 0; });
+    return leads_on;
+  }
   for (std::uint32_t near = 0; near < num_near; ++near) {
     const std::uint8_t* live = edges.far_live + edges.first_far(near);
     leads_on[near] = edges.num_positions > 0 && std::find(live, live + edges.far_per_group, true) !=
@@ -73,7 +79,8 @@ Flags find_leading_on(const EdgeView& edges, std::uint32_t num_near) {
   return leads_on;
 }
 
-Flags find_leading_on(const std::shared_ptr<const Wiring>& wiring, std::uint32_t num_near) {
+Flags find_leading_on(const std::shared_ptr<const Wiring>& wiring, std::uint32_t num_near,
+                      const Link& /*link*/) {
   Flags leads_on(num_near);
   for (std::uint32_t near = 0; near < num_near; ++near) {
     const std::int32_t group = wiring->near_groups[near];
@@ -84,12 +91,16 @@ Flags find_leading_on(const std::shared_ptr<const Wiring>& wiring, std::uint32_t
   return leads_on;
 }
 
-Fork make_fork(const DirectedSpace& space, const std::vector<bool>& is_shortcut) {
+Fork make_fork(const Graph& graph, const DirectedSpace& space,
+               const std::vector<bool>& is_shortcut) {
   std::vector<Flags> leads_on;
   leads_on.reserve(space.links.size());
   for (const DirectedLink& link : space.links) {
     leads_on.push_back(std::visit(
-        [&](const auto& edges) { return find_leading_on(edges, space.num_units); }, link.edges));
+        [&](const auto& edges) {
+          return find_leading_on(edges, space.num_units, graph.links[link.index]);
+        },
+        link.edges));
   }
   Fork fork;
   fork.begin.push_back(0);
@@ -155,7 +166,7 @@ DirectedGraph::DirectedGraph(const Graph& graph, Direction direction) : spaces(g
         graph.links[index]);
   }
   for (std::size_t space = 0; space < spaces.size(); ++space) {
-    spaces[space].fork = forks.share(make_fork(spaces[space], is_shortcut[space]));
+    spaces[space].fork = forks.share(make_fork(graph, spaces[space], is_shortcut[space]));
   }
   order.resize(spaces.size());
   std::iota(order.begin(), order.end(), 0);

@@ -9,7 +9,7 @@
 namespace phew {
 
 // Edges that are the weights of one parameter, as a strided view of it. Inside each group every
-// source unit has an edge to every target unit at each kernel position.
+// source unit has an edge to every target unit at each kernel position, but for absent ones.
 //
 //   A convolution of 4 -> 6 channels with 3x3 kernels in 2 groups, weight (6, 2, 3, 3): num_groups
 //   2, targets_per_group 3, sources_per_group 2, num_positions 9, strides (54, 18, 9, 1). Source
@@ -26,6 +26,14 @@ struct WeightedLink {
   std::array<std::int64_t, 4> strides;
   std::int64_t offset;
   bool shortcut;
+  // Per source unit the number of its edges to live units, and per target unit. They are empty if
+  // no edge is absent: then each unit of a group has edges to all others of it.
+  std::vector<std::uint32_t> source_degrees = {};
+  std::vector<std::uint32_t> target_degrees = {};
+
+  const std::vector<std::uint32_t>& degrees(bool of_targets) const {
+    return of_targets ? target_degrees : source_degrees;
+  }
 };
 
 // Edges without weights: a source and a target unit are joined where their groups are equal and

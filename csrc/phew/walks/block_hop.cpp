@@ -124,12 +124,12 @@ void BlockHop::find_edges(const Unit& unit, std::uint32_t num_walkers) {
     copy_kernels(edges, hop_.buffers, element, num_far_of(edges_[i]), copies);
     copies += num_edges * size_of(hop_.buffers.dtype);
   }
-  hop_.convert(weights_.data(), std::size_t{num_walkers} * num_edges, masses_.data());
+  const MassConverter& convert = unit.is_zero ? hop_.equal : hop_.convert;
+  convert(weights_.data(), std::size_t{num_walkers} * num_edges, masses_.data());
   std::uint32_t* masses = masses_.data();
   for (std::uint32_t i = 0; i < num_walkers; ++i, masses += num_edges) {
     const std::uint32_t entry = edges_[i];
     const std::uint32_t far = entry * resolution.num_far;
-    if (unit.is_zero) std::fill_n(masses, num_edges, 1);
     if (!edges.all_far_live) {
       const std::uint8_t* live = edges.far_live + edges.first_far(unit.index) + far;
       clear_dead_kernels(live, num_far_of(entry), num_positions, masses);
@@ -165,7 +165,8 @@ void BlockHop::record_visits_by(const Policy& policy, const std::uint32_t* walke
     const std::uint32_t position = edges_[i] - far_units_[i] * edges.num_positions;
     const std::int64_t kernel = elements_[i] - position * edges.position_stride;
     for (std::uint32_t k = 0; k < edges.num_positions; ++k) {
-      policy(hop_.batch.walk(walkers[i]), kernel + k * edges.position_stride);
+      const std::int64_t element = kernel + k * edges.position_stride;
+      if (hop_.buffers.is_edge(element)) policy(hop_.batch.walk(walkers[i]), element);
     }
   }
 }

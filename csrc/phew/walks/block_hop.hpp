@@ -23,7 +23,7 @@ struct Block {
 class BlockHop {
  public:
   BlockHop(const WeightedHop& hop, Visits& listed)
-      : hop_(hop), tables_(hop.rows, hop.edges, hop.convert), listed_(listed) {}
+      : hop_(hop), tables_(hop.rows, hop.edges, hop.convert, hop.equal), listed_(listed) {}
 
   void run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkPool& pool);
 

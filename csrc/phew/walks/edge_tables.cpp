@@ -55,10 +55,12 @@ Resolution choose_resolution(const EdgeView& edges, bool near_is_row, std::size_
   return {static_cast<std::uint32_t>(std::max<std::size_t>(num_far, 1)), edges.num_positions};
 }
 
-EdgeTables::EdgeTables(const WeightRows& rows, const EdgeView& edges, const MassConverter& convert)
+EdgeTables::EdgeTables(const WeightRows& rows, const EdgeView& edges, const MassConverter& convert,
+                       const MassConverter& equal)
     : rows_(rows),
       edges_(edges),
       convert_(convert),
+      equal_(equal),
       near_is_row_(rows.rows_are_targets() == edges.near_is_target) {}
 
 void EdgeTables::build(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
@@ -73,13 +75,20 @@ void EdgeTables::build(std::uint32_t group, std::uint32_t first, std::uint32_t n
   row_size_ = num_entries_ | 8U;
   cumulative_.resize(std::max(cumulative_.size(), row_size_ * num_units));
   if (near_is_row_) {
-    for (std::uint32_t i = 0; i < num_units; ++i) build_row(group, first + i, cumulative(i));
+    for (std::uint32_t i = 0; i < num_units; ++i) {
+      build_row(group, first + i, convert_, cumulative(i));
+    }
   } else {
-    build_columns(group, first, num_units);
+    build_columns(group, first, num_units, convert_, cumulative(0));
   }
   for (std::uint32_t i = 0; i < num_units; ++i) {
     is_zero_[i] = cumulative(i)[num_entries_ - 1] == 0;
-    if (is_zero_[i]) set_equal(cumulative(i));
+    if (!is_zero_[i]) continue;
+    if (near_is_row_) {
+      build_row(group, first + i, equal_, cumulative(i));
+    } else {
+      build_columns(group, first + i, 1, equal_, cumulative(i));
+    }
   }
 }
 
@@ -100,7 +109,8 @@ std::uint64_t EdgeTables::append(const std::uint32_t* masses, std::uint32_t num_
   return total;
 }
 
-void EdgeTables::build_row(std::uint32_t group, std::uint32_t row, std::uint64_t* cumulative) {
+void EdgeTables::build_row(std::uint32_t group, std::uint32_t row, const MassConverter& convert,
+                           std::uint64_t* cumulative) {
   const std::uint32_t num_far = edges_.far_per_group;
   const std::uint32_t entries_per_step =
       std::max(1U, kMassesPerStep / (resolution_.num_far * edges_.num_positions));
@@ -111,7 +121,7 @@ void EdgeTables::build_row(std::uint32_t group, std::uint32_t row, std::uint64_t
     const std::uint32_t end = std::min(far + step, num_far);
     std::uint32_t* masses = masses_.data();
     rows_.visit(group, row, far, end, [&](const void* weights, std::size_t n) {
-      convert_(weights, n, masses);
+      convert(weights, n, masses);
       masses += n;
     });
     if (far_live_ != nullptr) {
@@ -121,13 +131,14 @@ void EdgeTables::build_row(std::uint32_t group, std::uint32_t row, std::uint64_t
   }
 }
 
-void EdgeTables::build_columns(std::uint32_t group, std::uint32_t first, std::uint32_t num_units) {
+void EdgeTables::build_columns(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
+                               const MassConverter& convert, std::uint64_t* cumulative) {
   // Rows are far apart in memory, and processors do not prefetch the next one by themselves.
   constexpr std::uint32_t kRowsAhead = 8;
   const std::uint32_t num_positions = edges_.num_positions;
   masses_.resize(std::max<std::size_t>(masses_.size(), std::size_t{num_units} * num_positions));
   std::array<std::uint64_t, kMostUnitsPerBlock> totals{};
-  std::uint64_t* next = cumulative_.data();
+  std::uint64_t* next = cumulative;
   for (std::uint32_t far = 0; far < edges_.far_per_group; ++far) {
     rows_.prefetch(group, far + kRowsAhead, first, first + num_units);
     if (far_live_ != nullptr && !far_live_[far]) {
@@ -135,7 +146,7 @@ void EdgeTables::build_columns(std::uint32_t group, std::uint32_t first, std::ui
     } else {
       std::uint32_t* masses = masses_.data();
       rows_.visit(group, far, first, first + num_units, [&](const void* weights, std::size_t n) {
-        convert_(weights, n, masses);
+        convert(weights, n, masses);
         masses += n;
       });
     }
@@ -152,21 +163,6 @@ void EdgeTables::build_columns(std::uint32_t group, std::uint32_t first, std::ui
       for (std::uint32_t i = 0; i < num_units; ++i) next[i * row_size_] = totals[i];
       ++next;
     }
-  }
-}
-
-void EdgeTables::set_equal(std::uint64_t* cumulative) {
-  std::uint64_t total = 0;
-  for (std::uint32_t far = 0; far < edges_.far_per_group; far += resolution_.num_far) {
-    const std::uint32_t end = std::min(far + resolution_.num_far, edges_.far_per_group);
-    std::uint32_t num_live = 0;
-    for (std::uint32_t i = far; i < end; ++i) num_live += far_live_ == nullptr || far_live_[i];
-    if (resolution_.num_positions == edges_.num_positions) {
-      total += std::uint64_t{num_live} * edges_.num_positions;
-      *cumulative++ = total;
-      continue;
-    }
-    for (std::uint32_t k = 0; k < edges_.num_positions; ++k) *cumulative++ = total += num_live;
   }
 }
 

@@ -61,7 +61,9 @@ struct EdgeTable {
 // Builds and holds the tables of one block of units at a time.
 class EdgeTables {
  public:
-  EdgeTables(const WeightRows& rows, const EdgeView& edges, const MassConverter& convert);
+  // `equal` gives all edges the same mass.
+  EdgeTables(const WeightRows& rows, const EdgeView& edges, const MassConverter& convert,
+             const MassConverter& equal);
 
   bool near_is_row() const { return near_is_row_; }
 
@@ -78,9 +80,10 @@ class EdgeTables {
 
  private:
   std::uint64_t* cumulative(std::uint32_t position) { return &cumulative_[position * row_size_]; }
-  void build_row(std::uint32_t group, std::uint32_t row, std::uint64_t* cumulative);
-  void build_columns(std::uint32_t group, std::uint32_t first, std::uint32_t num_units);
-  void set_equal(std::uint64_t* cumulative);
+  void build_row(std::uint32_t group, std::uint32_t row, const MassConverter& convert,
+                 std::uint64_t* cumulative);
+  void build_columns(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
+                     const MassConverter& convert, std::uint64_t* cumulative);
   std::uint64_t append(const std::uint32_t* masses, std::uint32_t num_far, std::uint64_t total,
                        std::uint64_t*& cumulative) const;
   void build_guide(const std::uint64_t* cumulative);
@@ -88,6 +91,7 @@ class EdgeTables {
   WeightRows rows_;
   EdgeView edges_;
   MassConverter convert_;
+  MassConverter equal_;
   bool near_is_row_;
   Resolution resolution_{};
   // The flags of the group's far units, null if all far units are live.

@@ -20,6 +20,8 @@ struct WeightedHop {
   WeightRows rows;
   LinkBuffers buffers;
   MassConverter convert;
+  // For units whose edges all are zero.
+  MassConverter equal;
   Granularity granularity;
   Recording recording;
   // The visits of walks from this one on are listed.

@@ -22,9 +22,19 @@ struct LinkBuffers {
   void* visits = nullptr;
   // Listed visits number weights through all parameters: element e of this one is first_number + e.
   std::uint64_t first_number = 0;
+  // Whether weights of -0 are absent edges (see mass.hpp).
+  bool has_absent = false;
 
   const void* weight(std::int64_t element) const {
     return static_cast<const char*>(weights) + element * static_cast<std::int64_t>(size_of(dtype));
+  }
+
+  bool is_edge(std::int64_t element) const {
+    if (!has_absent) return true;
+    return with_format(dtype, [&](auto format) {
+      using Bits = typename decltype(format)::Bits;
+      return !is_absent(static_cast<const Bits*>(weights)[element]);
+    });
   }
 };
 

@@ -11,23 +11,59 @@
 #include "phew/loops/loops.hpp"
 #include "phew/threads/workers.hpp"
 #include "phew/weights/column_sample.hpp"
+#include "phew/weights/link_buffers.hpp"
 #include "phew/weights/weight_rows.hpp"
 
 namespace phew {
 
+// A mass that no edge has, because masses are below 2^31.
+constexpr std::uint32_t kNoMass = ~std::uint32_t{0};
+
 // Turns adjacent weights into masses.
 class MassConverter {
  public:
-  MassConverter(DType dtype, int power, const MassScale& scale)
-      : convert_(loops().masses[static_cast<int>(dtype)][power & 3]), scale_(scale) {}
+  // Absent edges get `absent_mass`.
+  MassConverter(const LinkBuffers& buffers, int power, const MassScale& scale,
+                std::uint32_t absent_mass = 0)
+      : MassConverter(buffers, loops().masses[static_cast<int>(buffers.dtype)][power & 3], scale,
+                      absent_mass) {}
+
+  // Returns a converter by which all edges have mass 1, and absent ones 0.
+  static MassConverter equal(const LinkBuffers& buffers) {
+    const auto set_ones = [](const void* /*weights*/, std::size_t n, const MassScale& /*scale*/,
+                             std::uint32_t* masses) { std::fill_n(masses, n, 1); };
+    return {buffers, set_ones, MassScale{}, 0};
+  }
 
   void operator()(const void* weights, std::size_t n, std::uint32_t* masses) const {
     convert_(weights, n, scale_, masses);
+    if (set_absent_ != nullptr) set_absent_(weights, n, absent_mass_, masses);
   }
 
  private:
+  MassConverter(const LinkBuffers& buffers, MassFunction convert, const MassScale& scale,
+                std::uint32_t absent_mass)
+      : convert_(convert), scale_(scale), absent_mass_(absent_mass) {
+    if (!buffers.has_absent) return;
+    set_absent_ = with_format(
+        buffers.dtype, [](auto format) { return &set_absent<typename decltype(format)::Bits>; });
+  }
+
+  template <typename Bits>
+  static void set_absent(const void* weights, std::size_t n, std::uint32_t mass,
+                         std::uint32_t* masses) {
+    const auto* weight = static_cast<const Bits*>(weights);
+    for (std::size_t i = 0; i < n; ++i) {
+      if (is_absent(weight[i])) masses[i] = mass;
+    }
+  }
+
   MassFunction convert_;
   MassScale scale_;
+  // Null if no edge is absent.
+  void (*set_absent_)(const void* weights, std::size_t n, std::uint32_t mass,
+                      std::uint32_t* masses) = nullptr;
+  std::uint32_t absent_mass_;
 };
 
 // Sets the masses of the kernels of dead units to 0.

@@ -16,6 +16,7 @@ from phew.capture.operations import (
     resampling,
     weights,
 )
+from phew.capture.operations.absent import follow_absent
 from phew.capture.operations.parameters import (
     follow_parameters,
     follow_scaled,
@@ -157,6 +158,7 @@ def follow(tracer: Tracer, call: Call) -> None:
     labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in read)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
         follow_parameters(tracer, call, takes_shape=rule is movement.constant)
+        follow_absent(tracer, call)
         return
     try:
         rule(tracer, call)

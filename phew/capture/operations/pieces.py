@@ -7,6 +7,9 @@ along the sources they would be two links to the same targets, whose results are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 
 from phew.capture.calls import Call
@@ -59,6 +62,7 @@ def link(
         offset,
         num_uses=num_uses,
         num_copies=num_copies,
+        absent=view.absent,
     )
 
 
@@ -66,6 +70,7 @@ def link_pieces(
     tracer: Tracer,
     call: Call,
     numbers: torch.Tensor,
+    absent: Mapping[str, torch.Tensor],
     rows: torch.Tensor,
     *,
     num_uses: float,
@@ -77,6 +82,7 @@ def link_pieces(
         tracer: The tracer.
         call: The operation.
         numbers: The numbers of the weights, shape (groups, targets, sources, positions).
+        absent: The elements of parameters that constants zero (see `Mosaic`).
         rows: The labels that each source reads, shape (groups, sources, places).
         num_uses: By how many values each weight is multiplied.
         merge_groups: Whether groups of equal weights are places of one, as in a batch of products.
@@ -96,7 +102,7 @@ def link_pieces(
     piece = cut(numbers)
     if piece is None:
         return None
-    labels = _link(tracer, call, piece, numbers.shape, rows, num_uses)
+    labels = _link(tracer, call, piece, numbers.shape, absent, rows, num_uses)
     return labels.index_select(0, groups).index_select(1, targets)
 
 
@@ -105,6 +111,7 @@ def _link(
     call: Call,
     piece: Piece,
     shape: torch.Size,
+    absent: Mapping[str, torch.Tensor],
     rows: torch.Tensor,
     num_uses: float,
 ) -> torch.Tensor:
@@ -114,6 +121,7 @@ def _link(
         if piece.first < 0:
             return torch.full((num_groups, num_targets), NO_UNIT, dtype=torch.int32, device="cpu")
         view = tracer.parameters.piece_view(shape, piece.first, piece.strides)
+        view = replace(view, absent=absent.get(view.name))
         edges = (num_groups, num_targets, num_sources, num_positions)
         steps = (piece.strides[0], piece.strides[1], piece.strides[2], piece.strides[3])
         space = link(tracer, view, rows, [0, 1], edges, steps, num_uses=num_uses)
@@ -124,7 +132,7 @@ def _link(
         part_rows = rows
         if piece.dim in (0, 2):
             part_rows = rows.narrow(min(piece.dim, 1), start, size)
-        results.append(_link(tracer, call, part, part_shape, part_rows, num_uses))
+        results.append(_link(tracer, call, part, part_shape, absent, part_rows, num_uses))
         start += size
     if piece.dim in (0, 1):
         return torch.cat(results, piece.dim)

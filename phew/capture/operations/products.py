@@ -64,7 +64,7 @@ class Factor:
         if isinstance(view, ParameterView) and view.shape != view.index.shape:
             view = tracer.parameters.mosaic_from(view)
         if isinstance(view, Mosaic):
-            view = Mosaic(move(view.numbers))
+            view = replace(view, numbers=move(view.numbers))
         elif view is not None:
             index = move(view.index)
             view = replace(view, index=index, shape=index.shape)

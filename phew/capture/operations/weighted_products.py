@@ -223,6 +223,7 @@ def _multiply_pieces(
         tracer,
         call,
         weights.numbers.reshape(num_groups, num_sources, num_targets, 1).transpose(1, 2),
+        weights.absent,
         rows,
         num_uses=labels.numel() / max(num_groups * num_sources, 1),
         merge_groups=True,

@@ -46,7 +46,7 @@ def _convolve(
 ) -> None:
     """Link channels to channels, group by group, by an edge for each position of the kernel."""
     view = tracer.parameters.view_of(weight)
-    if tracer.parameters.numbers_of(weight) is None:
+    if tracer.parameters.elements_of(weight) is None:
         _convolve_without_parameter(tracer, call, labels, weight, groups, transposed)
         return
     # The weights are (out, in / groups, *kernel), or (in, out / groups, *kernel) if transposed.
@@ -80,12 +80,21 @@ def _convolve_pieces(
     num_uses: float,
 ) -> None:
     """Link channels to channels by weights that are several pieces of parameters."""
-    numbers = tracer.parameters.numbers_of(weight)
-    assert numbers is not None
-    by_group = numbers.unflatten(0, (groups, -1)).transpose(1, target + 1).flatten(3)
+    weights = tracer.parameters.mosaic_of(weight)
+    if weights is None:
+        view = tracer.parameters.view_of(weight)
+        assert view is not None
+        weights = tracer.parameters.mosaic_from(view)
+    by_group = weights.numbers.unflatten(0, (groups, -1)).transpose(1, target + 1).flatten(3)
     rows = by_position(labels, [1]).unflatten(0, (groups, -1))
     units = link_pieces(
-        tracer, call, numbers=by_group, rows=rows, num_uses=num_uses, merge_groups=False
+        tracer,
+        call,
+        by_group,
+        weights.absent,
+        rows,
+        num_uses=num_uses,
+        merge_groups=False,
     )
     if units is None:
         unknown(tracer, call, TOO_MANY)
@@ -160,6 +169,7 @@ def embedding(tracer: Tracer, call: Call) -> None:
             (0, feature_step, step, 1),
             int(view.index.storage_offset()),
             num_uses=0,
+            absent=view.absent,
         )
         units = tracer.builder.spaces.units(space)
         tracer.label(call, output, unit_labels(units, output.shape, [last]))

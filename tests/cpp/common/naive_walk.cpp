@@ -154,8 +154,8 @@ class NaiveWalk {
       return;
     }
     for (std::uint64_t k = 0; k < link->num_positions; ++k) {
-      visits.emplace_back(walk, index,
-                          edge.kernel + k * static_cast<std::uint64_t>(link->strides[3]));
+      const std::uint64_t element = edge.kernel + k * static_cast<std::uint64_t>(link->strides[3]);
+      if (!is_absent(index, element)) visits.emplace_back(walk, index, element);
     }
   }
 
@@ -244,8 +244,16 @@ class NaiveWalk {
         source % link.sources_per_group * link.strides[2]);
     for (std::uint64_t k = 0; k < link.num_positions; ++k) {
       const std::uint64_t element = kernel + k * static_cast<std::uint64_t>(link.strides[3]);
-      edges.push_back({far, mass(index, element), element, kernel});
+      if (!is_absent(index, element)) {
+        edges.push_back({far, mass(index, element), element, kernel});
+      }
     }
+  }
+
+  bool is_absent(std::uint32_t index, std::uint64_t element) const {
+    const float weight = weights_[index][element];
+    return !std::get<phew::WeightedLink>(graph_.links[index]).source_degrees.empty() &&
+           weight == 0 && std::signbit(weight);
   }
 
   phew::MassScale measure(const std::vector<float>& weights) const {

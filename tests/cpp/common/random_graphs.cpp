@@ -187,6 +187,23 @@ std::size_t num_elements(const phew::WeightedLink& link) {
                                                      link.sources_per_group * link.num_positions;
 }
 
+// Takes edges at random out of a link: gives them weights of -0.
+void take_edges_out(Random& random, phew::Graph& graph, std::size_t link, phew::DType dtype,
+                    std::vector<std::uint64_t>& bits) {
+  const std::size_t size = phew::size_of(dtype);
+  const std::uint64_t sign = std::uint64_t{1} << (8 * size - 1);
+  auto* weights = reinterpret_cast<char*>(bits.data());
+  const std::uint32_t one_in = random.one_of<4>({1, 2, 3, 10});
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    if (random.one_in(one_in)) std::memcpy(weights + i * size, &sign, size);
+  }
+  set_degrees(graph, link, [&](std::size_t i) {
+    std::uint64_t weight = 0;
+    std::memcpy(&weight, weights + i * size, size);
+    return weight == sign;
+  });
+}
+
 }  // namespace
 
 RandomGraph::RandomGraph(std::uint32_t seed) {
@@ -210,6 +227,8 @@ RandomGraph::RandomGraph(std::uint32_t seed) {
     dtypes.push_back(dtype);
     marks.emplace_back(size);
     counts.emplace_back(size);
+    has_absent.push_back(size > 0 && random.one_in(3));
+    if (has_absent.back()) take_edges_out(random, graph, bits.size() - 1, dtype, weights);
   }
 }
 
@@ -217,6 +236,7 @@ phew::Load RandomGraph::loader(phew::Recording recording) {
   return [this, recording](std::uint32_t link) {
     void* visits = recording == phew::Recording::kCount ? static_cast<void*>(counts[link].data())
                                                         : marks[link].data();
-    return phew::LinkBuffers{bits[link].data(), dtypes[link], visits, link * kNumbersPerLink};
+    return phew::LinkBuffers{bits[link].data(), dtypes[link], visits, link * kNumbersPerLink,
+                             has_absent[link]};
   };
 }

@@ -1,5 +1,5 @@
-// Random graphs with forks, joins, shortcuts, groups, dead units, zero weights, all dtypes and
-// layouts.
+// Random graphs with forks, joins, shortcuts, groups, dead units, zero weights, absent edges, all
+// dtypes and layouts.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,8 @@ struct RandomGraph {
   std::vector<std::vector<std::uint64_t>> bits;
   std::vector<std::vector<std::uint8_t>> marks;
   std::vector<std::vector<std::uint32_t>> counts;
+  // Whether weights of -0 are absent edges.
+  std::vector<bool> has_absent;
 
   // Makes a graph in which a path leads from an entry to an exit.
   explicit RandomGraph(std::uint32_t seed);

@@ -1,7 +1,9 @@
 #include "common/walk_graphs.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <variant>
 
 #include "phew/arithmetic/philox.hpp"
 
@@ -75,6 +77,44 @@ Parameters::Parameters(const std::vector<std::uint32_t>& sizes) {
     for (std::uint32_t i = 0; i < size; ++i) link[i] = make_weight(i, size);
     marks.emplace_back(size);
     counts.emplace_back(size);
+    has_absent.push_back(false);
+  }
+}
+
+void set_degrees(phew::Graph& graph, std::size_t index,
+                 const std::function<bool(std::size_t element)>& is_absent) {
+  auto& link = std::get<phew::WeightedLink>(graph.links[index]);
+  link.source_degrees.assign(graph.live[link.source].size(), 0);
+  link.target_degrees.assign(graph.live[link.target].size(), 0);
+  for (std::uint32_t group = 0; group < link.num_groups; ++group) {
+    for (std::uint32_t i = 0; i < link.targets_per_group; ++i) {
+      for (std::uint32_t j = 0; j < link.sources_per_group; ++j) {
+        const std::size_t target = std::size_t{group} * link.targets_per_group + i;
+        const std::size_t source = std::size_t{group} * link.sources_per_group + j;
+        std::uint32_t num_edges = 0;
+        for (std::uint32_t k = 0; k < link.num_positions; ++k) {
+          const std::int64_t element = link.offset + group * link.strides[0] + i * link.strides[1] +
+                                       j * link.strides[2] + k * link.strides[3];
+          if (!is_absent(static_cast<std::size_t>(element))) ++num_edges;
+        }
+        if (graph.live[link.target][target]) link.source_degrees[source] += num_edges;
+        if (graph.live[link.source][source]) link.target_degrees[target] += num_edges;
+      }
+    }
+  }
+}
+
+void take_edges_out(phew::Graph& graph, Parameters& parameters) {
+  for (const std::size_t index : {0U, 1U, 2U, 5U}) {
+    std::vector<float>& weights = parameters.weights[index];
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      // Sources and targets 1 of link 5 lose all their edges.
+      const bool of_unit = index == 5 && (i % 72 == 1 || i / 72 == 1);
+      if (of_unit || i % 5 == 1 || i % 7 == 2) weights[i] = -0.0F;
+    }
+    parameters.has_absent[index] = true;
+    set_degrees(graph, index,
+                [&](std::size_t i) { return weights[i] == 0 && std::signbit(weights[i]); });
   }
 }
 
@@ -99,7 +139,7 @@ phew::Load Parameters::loader(phew::Recording recording) {
     void* visits = recording == phew::Recording::kCount ? static_cast<void*>(counts[link].data())
                                                         : marks[link].data();
     return phew::LinkBuffers{weights[link].data(), phew::DType::kFloat32, visits,
-                             link * kNumbersPerLink};
+                             link * kNumbersPerLink, has_absent[link]};
   };
 }
 

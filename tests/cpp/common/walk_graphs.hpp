@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "common/naive_walk.hpp"
@@ -39,12 +40,22 @@ struct Parameters {
   Weights weights;
   std::vector<std::vector<std::uint8_t>> marks;
   std::vector<std::vector<std::uint32_t>> counts;
+  // Whether weights of -0 are absent edges.
+  std::vector<bool> has_absent;
 
   // Makes random weights. One in eight is zero.
   explicit Parameters(const std::vector<std::uint32_t>& sizes);
 
   phew::Load loader(phew::Recording recording);
 };
+
+// Sets the degrees of a link's units. Elements for which is_absent is true are absent edges.
+void set_degrees(phew::Graph& graph, std::size_t link,
+                 const std::function<bool(std::size_t element)>& is_absent);
+
+// Takes edges out of the weighted links of make_graph: single ones and whole units, also out of
+// units whose edges all are zero.
+void take_edges_out(phew::Graph& graph, Parameters& parameters);
 
 // Makes parameters for make_graph. All edges of some units of link 1 are zero, in both directions.
 Parameters make_parameters();

@@ -131,6 +131,15 @@ TEST_CASE("the CUDA engine does what the engine does") {
   }
 }
 
+TEST_CASE("the CUDA engine does what the engine does, where edges are absent") {
+  for (const phew::Options& options : all_options()) {
+    Parameters parameters = make_parameters();
+    phew::Graph graph = make_graph();
+    take_edges_out(graph, parameters);
+    check_equal_engines(graph, options, parameters, 2000);
+  }
+}
+
 TEST_CASE("the CUDA engine does what the engine does, however wide the graph") {
   for (const phew::Options& options : all_options()) {
     if (options.power % 2 == 0) continue;

@@ -120,6 +120,16 @@ TEST_CASE("rates are the visits that walks of both directions are expected to ma
   }
 }
 
+TEST_CASE("no flow passes edges that are absent, and they have no rate") {
+  for (const phew::Options& options : all_options()) {
+    Parameters parameters = make_parameters();
+    phew::Graph graph = make_graph();
+    take_edges_out(graph, parameters);
+    if (options.granularity == phew::Granularity::kWeight) check_flow(graph, parameters, options);
+    check_rates(graph, parameters, options);
+  }
+}
+
 TEST_CASE("kernels have rates of their own, also those of units without a mass") {
   phew::Options options;
   options.granularity = phew::Granularity::kKernel;

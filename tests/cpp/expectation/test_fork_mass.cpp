@@ -14,8 +14,8 @@ using phew::UnitMasses;
 
 constexpr std::uint64_t kCap = std::uint64_t{1} << 56;
 
-constexpr phew::WeightedLink dense(std::uint32_t source, std::uint32_t target,
-                                   std::uint32_t num_sources, std::uint32_t num_targets) {
+phew::WeightedLink dense(std::uint32_t source, std::uint32_t target, std::uint32_t num_sources,
+                         std::uint32_t num_targets) {
   return {source, target, 1, num_targets, num_sources, 1, {0, num_sources, 1, 1}, 0, false};
 }
 

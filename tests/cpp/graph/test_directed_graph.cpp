@@ -9,8 +9,8 @@ namespace {
 
 using Indices = std::vector<std::uint32_t>;
 
-constexpr phew::WeightedLink dense(std::uint32_t source, std::uint32_t target,
-                                   std::uint32_t num_sources, std::uint32_t num_targets) {
+phew::WeightedLink dense(std::uint32_t source, std::uint32_t target, std::uint32_t num_sources,
+                         std::uint32_t num_targets) {
   return {source, target, 1, num_targets, num_sources, 1, {0, num_sources, 1, 1}, 0, false};
 }
 

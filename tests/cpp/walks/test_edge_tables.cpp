@@ -113,11 +113,13 @@ struct OneUnit {
       : weights(masses),
         link{0, 1, 1, static_cast<std::uint32_t>(masses.size()), 1, 1, {0, 1, 1, 1}, 0, false},
         graph{{phew::Flags(1, 1), phew::Flags(masses.size(), 1)}, {link}, {0}, {1}},
-        tables(phew::WeightRows(link, {weights.data(), phew::DType::kFloat32, nullptr}), edges(),
-               phew::MassConverter(phew::DType::kFloat32, 1, phew::MassScale{})) {
+        tables(phew::WeightRows(link, buffers()), edges(),
+               phew::MassConverter(buffers(), 1, phew::MassScale{}),
+               phew::MassConverter::equal(buffers())) {
     tables.build(0, 0, 1, {1, 1});
   }
 
+  phew::LinkBuffers buffers() const { return {weights.data(), phew::DType::kFloat32, nullptr}; }
   phew::EdgeView edges() const { return phew::view_edges(graph, link, phew::Direction::kForward); }
 };
 
@@ -149,7 +151,8 @@ TEST_CASE("tables hold the cumulative masses of a unit's edges, in every resolut
     const phew::WeightRows rows(fixture.link, buffers);
     for (const auto direction : {phew::Direction::kForward, phew::Direction::kBackward}) {
       const phew::EdgeView edges = phew::view_edges(fixture.graph, fixture.link, direction);
-      phew::EdgeTables tables(rows, edges, phew::MassConverter(buffers.dtype, 1, fixture.scale));
+      phew::EdgeTables tables(rows, edges, phew::MassConverter(buffers, 1, fixture.scale),
+                              phew::MassConverter::equal(buffers));
       std::vector<phew::Resolution> resolutions{{7, 3}, {64, 3}, {1000, 3}};
       for (std::size_t num_walkers = 0; num_walkers < 1000; ++num_walkers) {
         resolutions.push_back(phew::choose_resolution(edges, tables.near_is_row(), num_walkers));

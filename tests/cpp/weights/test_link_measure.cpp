@@ -10,7 +10,7 @@
 namespace {
 
 // It has 5 groups of 3 targets, 4 sources and 2 positions, stored in that order after one element.
-constexpr phew::WeightedLink kLink{0, 1, 5, 3, 4, 2, {24, 8, 2, 1}, 1, false};
+const phew::WeightedLink kLink{0, 1, 5, 3, 4, 2, {24, 8, 2, 1}, 1, false};
 constexpr std::size_t kNumElements = 1 + 5 * 24;
 
 phew::MagnitudeRange measure(const std::vector<float>& weights, const phew::WeightedLink& link) {
@@ -106,7 +106,7 @@ TEST_CASE("the edges of each unit to live units are summed in both directions") 
   // The first is a convolution, the second a transposed one. In the others neither targets nor
   // sources are adjacent: positions are apart, or every second element is used. Rows are read in
   // parts and shared among threads.
-  constexpr phew::WeightedLink kLinks[] = {
+  const phew::WeightedLink kLinks[] = {
       {0, 1, 2, 60, 250, 9, {135'000, 2250, 9, 1}, 1, false},
       {0, 1, 2, 60, 250, 9, {135'000, 9, 540, 1}, 0, false},
       {0, 1, 2, 60, 250, 9, {15'000, 250, 1, 30'000}, 0, false},
@@ -137,7 +137,7 @@ TEST_CASE("the edges of each unit to live units are summed in both directions") 
     const phew::MassScale scale = phew::make_mass_scale(1, 512, 1);
     const phew::EdgeTotals totals =
         phew::sum_edges(workers, phew::WeightRows(link, buffers), live_sources, live_targets,
-                        phew::MassConverter(buffers.dtype, 1, scale));
+                        phew::MassConverter(buffers, 1, scale));
     // A weight of 1 has mass 2^21.
     for (std::size_t unit = 0; unit < sources.size(); ++unit) {
       if (live_sources[unit]) REQUIRE(totals.sources[unit] == sources[unit] << 21);

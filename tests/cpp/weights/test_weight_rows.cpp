@@ -26,7 +26,7 @@ struct Layout {
 };
 
 // Rows whose weights are not adjacent have 540, 256 and 257 weights, so they are copied in parts.
-constexpr Layout kLayouts[] = {
+const Layout kLayouts[] = {
     // A convolution behind other elements, and a transposed convolution.
     {{0, 1, 2, 5, 60, 9, {2700, 540, 9, 1}, 3, false}, true, true},
     {{0, 1, 2, 60, 5, 9, {2700, 9, 540, 1}, 0, false}, false, true},
@@ -101,7 +101,7 @@ TEST_CASE("masses are visited once for each kernel of a sample between live unit
       0, 1, 1, kNumTargets, kNumSources, kNumPositions, {0, 4500, 9, 1}, 0, false};
   const phew::LinkBuffers buffers{weights.data(), phew::DType::kFloat32, nullptr};
   // The mass of a weight is its value.
-  const phew::MassConverter convert(buffers.dtype, 1, phew::MassScale{});
+  const phew::MassConverter convert(buffers, 1, phew::MassScale{});
   phew::Flags sources(kNumSources, 1);
   phew::Flags targets(kNumTargets, 1);
   sources[0] = sources[227] = sources[228] = targets[8] = targets[89] = 0;

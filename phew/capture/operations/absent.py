@@ -1,0 +1,121 @@
+"""Elements of a layer's weights that constants zero: they are no edges.
+
+The layer computes `linear(x, weight * mask)`, and the mask is 1 0 / 1 1. So element (0, 1) of the
+weight is absent from the product. It is so from whatever the product is made into: a transposed or
+a scaled matrix, a slice, a stack of heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from phew.capture.calls import Call
+from phew.capture.tracer import Tracer
+from phew.distributed.sharding import is_sharded
+
+Zeroes = Callable[[Tracer, Call], torch.Tensor | None]
+"""Flags what an operation zeroes whatever the weights are; the flags broadcast to its result."""
+
+
+def follow_absent(tracer: Tracer, call: Call) -> None:
+    """Note which elements of a parameter are absent from the results of an operation."""
+    zeroes = _ZEROES.get(call.name)
+    for output in call.outputs:
+        # `weight.data *= mask` changes the parameter itself.
+        owner = tracer.parameters.owner_of(output) if zeroes and call.is_in_place else None
+        tensor = output if owner is None else owner
+        elements = tracer.parameters.elements_of(tensor)
+        if elements is None:
+            continue
+        zeroed = zeroes(tracer, call) if zeroes else None
+        for name in tracer.parameters.names_in(elements):
+            absent = _inherited(tracer, call, name)
+            if absent is not None:
+                tracer.parameters.add_absent(tensor, name, absent)
+            if zeroed is not None and zeroed.any():
+                flags = zeroed.cpu().expand(output.shape)
+                flagged = tracer.parameters.elements_flagged(tensor, name, flags)
+                tracer.parameters.add_absent(tensor, name, flagged)
+
+
+def _inherited(tracer: Tracer, call: Call, name: str) -> torch.Tensor | None:
+    """Flag the elements of a parameter that are absent from all arguments that have it."""
+    absent = None
+    for tensor in call.tensors:
+        elements = tracer.parameters.elements_of(tensor)
+        if elements is None or name not in tracer.parameters.names_in(elements):
+            continue
+        each = tracer.parameters.absent_of(tensor, name)
+        if each is None:
+            return None
+        absent = each if absent is None else absent & each
+    return absent
+
+
+def _constant(tracer: Tracer, call: Call, value: Any) -> torch.Tensor | None:
+    """Return the values of a tensor that is the same in any run, None if it is not or is unknown.
+
+    A frozen parameter of zeros and ones is a mask.
+    """
+    if not isinstance(value, torch.Tensor):
+        return None
+    if isinstance(value, nn.Parameter):
+        is_known = not (value.requires_grad or value.is_meta or is_sharded(value))
+        values = value.detach()
+        return values if is_known and bool(((values == 0) | (values == 1)).all()) else None
+    if call.result.dim() > 1 and value.shape == call.result.shape:
+        tracer.values.check(value, call.module)
+    return value if tracer.values.are_fixed(value) else None
+
+
+def _by_factors(tracer: Tracer, call: Call) -> torch.Tensor | None:
+    """Flag the zeros of a product's constant factors."""
+    zeroed = None
+    for factor in call.args[call.is_in_place : 2]:
+        values = _constant(tracer, call, factor)
+        if values is not None:
+            zeroed = values == 0 if zeroed is None else zeroed | (values == 0)
+    return zeroed
+
+
+def _by_choice(tracer: Tracer, call: Call) -> torch.Tensor | None:
+    """Flag where `where` chooses zeros of a constant."""
+    condition = _constant(tracer, call, call.args[0])
+    if condition is None:
+        return None
+    chosen, other = (_constant(tracer, call, value) for value in call.args[1:3])
+    zeroed = torch.zeros_like(condition, dtype=torch.bool)
+    if chosen is not None:
+        zeroed = zeroed | (condition.bool() & (chosen == 0))
+    if other is not None:
+        zeroed = zeroed | (~condition.bool() & (other == 0))
+    return zeroed
+
+
+def _by_filling(tracer: Tracer, call: Call) -> torch.Tensor | None:
+    """Flag where `masked_fill` fills in zero."""
+    mask, value = _constant(tracer, call, call.args[1]), call.args[2]
+    if isinstance(value, torch.Tensor):
+        value = _constant(tracer, call, value)
+    return mask.bool() if mask is not None and value is not None and value == 0 else None
+
+
+def _outside_triangle(tracer: Tracer, call: Call) -> torch.Tensor | None:
+    """Flag what `tril` and `triu` zero."""
+    kept = torch.ones(call.result.shape[-2:], dtype=torch.bool, device="cpu")
+    triangle: torch.Tensor = getattr(kept, call.name.removesuffix("_"))(
+        *call.args[1:], **call.kwargs
+    )
+    return ~triangle
+
+
+_ZEROES: dict[str, Zeroes] = {
+    **dict.fromkeys(("mul", "mul_"), _by_factors),
+    "where": _by_choice,
+    **dict.fromkeys(("masked_fill", "masked_fill_"), _by_filling),
+    **dict.fromkeys(("tril", "tril_", "triu", "triu_"), _outside_triangle),
+}
