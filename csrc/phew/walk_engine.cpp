@@ -126,12 +126,15 @@ Buckets WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch
     return hop_wiring(team, batch, link.index, *wiring, num_far, std::move(walkers));
   }
   const LinkBuffers buffers = call.load(link.index);
+  const auto& edges = std::get<EdgeView>(link.edges);
+  const LinkMeasure& measure = measures_[link.index];
   const WeightedHop hop{batch,
                         link.index,
-                        std::get<EdgeView>(link.edges),
+                        edges,
                         WeightRows(std::get<WeightedLink>(graph_.links[link.index]), buffers),
                         buffers,
-                        MassConverter(buffers.dtype, options_.power, measures_[link.index].scale),
+                        MassConverter(buffers.dtype, options_.power, measure.scale),
+                        edges.near_is_target ? measure.totals.targets : measure.totals.sources,
                         options_.granularity,
                         call.recording,
                         call.first_listed};
