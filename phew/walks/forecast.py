@@ -35,18 +35,25 @@ class Forecast:
 
     Args:
         engine: The engine that will walk.
+        sample_size: How many weights to look at, by default `SAMPLE_SIZE`.
 
     Attributes:
         reachable: How many weights of each prunable parameter walks can visit.
+        is_whole: Whether all weights were looked at.
+        hops_per_walk: How many weighted links a walk takes, on average.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sample_size: int | None = None) -> None:
         self._engine = engine
         self._graph = engine.graph
+        share = (sample_size or SAMPLE_SIZE) / max(self._graph.num_prunable_weights, 1)
+        self.is_whole = share >= 1
         # The flows hold a few float64 per unit; as locals they are freed before walking.
         flows = _flows(engine)
-        self._rates, self._numbers = self._weights_by_rate(flows)
+        self._rates, self._numbers = self._weights_by_rate(flows, min(1.0, share))
         self.reachable = count_reachable(engine, flows)
+        taken = (flow.links[index].sum() for flow in flows for index in self._graph.weighted)
+        self.hops_per_walk = float(sum(taken)) / 2
 
     @property
     def visits_per_walk(self) -> float:
@@ -70,6 +77,21 @@ class Forecast:
             low, high = (middle, high) if self.expected(middle) < num_weights else (low, middle)
         return int(high)
 
+    def most_walks_for(self, num_weights: float) -> float:
+        """Return how many walks visit so many weights for all practical purposes.
+
+        With the forecast number of walks t, the weights that are missing on average are those whose
+        e^(-rate t) add up to it. After 64 t they add up to less than 2^-64 times as much where it
+        was less than half a weight; or else 64 new weights were to be expected. Visits mark whole
+        kernels together, and weights that several links share are only averaged over the links.
+        """
+        parameters = {link.parameter for link in self._prunable_links.values()}
+        uses = max(map(self._num_uses, parameters), default=1.0)
+        by_kernel = self._engine.options.granularity == "kernel"
+        sizes = (link.num_positions for link in self._prunable_links.values())
+        together = max(sizes, default=1) if by_kernel else 1
+        return 64 * uses * self.walks_for(num_weights + together - 1)
+
     def uncertainty(self, num_weights: float) -> float:
         """Return by what share of so many weights a forecast may be off.
 
@@ -87,10 +109,8 @@ class Forecast:
         num_weights = sum(number for number, _ in numbers)
         return sum(number * together for number, together in numbers) / num_weights
 
-    def _weights_by_rate(self, flows: Flows) -> tuple[Numbers, Numbers]:
+    def _weights_by_rate(self, flows: Flows, share: float) -> tuple[Numbers, Numbers]:
         """Return the rates at which walks visit weights, and the numbers of weights."""
-        graph = self._graph
-        share = min(1.0, SAMPLE_SIZE / graph.num_prunable_weights)
         links = self._prunable_links
         histograms = self._engine.count_rates([*links], *flows, share=share)
         rates, numbers = [np.empty(0)], [np.empty(0)]
