@@ -80,47 +80,41 @@ class WeightedLink:
         return contiguous.as_strided(self.shape, self.strides, offset)
 
     @property
-    def overlaps(self) -> bool:
-        """Whether an element of the parameter may be several edges, as in an expanded weight."""
-        if self.num_edges == 0:
-            return False
-        farthest = 0
-        for stride, size in sorted(zip(self.strides, self.shape, strict=True)):
-            if size > 1 and stride <= farthest:
-                return True
-            farthest += stride * (size - 1)
-        return False
+    def is_injective(self) -> bool:
+        """Whether every edge has an element of its own.
 
-    def covers(self, parameter: torch.Tensor) -> bool:
-        """Return whether each element of the parameter is exactly one of the link's edges."""
-        return self.num_edges == parameter.numel() and not self.overlaps
+        It is false for a filter that several channels share (stride 0), or for a Toeplitz matrix,
+        whose strides are 1 and 1: element 1 is the edges (0, 1) and (1, 0).
+        """
+        dims = sorted(zip(self.strides, self.shape, strict=True))
+        last = 0
+        for stride, size in dims:
+            if size > 1:
+                if stride <= last:
+                    return False
+                last += stride * (size - 1)
+        return True
 
-    def mark(self, flags: torch.Tensor, edges: torch.Tensor) -> None:
-        """Set the flags of the elements of which any edge is flagged.
-
-        A filter of 3 weights that 4 channels share has the shape (4, 1, 1, 3) and the strides
-        (0, 3, 3, 1). Where only the last channel's edges are flagged, all 3 elements are.
+    def mark_elements(
+        self, flags_of_elements: torch.Tensor, flags_of_edges: torch.Tensor
+    ) -> torch.Tensor:
+        """Flag the elements of which any edge is flagged; flags that are set stay set.
 
         Args:
-            flags: One flag per element, contiguous, of the parameter's shape.
-            edges: One flag per edge, of the shape `self.shape` or one that is broadcast to it.
+            flags_of_elements: Contiguous flags of the parameter's shape, which are changed.
+            flags_of_edges: Flags of edges, which broadcast to `shape`.
+
+        Returns:
+            The flags of elements.
         """
-        if not self.overlaps:
-            self.view(flags).logical_or_(edges)
-            return
-        edges = edges.expand(self.shape).to(flags.device)
-        for axis, stride in enumerate(self.strides):
-            if stride == 0:
-                edges = edges.any(axis, keepdim=True)
-        _, *steps = (
-            stride * torch.arange(size, device=flags.device)
-            for stride, size in zip(self.strides, edges.shape, strict=True)
-        )
-        within_group = steps[0][:, None, None] + steps[1][:, None] + steps[2]
-        # Groups are taken one by one, because the numbers of elements take eight bytes each.
-        for group, of_group in enumerate(edges):
-            first = self.offset + group * self.strides[0]
-            flags.view(-1)[first + within_group[of_group]] = True
+        if self.is_injective:
+            self.view(flags_of_elements).logical_or_(flags_of_edges)
+            return flags_of_elements
+        # In place, several edges would write to one element at a time: they are listed instead.
+        flat = flags_of_elements.view(-1)
+        elements = self.view(torch.arange(len(flat), device=flat.device))
+        flat[elements[flags_of_edges.expand(self.shape)]] = True
+        return flags_of_elements
 
     def by_source(self, values: torch.Tensor | Units) -> torch.Tensor:
         """View one value per source unit so that it is broadcast over the link's edges."""

@@ -77,13 +77,14 @@ def _num_unreached(graph: WalkGraph, name: str, taken: tuple[list[Units], list[U
     links = {index: graph.weighted[index] for index in graph.links_of[name]}
     # Nearly always one link is all of the parameter, and walks take it from all units to all.
     for index, link in links.items():
-        if link.covers(parameter) and taken[0][index].all() and live[link.target].all():
+        is_whole = link.num_edges == parameter.numel() and link.is_injective
+        if is_whole and taken[0][index].all() and live[link.target].all():
             return 0
     reached = torch.zeros(parameter.shape, dtype=torch.bool, device="cpu")
     for index, link in links.items():
         forward = link.by_target(live[link.target]) & link.by_source(taken[0][index])
         backward = link.by_target(taken[1][index]) & link.by_source(live[link.source])
-        link.mark(reached, forward | backward)
+        link.mark_elements(reached, forward | backward)
     return reached.numel() - int(reached.count_nonzero())
 
 

@@ -40,7 +40,7 @@ class _Reachable:
         reachable = torch.zeros(weight.shape, dtype=torch.bool)
         for index in links:
             link = self._graph.weighted[index]
-            link.mark(reachable, self._edges(index, link))
+            link.mark_elements(reachable, self._edges(index, link))
         return int(reachable.count_nonzero())
 
     def _is_passed_everywhere(self, index: int) -> bool:
@@ -49,7 +49,8 @@ class _Reachable:
         That holds for nearly all links, and is found out without looking at each weight.
         """
         link, measure = self._graph.weighted[index], self._engine.measures[index]
-        if not link.covers(self._graph.parameters[link.parameter]):
+        num_elements = self._graph.parameters[link.parameter].numel()
+        if link.num_edges != num_elements or not link.is_injective:
             return False
         if measure.num_zero and (
             self._engine.options.granularity == "kernel"
