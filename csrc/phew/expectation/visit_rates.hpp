@@ -32,8 +32,8 @@ struct RateBin {
 };
 
 // The bin of a rate is its exponent as float32 with the first bits of its fraction. Bin 0 has the
-// weights that are never visited, and where weights have changed since they were measured also rates
-// that are NaN.
+// weights that are never visited, and where weights have changed since they were measured also
+// rates that are NaN.
 constexpr int kRateShift = 19;
 constexpr std::size_t kNumRateBins = (0x3F80'0000 >> kRateShift) + 1;
 
