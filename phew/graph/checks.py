@@ -13,6 +13,9 @@ from phew.graph.links import Link, Space, WeightedLink, WiringLink
 _MOST = 2**31 - 1
 """The most units of a space and edges of a unit: the engines number them by 32 bits."""
 
+_MANY_GROUPS = 2**20
+"""Groups are numbered below this, or below the number of units: engines have a list for each."""
+
 
 def check_spaces(spaces: Sequence[Space]) -> None:
     """Raise TypeError or ValueError unless all are spaces of a size that engines can hold."""
@@ -112,12 +115,11 @@ def _check_wiring(index: int, link: WiringLink) -> tuple[int, int]:
                 f"{name} must be a contiguous vector of int32, "
                 f"got {groups.dtype} of the shape {groups.shape}{layout}."
             )
-        # Engines have a list for each group.
         lowest, highest = int(groups.min(initial=-1)), int(groups.max(initial=-1))
-        if lowest < -1 or highest >= max(sum(sizes), 1):
+        most = max(sum(sizes), _MANY_GROUPS)
+        if lowest < -1 or highest >= most:
             raise ValueError(
-                f"{name} must be -1 or below the number of units of both spaces, {sum(sizes)}, "
-                f"got {lowest if lowest < -1 else highest}."
+                f"{name} must be in [-1, {most:,}), got {lowest if lowest < -1 else highest}."
             )
     return sizes
 

@@ -50,8 +50,8 @@ class Forecast:
         self.is_whole = share >= 1
         # The flows hold a few float64 per unit; as locals they are freed before walking.
         flows = _flows(engine)
-        self._rates, self._numbers = self._weights_by_rate(flows, min(1.0, share))
         self.reachable = count_reachable(engine, flows)
+        self._rates, self._numbers = self._weights_by_rate(flows, min(1.0, share))
         taken = (flow.links[index].sum() for flow in flows for index in self._graph.weighted)
         self.hops_per_walk = float(sum(taken)) / 2
 
@@ -81,12 +81,11 @@ class Forecast:
         """Return how many walks visit so many weights for all practical purposes.
 
         With the forecast number of walks t, the weights that are missing on average are those whose
-        e^(-rate t) add up to it. After 64 t they add up to less than 2^-64 times as much where it
-        was less than half a weight; or else 64 new weights were to be expected. Visits mark whole
-        kernels together, and weights that several links share are only averaged over the links.
+        e^(-rate t) add up to it. After 64 t they add up to less than 2^-64 where it was half a
+        weight; where it was more, 64 new weights are to be expected. Visits mark whole kernels
+        together, and the rates of weights that are several edges are only averages over these.
         """
-        parameters = {link.parameter for link in self._prunable_links.values()}
-        uses = max(map(self._num_uses, parameters), default=1.0)
+        uses = max(self._num_uses.values(), default=1.0)
         by_kernel = self._engine.options.granularity == "kernel"
         sizes = (link.num_positions for link in self._prunable_links.values())
         together = max(sizes, default=1) if by_kernel else 1
@@ -112,21 +111,22 @@ class Forecast:
     def _weights_by_rate(self, flows: Flows, share: float) -> tuple[Numbers, Numbers]:
         """Return the rates at which walks visit weights, and the numbers of weights."""
         links = self._prunable_links
+        num_edges = dict.fromkeys(self._graph.prunable, 0.0)
         histograms = self._engine.count_rates([*links], *flows, share=share)
+        for link, histogram in zip(links.values(), histograms, strict=True):
+            num_edges[link.parameter] += float(histogram.numbers.sum())
+        # A weight may be several edges, of links that share its parameter or of a view that expands
+        # it: these count as one edge that walks take more often.
+        self._num_uses = {
+            name: max(1.0, number / max(self.reachable[name], 1))
+            for name, number in num_edges.items()
+        }
         rates, numbers = [np.empty(0)], [np.empty(0)]
         for link, histogram in zip(links.values(), histograms, strict=True):
-            # Links that share a parameter visit the same weights: they count as one link that
-            # walks take more often.
-            num_uses = self._num_uses(link.parameter)
+            num_uses = self._num_uses[link.parameter]
             rates.append(histogram.rates * num_uses)
             numbers.append(histogram.numbers / num_uses)
         return _merged(np.concatenate(rates), np.concatenate(numbers))
-
-    def _num_uses(self, parameter: str) -> float:
-        """Return how many links the weights of a parameter are in, on average and at least 1."""
-        links = self._graph.links_of[parameter]
-        num_edges = sum(self._graph.weighted[index].num_edges for index in links)
-        return max(1.0, num_edges / max(self._graph.parameters[parameter].numel(), 1))
 
     @cached_property
     def _prunable_links(self) -> dict[int, WeightedLink]:
