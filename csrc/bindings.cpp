@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <string>
@@ -365,30 +366,50 @@ void bind_cuda_engine(py::module_& module) {
           "walk",
           [](const Engine& engine, const phew::WalkRange& walks, const phew::Load& load,
              phew::Recording recording, std::uint32_t batch_size, std::uintptr_t listed_walks,
-             std::uintptr_t listed_weights, std::uint64_t capacity, std::uintptr_t num_visits) {
+             std::uintptr_t listed_weights, std::uint64_t capacity, std::uintptr_t num_visits,
+             std::uintptr_t changed_link) {
             const auto pointer = [](std::uintptr_t address) {
               return static_cast<std::uint64_t*>(to_pointer(address));
             };
             engine.walk(
                 walks, recording, load, batch_size,
-                {pointer(listed_walks), pointer(listed_weights), capacity, pointer(num_visits)});
+                {pointer(listed_walks), pointer(listed_weights), capacity, pointer(num_visits)},
+                pointer(changed_link));
           },
           exact("walks"), exact("load"), py::kw_only(), exact("recording"), exact("batch_size"),
           exact("listed_walks"), exact("listed_weights"), exact("capacity"), exact("num_visits"),
-          py::call_guard<py::gil_scoped_release>(),
+          exact("changed_link"), py::call_guard<py::gil_scoped_release>(),
           "Do what WalkEngine.walk does, but queue the walks and return at once.\n\n"
           "Visits are listed in the arrays at the addresses `listed_walks` and `listed_weights`, "
           "up\n"
-          "to their capacity. The number of all is added to the one at the address `num_visits`.");
+          "to their capacity. The number of all is added to the one at the address `num_visits`.\n"
+          "Where the weights of a link are not those that were measured, its index plus 1 is put "
+          "at "
+          "the\n"
+          "address `changed_link`.");
 }
 
 #endif
 
 }  // namespace
 
+// Python catches the exception by its type, and finds the link in its arguments.
+void bind_errors(py::module_& module) {
+  static const py::exception<phew::WeightsChanged> error(module, "WeightsChangedError",
+                                                         PyExc_RuntimeError);
+  py::register_local_exception_translator([](std::exception_ptr thrown) {
+    try {
+      if (thrown) std::rethrow_exception(std::move(thrown));
+    } catch (const phew::WeightsChanged& changed) {
+      PyErr_SetObject(error.ptr(), py::int_(changed.link).ptr());
+    }
+  });
+}
+
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The walk engine.";
   module.attr("__version__") = PHEW_VERSION;
+  bind_errors(module);
   bind_graph(module);
   bind_loops(module);
   bind_options(module);

@@ -6,7 +6,9 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WiringLink', 'instruction_set', 'instruction_sets']
+__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WeightsChangedError', 'WiringLink', 'instruction_set', 'instruction_sets']
+class WeightsChangedError(RuntimeError):
+    pass
 class WeightedLink:
     """
     A phew.graph.WeightedLink for the engine.
@@ -157,12 +159,14 @@ class CudaWalkEngine:
         """
         Do what WalkEngine.measure does.
         """
-    def walk(self, walks: WalkRange, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], batch_size: int, listed_walks: int, listed_weights: int, capacity: int, num_visits: int) -> None:
+    def walk(self, walks: WalkRange, load: collections.abc.Callable[[int], LinkBuffers], *, recording: typing.Literal['mark', 'count'], batch_size: int, listed_walks: int, listed_weights: int, capacity: int, num_visits: int, changed_link: int) -> None:
         """
         Do what WalkEngine.walk does, but queue the walks and return at once.
         
         Visits are listed in the arrays at the addresses `listed_walks` and `listed_weights`, up
         to their capacity. The number of all is added to the one at the address `num_visits`.
+        Where the weights of a link are not those that were measured, its index plus 1 is put at the
+        address `changed_link`.
         """
 def instruction_set() -> str:
     """

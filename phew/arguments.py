@@ -35,9 +35,13 @@ def as_density(density: object) -> float:
     """Return a density as a float; raise TypeError or ValueError unless it is in (0, 1]."""
     if not isinstance(density, Real) or isinstance(density, bool):
         raise TypeError(f"density must be a number in (0, 1], got {density!r}.")
-    if not 0 < float(density) <= 1:
+    try:
+        value = float(density)
+    except OverflowError:
+        raise ValueError("density must be in (0, 1], got a number beyond float64.") from None
+    if not 0 < value <= 1:
         raise ValueError(f"density must be in (0, 1], got {density}.")
-    return float(density)
+    return value
 
 
 def num_to_keep(density: float, num_weights: int) -> int:

@@ -112,31 +112,37 @@ void WalkEngine::walk_batch(Team& team, const DirectedGraph& directed, const Bat
     for (std::size_t i = 0; i < departing.size(); ++i) {
       if (count_walkers(departing[i], 0, space.num_units) == 0) continue;
       const DirectedLink& link = space.links[i];
-      Buckets arrived = hop(team, link, batch, call, std::move(departing[i]));
-      append(walkers[link.far_space], arrived);
+      Buckets& arrived = walkers[link.far_space];
+      if (arrived.empty()) {
+        arrived = team.make_buckets(directed.spaces[link.far_space].num_units, batch.num_walkers);
+      }
+      hop(team, link, batch, call, std::move(departing[i]), arrived);
     }
   }
   for (ChunkPool& pool : team.pools) pool.reset();
 }
 
-Buckets WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch,
-                        const WalkCall& call, Buckets walkers) const {
-  const std::size_t num_far = forward_.spaces[link.far_space].num_units;
+void WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch, const WalkCall& call,
+                     Buckets walkers, Buckets& arrived) const {
   if (const Wiring* wiring = link.wiring()) {
-    return hop_wiring(team, batch, link.index, *wiring, num_far, std::move(walkers));
+    hop_wiring(team, batch, link.index, *wiring, std::move(walkers), arrived);
+    return;
   }
   const LinkBuffers buffers = call.load(link.index);
+  const auto& edges = std::get<EdgeView>(link.edges);
+  const LinkMeasure& measure = measures_[link.index];
   const WeightedHop hop{batch,
                         link.index,
-                        std::get<EdgeView>(link.edges),
+                        edges,
                         WeightRows(std::get<WeightedLink>(graph_.links[link.index]), buffers),
                         buffers,
-                        MassConverter(buffers, options_.power, measures_[link.index].scale),
-                        MassConverter::equal(buffers),
+                         MassConverter(buffers, options_.power, measure.scale),
+                         MassConverter::equal(buffers),
+                         edges.near_is_target ? measure.totals.targets : measure.totals.sources,
                         options_.granularity,
                         call.recording,
                         call.first_listed};
-  return hop_weighted(team, hop, num_far, std::move(walkers));
+  hop_weighted(team, hop, std::move(walkers), arrived);
 }
 
 }  // namespace phew

@@ -61,8 +61,8 @@ class WalkEngine {
   MeasuredGraph measured() const { return {graph_, measures_, options_.power}; }
   void walk_batch(Team& team, const DirectedGraph& directed, const Batch& batch,
                   const WalkCall& call) const;
-  Buckets hop(Team& team, const DirectedLink& link, const Batch& batch, const WalkCall& call,
-              Buckets walkers) const;
+  void hop(Team& team, const DirectedLink& link, const Batch& batch, const WalkCall& call,
+           Buckets walkers, Buckets& arrived) const;
 
   Graph graph_;
   Options options_;

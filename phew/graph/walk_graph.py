@@ -14,6 +14,13 @@ from itertools import accumulate
 
 import torch
 
+from phew.graph.checks import (
+    check_indices_of_spaces,
+    check_link,
+    check_parameters,
+    check_prunable,
+    check_spaces,
+)
 from phew.graph.directed import DirectedGraph
 from phew.graph.links import Link, Space, Units, WeightedLink
 from phew.graph.notes import CaptureNotes
@@ -35,6 +42,12 @@ class WalkGraph:
         aliases: The other names of parameters that are tied, by their first name.
         notes: What capture approximated, and why other parameters are not prunable.
         parameter_shapes: The shapes that the parameters had when the graph was made.
+
+    Raises:
+        TypeError: If a field holds something of the wrong type: groups that are no contiguous
+            vectors of int32, parameters that are no tensors, strides that are no integers.
+        ValueError: If it holds a wrong value: a link that leads back or beyond its parameter, sizes
+            that are negative or do not fit in 31 bits, groups below -1, a name or index twice.
     """
 
     spaces: tuple[Space, ...]
@@ -49,56 +62,15 @@ class WalkGraph:
     parameter_shapes: Mapping[str, torch.Size] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_spaces(self.spaces)
+        check_parameters(self.parameters)
         shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
         object.__setattr__(self, "parameter_shapes", shapes)
         for index, link in enumerate(self.links):
-            self._check_link(index, link)
-        for argument, ends in (("entries", self.entries), ("exits", self.exits)):
-            if not all(0 <= space < len(self.spaces) for space in ends):
-                raise ValueError(f"{argument} must be indices of spaces, got {ends}.")
-        for name in self.prunable:
-            if name not in self.parameters:
-                raise ValueError(f"prunable must name weights of a link, got {name!r}.")
-
-    def _check_link(self, index: int, link: Link) -> None:
-        if not 0 <= link.source < link.target < len(self.spaces):
-            raise ValueError(
-                f"links[{index}] must lead from an earlier to a later space, "
-                f"got {link.source} -> {link.target}."
-            )
-        if isinstance(link, WeightedLink):
-            sizes = (
-                link.num_groups * link.sources_per_group,
-                link.num_groups * link.targets_per_group,
-            )
-            if link.parameter not in self.parameters:
-                raise ValueError(f"parameters must hold {link.parameter!r} of links[{index}].")
-            shape = self.parameters[link.parameter].shape
-            if link.absent is not None and (link.absent.shape, link.absent.dtype) != (
-                shape,
-                torch.bool,
-            ):
-                raise ValueError(
-                    f"absent of links[{index}] must be a bool tensor of the shape of "
-                    f"{link.parameter!r}, {tuple(shape)}, got {link.absent.dtype} of the shape "
-                    f"{tuple(link.absent.shape)}."
-                )
-            num_elements = shape.numel()
-            last = link.offset + sum(
-                stride * (size - 1) for stride, size in zip(link.strides, link.shape, strict=True)
-            )
-            if 0 not in link.shape and not (
-                link.offset >= 0 <= min(link.strides) and last < num_elements
-            ):
-                raise ValueError(
-                    f"links[{index}] must lie in {link.parameter!r} of {num_elements} elements, "
-                    f"got offset {link.offset}, shape {link.shape} and strides {link.strides}."
-                )
-        else:
-            sizes = (len(link.source_groups), len(link.target_groups))
-        expected = (self.spaces[link.source].num_units, self.spaces[link.target].num_units)
-        if sizes != expected:
-            raise ValueError(f"links[{index}] must join spaces of {expected} units, got {sizes}.")
+            check_link(index, link, self.spaces, self.parameters)
+        check_indices_of_spaces("entries", self.entries, len(self.spaces))
+        check_indices_of_spaces("exits", self.exits, len(self.spaces))
+        check_prunable(self.prunable, self.parameters)
 
     @property
     def num_prunable_weights(self) -> int:

@@ -34,10 +34,12 @@ def data_of(
         parameter is complex.
 
     Raises:
-        ValueError: If the parameter's shape has changed since the graph was made.
+        ValueError: If the parameter's shape has changed since the graph was made, or its memory was
+            freed.
     """
     if gathered is None:
         gathered = whole(graph.parameters[parameter].detach())
+    _check_memory(parameter, gathered)
     data = aligned(gathered.to(device).contiguous())
     shape = graph.parameter_shapes[parameter]
     if data.shape != shape:
@@ -47,8 +49,7 @@ def data_of(
         )
     if data.is_complex():
         # torch's abs() of complex numbers rounds differently on different machines.
-        squares = data.real.double().square() + data.imag.double().square()
-        data = squares.sqrt().to(data.real.dtype)
+        data = _magnitudes(data.real.double(), data.imag.double()).to(data.real.dtype)
     return data if data.dtype in WEIGHT_DTYPES else data.float()
 
 
@@ -56,6 +57,35 @@ def weights_of(graph: WalkGraph, link: WeightedLink, device: torch.device = _CPU
     """Return a link's weights on a device, shape `link.shape`; absent edges have the weight 0."""
     weights = link.view(data_of(graph, link.parameter, device))
     return weights if link.absent is None else weights.where(link.is_edge.to(device), 0)
+
+
+def _magnitudes(real: torch.Tensor, imag: torch.Tensor) -> torch.Tensor:
+    """Return sqrt(real^2 + imag^2), scaled by a power of two where squares would leave float64."""
+    exponents = torch.frexp(torch.maximum(real.abs(), imag.abs())).exponent
+    # 2^1074 is no float64, so the scale is the product of two numbers.
+    first = exponents // 2
+    scales = [_power_of_two(exponent) for exponent in (first, exponents - first)]
+    real, imag = (part / scales[0] / scales[1] for part in (real, imag))
+    return (real.square() + imag.square()).sqrt() * scales[0] * scales[1]
+
+
+def _power_of_two(exponents: torch.Tensor) -> torch.Tensor:
+    """Return 2^exponent as float64, exact on every device, for exponents in [-1022, 1023]."""
+    return (exponents.long() + 1023 << 52).view(torch.float64)
+
+
+def _check_memory(parameter: str, data: torch.Tensor) -> None:
+    """Raise ValueError if a tensor's memory was freed or cut, as offloading does."""
+    if data.numel() == 0 or data.is_meta or data.layout != torch.strided:
+        return
+    steps = zip(data.stride(), data.shape, strict=True)
+    last = data.storage_offset() + sum(stride * (size - 1) for stride, size in steps)
+    needed, held = (last + 1) * data.element_size(), data.untyped_storage().nbytes()
+    if held < needed:
+        raise ValueError(
+            f"parameter {parameter!r} must hold its weights, got {held:,} of {needed:,} bytes: its "
+            "memory was freed, as offloading does. Load the weights or move them back first."
+        )
 
 
 def aligned(data: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal, TypeAlias
 
@@ -47,6 +48,48 @@ def check_finite(graph: WalkGraph, measures: Sequence[_core.LinkMeasure]) -> Non
                 f"parameter {link.parameter!r} must hold finite weights, got NaN or infinity. "
                 "Initialise it; walks pass through it even where it is excluded.",
             )
+
+
+def weights_changed(parameters: Iterable[str]) -> RuntimeError:
+    """Return the error to raise where parameters are no longer those that were measured."""
+    names = " or ".join(map(repr, dict.fromkeys(parameters)))
+    return RuntimeError(
+        f"weights must not change while walks follow them, but those of {names} have changed since "
+        "they were measured. Wait until whatever trains, loads or moves the model is done, or "
+        "sample masks of a copy of it."
+    )
+
+
+@contextmanager
+def naming_what_changed(graph: WalkGraph) -> Iterator[None]:
+    """Give the error of an engine that finds changed weights the name of their parameter.
+
+    Raises:
+        RuntimeError: If the mass of a unit that a walk passed is not the one that was measured.
+    """
+    try:
+        yield
+    except _core.WeightsChangedError as error:
+        raise weights_changed([graph.weighted[error.args[0]].parameter]) from None
+
+
+def check_flow(graph: WalkGraph, flow: _core.Flow, *, backward: bool) -> None:
+    """Raise RuntimeError if flow is gained or lost, which it is only where weights change.
+
+    What the units of a space are passed must be what the links into it carry, and what starts
+    there. It is, up to rounding, since a link's near units pass on shares of what was measured.
+    """
+    directed = graph.backward if backward else graph.forward
+    num_starting = {space: int(graph.live[space].sum()) for space in directed.starts}
+    num_starts = max(1, sum(num_starting.values()))
+    carried = [float(of_link.sum()) for of_link in flow.links]
+    into = (graph.forward if backward else graph.backward).onward
+    for space, units in enumerate(flow.units):
+        given = num_starting.get(space, 0) / num_starts + sum(carried[link] for link in into[space])
+        # NaN and infinity are not close to anything.
+        if not abs(float(units.sum()) - given) < 1e-6:
+            links = (graph.weighted[link] for link in into[space] if link in graph.weighted)
+            raise weights_changed(link.parameter for link in links)
 
 
 def core_options(options: Options) -> _core.Options:

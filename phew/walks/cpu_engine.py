@@ -14,14 +14,19 @@ from phew.walks.bridge import (
     Visits,
     as_int64,
     check_finite,
+    check_flow,
     core_graph,
     core_options,
     direction,
+    naming_what_changed,
     walk_range,
 )
 from phew.walks.devices import CPU
 from phew.walks.link_loader import LinkLoader, any_sharded, gather_order
 from phew.walks.options import Options
+
+HOPS_PER_SECOND = 1e8
+"""Hops of a thread in a second, roughly (`python -m benchmarks hops`)."""
 
 
 class CpuEngine:
@@ -47,6 +52,7 @@ class CpuEngine:
         self.ranks = ranks
         self.loads_together = any_sharded(graph)
         self._num_threads = num_threads
+        self.hops_per_second = HOPS_PER_SECOND * num_threads
         self._load = LinkLoader(graph, {}, self.device, ranks)
         self._core = _core.WalkEngine(core_graph(graph), core_options(options))
         self.measures = self._core.measure(self._load, num_threads=num_threads)
@@ -58,6 +64,7 @@ class CpuEngine:
         toward = direction(backward=backward)
         flow = self._core.flow(toward, self._load, num_threads=self._num_threads)
         self._load.finish()
+        check_flow(self.graph, flow, backward=backward)
         return flow
 
     def count_rates(
@@ -86,12 +93,13 @@ class CpuEngine:
     ) -> Visits:
         """Make walks, see `Engine.walk`."""
         load = LinkLoader(self.graph, visits, self.device, self.ranks, gather_order(self.graph))
-        listed = self._core.walk(
-            walk_range(walks, first_listed),
-            load,
-            recording=recording,
-            num_threads=self._num_threads,
-            batch_size=batch_size,
-        )
+        with naming_what_changed(self.graph):
+            listed = self._core.walk(
+                walk_range(walks, first_listed),
+                load,
+                recording=recording,
+                num_threads=self._num_threads,
+                batch_size=batch_size,
+            )
         load.finish()
         return as_int64(listed.weights), as_int64(listed.walks)

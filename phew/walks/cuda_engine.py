@@ -14,16 +14,21 @@ from phew.graph.walk_graph import WalkGraph
 from phew.walks.bridge import (
     Visits,
     check_finite,
+    check_flow,
     core_graph,
     core_options,
     direction,
     walk_range,
+    weights_changed,
 )
 from phew.walks.link_loader import LinkLoader, any_sharded, gather_order
 from phew.walks.options import Options
 
 ROOM_FOR_VISITS = 2**20
 """Visits that there is room for at first when they are listed on a CUDA device."""
+
+HOPS_PER_SECOND = 1e10
+"""Hops in a second, roughly (`python -m benchmarks cuda`)."""
 
 
 class CudaEngine:
@@ -40,6 +45,8 @@ class CudaEngine:
     Raises:
         ValueError: If a parameter holds infinite or NaN weights.
     """
+
+    hops_per_second = HOPS_PER_SECOND
 
     def __init__(
         self, graph: WalkGraph, options: Options, *, device: torch.device, ranks: Ranks = ALONE
@@ -60,6 +67,8 @@ class CudaEngine:
                 release=torch.cuda.caching_allocator_delete,
                 stream=self._stream.cuda_stream,
             )
+            # One more than a link whose weights are not those that were measured.
+            self._changed_link = torch.zeros(1, dtype=torch.int64, device=device)
             self.measures = self._core.measure(self._load)
         self._load.finish()
         check_finite(graph, self.measures)
@@ -69,6 +78,7 @@ class CudaEngine:
         with torch.cuda.stream(self._stream):
             flow = self._core.flow(direction(backward=backward), self._load)
         self._load.finish()
+        check_flow(self.graph, flow, backward=backward)
         return flow
 
     def count_rates(
@@ -91,7 +101,10 @@ class CudaEngine:
         recording: Literal["mark", "count"] = "mark",
         first_listed: int | None = None,
     ) -> Visits:
-        """Make walks, see `Engine.walk`; the host waits for them only where visits are listed."""
+        """Make walks, see `Engine.walk`; the host waits for them only where visits are listed.
+
+        Only there is it told of weights that have changed.
+        """
         room = 0 if first_listed is None else ROOM_FOR_VISITS
         with torch.cuda.stream(self._stream):
             while True:
@@ -109,11 +122,14 @@ class CudaEngine:
                     listed_weights=weights.data_ptr(),
                     capacity=room,
                     num_visits=num_listed.data_ptr(),
+                    changed_link=self._changed_link.data_ptr(),
                 )
                 load.finish()
                 if first_listed is None:
                     return weights, listed
                 num_visits = int(num_listed)
+                if changed_link := int(self._changed_link):
+                    raise weights_changed([self.graph.weighted[changed_link - 1].parameter])
                 most_visits = self.ranks.maximum(num_visits) if self.loads_together else num_visits
                 if most_visits <= room:
                     return weights[:num_visits], listed[:num_visits]

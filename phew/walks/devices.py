@@ -26,7 +26,7 @@ def as_device(device: torch.device | str | None, graph: WalkGraph) -> torch.devi
         return device if device.type == "cuda" and built_with_cuda else CPU
     try:
         device = torch.device(device)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         raise ValueError(f"device must be 'cpu' or a CUDA device, got {device!r}.") from None
     if device.type == "cpu":
         return CPU

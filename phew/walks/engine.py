@@ -28,6 +28,7 @@ class Engine(Protocol):
             together.
         measures: The measures of each link: the sums of its masses, and whether all of its weights
             are finite.
+        hops_per_second: How many hops over weighted links it makes in a second, roughly.
     """
 
     graph: WalkGraph
@@ -36,9 +37,14 @@ class Engine(Protocol):
     ranks: Ranks
     loads_together: bool
     measures: list[LinkMeasure]
+    hops_per_second: float
 
     def flow(self, *, backward: bool) -> Flow:
-        """Compute the exact flow of one direction (see `phew.analysis.expected_visits`)."""
+        """Compute the exact flow of one direction (see `phew.analysis.expected_visits`).
+
+        Raises:
+            RuntimeError: If weights have changed since the engine was made.
+        """
         ...
 
     def count_rates(
@@ -77,6 +83,10 @@ class Engine(Protocol):
         Returns:
             The visits that are listed: possibly several of one weight, also of one that this call
             marks, in any order.
+
+        Raises:
+            RuntimeError: If a walk passes a unit whose weights have changed since the engine was
+                made, so that they have another mass in all.
         """
         ...
 

@@ -18,10 +18,8 @@ from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from phew.graph.links import WeightedLink
-from phew.graph.reach import absent_weights
 from phew.walks.bridge import Flows
 from phew.walks.engine import Engine
 from phew.walks.reachable import count_reachable
@@ -37,18 +35,25 @@ class Forecast:
 
     Args:
         engine: The engine that will walk.
+        sample_size: How many weights to look at, by default `SAMPLE_SIZE`.
 
     Attributes:
         reachable: How many weights of each prunable parameter walks can visit.
+        is_whole: Whether all weights were looked at.
+        hops_per_walk: How many weighted links a walk takes, on average.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sample_size: int | None = None) -> None:
         self._engine = engine
         self._graph = engine.graph
+        share = (sample_size or SAMPLE_SIZE) / max(self._graph.num_prunable_weights, 1)
+        self.is_whole = share >= 1
         # The flows hold a few float64 per unit; as locals they are freed before walking.
         flows = _flows(engine)
-        self._rates, self._numbers = self._weights_by_rate(flows)
         self.reachable = count_reachable(engine, flows)
+        self._rates, self._numbers = self._weights_by_rate(flows, min(1.0, share))
+        taken = (flow.links[index].sum() for flow in flows for index in self._graph.weighted)
+        self.hops_per_walk = float(sum(taken)) / 2
 
     @property
     def visits_per_walk(self) -> float:
@@ -72,6 +77,20 @@ class Forecast:
             low, high = (middle, high) if self.expected(middle) < num_weights else (low, middle)
         return int(high)
 
+    def most_walks_for(self, num_weights: float) -> float:
+        """Return how many walks visit so many weights for all practical purposes.
+
+        With the forecast number of walks t, the weights that are missing on average are those whose
+        e^(-rate t) add up to it. After 64 t they add up to less than 2^-64 where it was half a
+        weight; where it was more, 64 new weights are to be expected. Visits mark whole kernels
+        together, and the rates of weights that are several edges are only averages over these.
+        """
+        uses = max(self._num_uses.values(), default=1.0)
+        by_kernel = self._engine.options.granularity == "kernel"
+        sizes = (link.num_positions for link in self._prunable_links.values())
+        together = max(sizes, default=1) if by_kernel else 1
+        return 64 * uses * self.walks_for(num_weights + together - 1)
+
     def uncertainty(self, num_weights: float) -> float:
         """Return by what share of so many weights a forecast may be off.
 
@@ -89,34 +108,25 @@ class Forecast:
         num_weights = sum(number for number, _ in numbers)
         return sum(number * together for number, together in numbers) / num_weights
 
-    def _weights_by_rate(self, flows: Flows) -> tuple[Numbers, Numbers]:
+    def _weights_by_rate(self, flows: Flows, share: float) -> tuple[Numbers, Numbers]:
         """Return the rates at which walks visit weights, and the numbers of weights."""
-        graph = self._graph
-        share = min(1.0, SAMPLE_SIZE / graph.num_prunable_weights)
         links = self._prunable_links
+        num_edges = dict.fromkeys(self._graph.prunable, 0.0)
         histograms = self._engine.count_rates([*links], *flows, share=share)
+        for link, histogram in zip(links.values(), histograms, strict=True):
+            num_edges[link.parameter] += float(histogram.numbers.sum())
+        # A weight may be several edges, of links that share its parameter or of a view that expands
+        # it: these count as one edge that walks take more often.
+        self._num_uses = {
+            name: max(1.0, number / max(self.reachable[name], 1))
+            for name, number in num_edges.items()
+        }
         rates, numbers = [np.empty(0)], [np.empty(0)]
         for link, histogram in zip(links.values(), histograms, strict=True):
-            # Links that share a parameter visit the same weights: they count as one link that
-            # walks take more often.
-            num_uses = self._num_uses(link.parameter)
+            num_uses = self._num_uses[link.parameter]
             rates.append(histogram.rates * num_uses)
             numbers.append(histogram.numbers / num_uses)
         return _merged(np.concatenate(rates), np.concatenate(numbers))
-
-    def _num_uses(self, parameter: str) -> float:
-        """Return how many links the weights of a parameter are in, on average and at least 1."""
-        links = self._graph.links_of[parameter]
-        num_edges = sum(self._graph.weighted[index].num_edges for index in links)
-        num_weights = self._graph.parameters[parameter].numel()
-        if parameter in self._absent:
-            num_weights -= int(self._absent[parameter].count_nonzero())
-        return max(1.0, num_edges / max(num_weights, 1))
-
-    @cached_property
-    def _absent(self) -> dict[str, torch.Tensor]:
-        """Flags of the weights that are no edges, by parameter."""
-        return absent_weights(self._graph)
 
     @cached_property
     def _prunable_links(self) -> dict[int, WeightedLink]:

@@ -19,7 +19,7 @@ from phew.walks.engine import make_engine
 from phew.walks.forecast import Forecast
 from phew.walks.options import Options
 from phew.walks.plan import Plan, own_walks, plan_walks
-from phew.walks.targets import check_walkable, target_of
+from phew.walks.targets import check_time, check_walkable, target_of
 from phew.walks.visited import Visited
 
 FEWEST_PER_BATCH = {"cpu": 2**21, "cuda": 2**23}
@@ -124,7 +124,7 @@ class Sampler:
 
     def target(self, density: float) -> int:
         """Return the number of weights that a density keeps (see `target_of`)."""
-        return target_of(density, self._graph, self._forecast)
+        return target_of(density, self._engine, self._forecast)
 
     def expected_passes(self, target: int) -> int:
         """Return how often all weights will have been read once so many weights are visited."""
@@ -157,6 +157,10 @@ class Sampler:
         Args:
             targets: Numbers of weights from `target`, in ascending order.
             report: Called with the share of the work that is done, in [0, 1].
+
+        Raises:
+            ValueError: If it turns out that a target would take days.
+            RuntimeError: If walks find far fewer weights than they must, or weights have changed.
         """
         expected_walks = max(1, self._forecast.walks_for(max(targets, default=0)))
         for number, target in enumerate(targets, start=1):
@@ -172,6 +176,8 @@ class Sampler:
         for attempt in count():
             if self._num_visited >= target:
                 return
+            if attempt > 0:
+                self._check_progress(target)
             plan = plan_walks(
                 self._forecast,
                 num_weights=self._graph.num_prunable_weights,
@@ -194,6 +200,29 @@ class Sampler:
                 # The marks went too far: take them back and list more.
                 self._visited = before or self._nothing()
                 caution *= 4
+
+    def _check_progress(self, target: int) -> None:
+        """Raise an error if walks have gone on for much longer than was forecast, and say why.
+
+        A sample of the weights may lack a few that walks hardly ever visit. So where four times as
+        many walks as forecast were too few, the forecast is made again, of all weights. Walks that
+        are still too few after 64 times as many as that (see `Forecast.most_walks_for`) do not
+        follow these weights.
+        """
+        forecast = self._forecast
+        # All ranks do as the first.
+        if not forecast.is_whole and self._ranks.broadcast_first(
+            self._num_walks > 4 * forecast.walks_for(target)
+        ):
+            self._forecast = Forecast(self._engine, self._graph.num_prunable_weights)
+            check_time(target, self._engine, self._forecast)
+        elif forecast.is_whole and self._num_walks > forecast.most_walks_for(target):
+            raise RuntimeError(
+                f"{self._num_walks:,} walks have visited {self._num_visited:,} weights, but "
+                f"{forecast.walks_for(target):,} should have visited {target:,}. Weights have "
+                "changed while walks followed them, or the walks that these went on from were not "
+                "on this graph. Sample the masks anew."
+            )
 
     def _land(self, missing: int, num_marked: int, visits: Visits, end: int) -> None:
         """Mark listed visits up to the walk that visits the last missing weight."""

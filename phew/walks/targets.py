@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from phew.arguments import num_to_keep
 from phew.graph.reach import absent_weights
 from phew.graph.walk_graph import WalkGraph
+from phew.walks.engine import Engine
 from phew.walks.forecast import Forecast
 
-MOST_WALKS = 2**34
-"""The most walks that are begun: minutes of walking on a small network, days on a large one."""
+MOST_DAYS = 2
+"""Walks that would take longer are not begun."""
+
+_SECONDS_PER_DAY = 86_400
 
 _MOST_NAMES = 5
 """The most parameters that an error lists."""
@@ -33,27 +36,38 @@ def check_walkable(graph: WalkGraph) -> None:
         )
 
 
-def target_of(density: float, graph: WalkGraph, forecast: Forecast) -> int:
+def target_of(density: float, engine: Engine, forecast: Forecast) -> int:
     """Return the number of weights that a density keeps, if walks can reach it.
 
     Args:
         density: Kept / prunable weights, in (0, 1].
-        graph: The walk graph.
-        forecast: The forecast of walks on it.
+        engine: The engine that will walk.
+        forecast: The forecast of its walks.
 
     Raises:
         ValueError: If the number is 0, or out of reach, or takes too many walks.
     """
+    graph = engine.graph
     target = num_to_keep(density, graph.num_prunable_weights)
     if target > sum(forecast.reachable.values()):
         raise ValueError(_out_of_reach(density, graph, forecast.reachable))
-    num_walks = forecast.walks_for(target)
-    if num_walks > MOST_WALKS:
-        raise ValueError(
-            f"density {density} takes some {num_walks:.0e} walks: a few weights are so small "
-            "beside others that walks hardly ever take them. Lower the density."
-        )
+    check_time(target, engine, forecast)
     return target
+
+
+def check_time(target: int, engine: Engine, forecast: Forecast) -> None:
+    """Raise ValueError if walks to so many weights would take more than `MOST_DAYS`."""
+    num_walks = forecast.walks_for(target)
+    hops_per_second = engine.hops_per_second * engine.ranks.number
+    days = num_walks * forecast.hops_per_walk / hops_per_second / _SECONDS_PER_DAY
+    if days <= MOST_DAYS:
+        return
+    num_weights = engine.graph.num_prunable_weights
+    raise ValueError(
+        f"density {target / num_weights:.9g} takes some {num_walks:.0e} walks, about {days:,.0f} "
+        "days of walking: a few weights are so small beside others that walks hardly ever take "
+        "them. Lower the density."
+    )
 
 
 def _out_of_reach(density: float, graph: WalkGraph, reachable: Mapping[str, int]) -> str:

@@ -142,6 +142,13 @@ def test_complex_weights_walk_by_their_magnitude(dtype: torch.dtype, engine: Eng
     assert dense_visits(engine, weight) == dense_visits(engine, weight.abs())
 
 
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 2e-308, 1e154])
+def test_complex_magnitudes_neither_overflow_nor_vanish(scale: float, engine: EngineOn) -> None:
+    weight = torch.tensor([[-4, 3 + 4j, 0], [1j, 0, 8 - 6j]], dtype=torch.complex128)
+    magnitudes = torch.tensor([[4, 5, 0], [1, 0, 10]], dtype=torch.float64)
+    assert dense_visits(engine, weight * scale) == dense_visits(engine, magnitudes * scale)
+
+
 def test_an_exception_while_loading_ends_the_walk(
     engine: EngineOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

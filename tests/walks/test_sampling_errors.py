@@ -78,6 +78,8 @@ ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"density": 1.5}, ValueError, "density must be in (0, 1], got 1.5."),
     ({"density": float("nan")}, ValueError, "density must be in (0, 1], got nan."),
     ({"density": "0.1"}, TypeError, "density must be a number in (0, 1], got '0.1'."),
+    ({"density": 10**400}, ValueError, "density must be in (0, 1], got a number beyond float64."),
+    ({"density": 2**600}, ValueError, "density must be in (0, 1], got 4149"),
     ({"density": True}, TypeError, "density must be a number in (0, 1], got True."),
     (
         {"density": 1e-9},
@@ -234,6 +236,18 @@ def test_a_graph_whose_parameters_have_changed_shape_is_refused() -> None:
         phew.sample_masks(graph, density=0.5)
 
 
+@pytest.mark.parametrize("num_bytes", [0, 8])
+def test_a_graph_whose_parameters_were_freed_is_refused(num_bytes: int) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    graph = phew.capture(model, torch.zeros(1, 4))
+    model[0].weight.untyped_storage().resize_(num_bytes)
+    message = rf"^parameter '0.weight' must hold its weights, got {num_bytes} of 64 bytes: its"
+    with pytest.raises(ValueError, match=message):
+        phew.sample_masks(graph, density=0.5)
+    with pytest.raises(ValueError, match=message):
+        Reference(graph)
+
+
 def test_densities_of_any_real_type_are_taken() -> None:
     model = nn.Linear(512, 200)
     density: Any = np.float16(0.25)
@@ -245,7 +259,8 @@ def test_more_walks_than_anyone_waits_for_are_refused() -> None:
     model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 2))
     with torch.no_grad():
         model[0].weight[0, 0] = 1e-30
-    with pytest.raises(ValueError, match=r"density 1.0 takes some .* walks: a few weights are so"):
+    message = r"^density 1 takes some .* walks, about [\d,]+ days of walking: a few weights are so"
+    with pytest.raises(ValueError, match=message):
         phew.sample_masks(model, torch.zeros(1, 64), density=1.0)
 
 
@@ -255,6 +270,8 @@ def test_more_walks_than_anyone_waits_for_are_refused() -> None:
         ("tpu", "device must be 'cpu' or a CUDA device, got 'tpu'"),
         ("meta", "device must be 'cpu' or a CUDA device, got 'meta'"),
         (1.5, "device must be 'cpu' or a CUDA device, got 1.5"),
+        (2**64, "device must be 'cpu' or a CUDA device, got 18446744073709551616"),
+        (-1, "device must be 'cpu' or a CUDA device, got -1"),
     ],
 )
 def test_other_devices_are_refused(device: Any, message: str) -> None:
@@ -303,3 +320,27 @@ def test_masses_of_a_units_links_must_fit_in_64_bits() -> None:
     with pytest.raises(ValueError, match=message):
         Reference(graph, fork="mass").sample_masks(0.1)
     assert phew.sample_masks(graph, density=0.1).num_kept == 6
+
+
+def test_masses_of_the_links_of_dead_units_do_not_matter() -> None:
+    # The unit that 300 links leave is fed by nothing, so that no walk is ever on it.
+    sizes = [1, 1, *[64] * 6, 1]
+    wirings = [(1, 2)] * 300 + [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6)]
+    links = [
+        WiringLink(
+            near, far, np.zeros(sizes[near], dtype=np.int32), np.zeros(sizes[far], dtype=np.int32)
+        )
+        for near, far in [*wirings, (6, 7)]
+    ]
+    graph = WalkGraph(
+        spaces=tuple(Space(str(size), size) for size in sizes),
+        links=(*links, WeightedLink(7, 8, "w", 1, 1, 64, 1, strides=(64, 64, 1, 1))),
+        entries=(0,),
+        exits=(8,),
+        parameters={"w": torch.ones(1, 64)},
+        prunable=("w",),
+    )
+    masks = phew.sample_masks(graph, density=0.1, fork="mass")
+    expected = Reference(graph, fork="mass").sample_masks(0.1)
+    assert masks.num_walks == expected.num_walks
+    assert masks["w"].tolist() == expected.masks["w"].tolist()

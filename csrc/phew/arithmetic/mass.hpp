@@ -107,7 +107,20 @@ PHEW_HOST_DEVICE inline double raise(double scaled) {
   }
 }
 
-// Computes the mass of a finite weight, given as bits.
+// Converts a value to a mass below 2^31. Values that were measured are below it too. Weights that
+// have grown since may not be, and those that became NaN have none: both get the largest mass, so
+// that a mass is never negative as an int32, which every processor can convert to.
+PHEW_HOST_DEVICE inline std::uint32_t to_mass(double value) {
+  constexpr double kMost = 0x7FFF'FFFF;
+  return static_cast<std::uint32_t>(static_cast<std::int32_t>(value < kMost ? value : kMost));
+}
+
+PHEW_HOST_DEVICE inline std::uint32_t to_mass(float value) {
+  constexpr float kMost = 0x1.FFFFFEp30F;
+  return static_cast<std::uint32_t>(static_cast<std::int32_t>(value < kMost ? value : kMost));
+}
+
+// Computes the mass of a weight, given as bits.
 template <typename FormatOfWeight, int Power>
 struct MassOf {
   using Format = FormatOfWeight;
@@ -121,9 +134,8 @@ struct MassOf {
     } else {
       const double magnitude = Format::to_double(magnitude_bits(weight));
       const double base = Power < 0 && magnitude == 0 ? scale.zero : magnitude;
-      const double value = raise<Power>(base * scale.first * scale.second) * scale.last;
-      // The value is in [0, 2^31), so it can be converted by int32, which every processor can do.
-      const auto mass = static_cast<std::uint32_t>(static_cast<std::int32_t>(value));
+      const std::uint32_t mass =
+          to_mass(raise<Power>(base * scale.first * scale.second) * scale.last);
       return mass + static_cast<std::uint32_t>((mass == 0) & (magnitude != 0));
     }
   }
@@ -152,8 +164,7 @@ struct MassByFloat32 {
   PHEW_HOST_DEVICE std::uint32_t operator()(Bits weight) const {
     constexpr int kShift = Format::kInfinity == Float32::kInfinity ? 0 : 16;
     const std::uint32_t magnitude = std::uint32_t{magnitude_bits(weight)} << kShift;
-    const auto mass =
-        static_cast<std::uint32_t>(static_cast<std::int32_t>(to_float(magnitude) * factor));
+    const std::uint32_t mass = to_mass(to_float(magnitude) * factor);
     return mass + static_cast<std::uint32_t>((mass == 0) & (magnitude != 0));
   }
 

@@ -274,6 +274,8 @@ struct HopEdges {
   Granularity granularity;
   VisitRecorder recorder;
   ArrivalSpace far_space;
+  // Is set to one more than this link if its weights are not those that were measured.
+  std::uint64_t* changed_link;
 
   PHEW_HOST_DEVICE void operator()(std::size_t index) const {
     if (walkers.links[index] != link) return;
@@ -287,13 +289,19 @@ struct HopEdges {
  private:
   PHEW_HOST_DEVICE std::uint32_t find_edge(std::uint32_t near, std::uint64_t walk) const {
     const TableView::Row cumulative = table.row(near);
-    const std::uint64_t drawn =
-        draw(walkers.key, walk, link, Purpose::kEdge, cumulative[table.num_entries - 1]);
+    const std::uint64_t total = cumulative[table.num_entries - 1];
+    const bool all_zero = totals[near] == 0;
+    if (!all_zero && totals[near] != total) *changed_link = std::uint64_t{link} + 1;
+    const std::uint64_t drawn = draw(walkers.key, walk, link, Purpose::kEdge, total);
     const std::uint32_t entry = first_above(cumulative, table.num_entries, drawn);
     const std::uint64_t before = entry == 0 ? 0 : cumulative[entry - 1];
-    const EntryMasses<MassOf> edges_of_entry(edges, weights, near, entry, totals[near] == 0);
-    return entry * TableView::kEdgesPerEntry +
-           first_above_sum(edges_of_entry.masses, TableView::kEdgesPerEntry, drawn - before);
+    const EntryMasses<MassOf> edges_of_entry(edges, weights, near, entry, all_zero);
+    const std::uint32_t edge =
+        entry * TableView::kEdgesPerEntry +
+        first_above_sum(edges_of_entry.masses, TableView::kEdgesPerEntry, drawn - before);
+    // Weights that change between the sums and this may leave no edge above the draw.
+    const auto last = static_cast<std::uint32_t>(edges.num_edges() - 1);
+    return edge < last ? edge : last;
   }
 
   PHEW_HOST_DEVICE void record_visits(std::uint64_t walk, const EdgeCursor& edge) const {

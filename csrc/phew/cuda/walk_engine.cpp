@@ -51,7 +51,7 @@ class WalkEngine::Impl {
                                          const Flow& forward, const Flow& backward, double share,
                                          const Load& load) const;
   void walk(WalkRange range, Recording recording, const Load& load, std::uint32_t batch_size,
-            const VisitList& list) const;
+            const VisitList& list, std::uint64_t* changed_link) const;
 
  private:
   // The arguments of `walk` that its batches have in common, and their memory.
@@ -60,6 +60,7 @@ class WalkEngine::Impl {
     std::uint64_t first_listed;
     const Load& load;
     const VisitList& list;
+    std::uint64_t* changed_link;
     // Room for the tables of any link.
     std::uint64_t* cumulative;
   };
@@ -109,20 +110,22 @@ std::vector<RateHistogram> WalkEngine::Impl::count_rates(const std::vector<std::
 }
 
 void WalkEngine::Impl::walk(WalkRange range, Recording recording, const Load& load,
-                            std::uint32_t batch_size, const VisitList& list) const {
+                            std::uint32_t batch_size, const VisitList& list,
+                            std::uint64_t* changed_link) const {
   const std::uint64_t most_of_a_direction = (range.num_walks * range.step + 1) / 2;
   const std::uint64_t most = std::min<std::uint64_t>(most_of_a_direction, batch_size);
   const Buffer<std::uint32_t> units(device_, most);
   const Buffer<std::uint32_t> next_links(device_, most);
   const Buffer<std::uint64_t> cumulative(device_, most_entries_);
-  for_each_batch(range, batch_size,
-                 [&](Direction direction, std::uint64_t first_walk, std::uint32_t num_walkers) {
-                   if (directed(direction).starts.empty()) return;
-                   walk_batch(direction,
-                              {units.data(), next_links.data(), num_walkers,
-                               make_key(options_.seed), first_walk},
-                              {recording, range.first_listed, load, list, cumulative.data()});
-                 });
+  for_each_batch(
+      range, batch_size,
+      [&](Direction direction, std::uint64_t first_walk, std::uint32_t num_walkers) {
+        if (directed(direction).starts.empty()) return;
+        walk_batch(
+            direction,
+            {units.data(), next_links.data(), num_walkers, make_key(options_.seed), first_walk},
+            {recording, range.first_listed, load, list, changed_link, cumulative.data()});
+      });
 }
 
 void WalkEngine::Impl::walk_batch(Direction direction, const Walkers& walkers,
@@ -173,7 +176,8 @@ void WalkEngine::Impl::hop(const DirectedLink& link, const ArrivalSpace& far_spa
                                           buffers.first_number,
                                           call.first_listed,
                                           {call.list}},
-                                         far_space});
+                                         far_space,
+                                         call.changed_link});
       });
 }
 
@@ -199,8 +203,9 @@ std::vector<RateHistogram> WalkEngine::count_rates(const std::vector<std::uint32
 }
 
 void WalkEngine::walk(WalkRange range, Recording recording, const Load& load,
-                      std::uint32_t batch_size, const VisitList& list) const {
-  impl_->walk(range, recording, load, batch_size, list);
+                      std::uint32_t batch_size, const VisitList& list,
+                      std::uint64_t* changed_link) const {
+  impl_->walk(range, recording, load, batch_size, list, changed_link);
 }
 
 }  // namespace phew::cuda

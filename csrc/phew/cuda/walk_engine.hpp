@@ -37,9 +37,10 @@ class WalkEngine {
                                          const Flow& forward, const Flow& backward, double share,
                                          const Load& load) const;
 
-  // Queues the walks and returns at once. Visits are listed in `list`.
+  // Queues the walks and returns at once. Visits are listed in `list`. Where walkers find that the
+  // weights of a link are not those that were measured, its index plus 1 is put at `changed_link`.
   void walk(WalkRange range, Recording recording, const Load& load, std::uint32_t batch_size,
-            const VisitList& list) const;
+            const VisitList& list, std::uint64_t* changed_link) const;
 
  private:
   class Impl;

@@ -69,13 +69,16 @@ void pass_per_mass(Workers& workers, const MeasuredGraph& measured, std::uint32_
                   });
     return;
   }
-  std::vector<Probabilities> far_by_thread(workers.size(), Probabilities(far.size()));
-  for_each_mass(workers, rows, live, convert, {},
-                [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
-                    const std::uint32_t* masses) {
-                  loops().add_scaled(masses, rows.num_positions(), num_columns, shares[row],
-                                     &far_by_thread[thread][column]);
-                });
+  const unsigned num_threads = num_threads_by_columns(workers, rows);
+  std::vector<Probabilities> far_by_thread(num_threads, Probabilities(far.size()));
+  for_each_mass(
+      workers, rows, live, convert, {},
+      [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
+          const std::uint32_t* masses) {
+        loops().add_scaled(masses, rows.num_positions(), num_columns, shares[row],
+                           &far_by_thread[thread][column]);
+      },
+      num_threads);
   for (const Probabilities& part : far_by_thread) {
     for (std::size_t unit = 0; unit < far.size(); ++unit) far[unit] += part[unit];
   }

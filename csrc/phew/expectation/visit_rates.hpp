@@ -32,12 +32,13 @@ struct RateBin {
 };
 
 // The bin of a rate is its exponent as float32 with the first bits of its fraction. Bin 0 has the
-// weights that are never visited.
+// weights that are never visited, and where weights have changed since they were measured also
+// rates that are NaN.
 constexpr int kRateShift = 19;
 constexpr std::size_t kNumRateBins = (0x3F80'0000 >> kRateShift) + 1;
 
 PHEW_HOST_DEVICE inline std::size_t bin_of_rate(double rate) {
-  const auto value = static_cast<float>(rate < 1 ? rate : 1.0);
+  const auto value = static_cast<float>(rate > 0 ? (rate < 1 ? rate : 1.0) : 0.0);
   std::uint32_t bits = 0;
   std::memcpy(&bits, &value, sizeof bits);
   return bits >> kRateShift;

@@ -91,7 +91,8 @@ Flags find_leading_on(const std::shared_ptr<const Wiring>& wiring, std::uint32_t
   return leads_on;
 }
 
-Fork make_fork(const Graph& graph, const DirectedSpace& space,
+// Dead units have no links, because no walker is ever on them.
+Fork make_fork(const Graph& graph, const DirectedSpace& space, const Flags& live,
                const std::vector<bool>& is_shortcut) {
   std::vector<Flags> leads_on;
   leads_on.reserve(space.links.size());
@@ -107,7 +108,7 @@ Fork make_fork(const Graph& graph, const DirectedSpace& space,
   for (std::uint32_t unit = 0; unit < space.num_units; ++unit) {
     for (const bool shortcut : {false, true}) {
       // Shortcuts are taken only where there is no other link.
-      if (fork.links.size() > fork.begin.back()) break;
+      if (!live[unit] || fork.links.size() > fork.begin.back()) break;
       for (std::uint32_t link = 0; link < space.links.size(); ++link) {
         if (is_shortcut[link] != shortcut || !leads_on[link][unit]) continue;
         fork.links.push_back(link);
@@ -166,7 +167,8 @@ DirectedGraph::DirectedGraph(const Graph& graph, Direction direction) : spaces(g
         graph.links[index]);
   }
   for (std::size_t space = 0; space < spaces.size(); ++space) {
-    spaces[space].fork = forks.share(make_fork(graph, spaces[space], is_shortcut[space]));
+    spaces[space].fork =
+        forks.share(make_fork(graph, spaces[space], graph.live[space], is_shortcut[space]));
   }
   order.resize(spaces.size());
   std::iota(order.begin(), order.end(), 0);

@@ -1,5 +1,9 @@
 #include "phew/threads/workers.hpp"
 
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <utility>
 
 namespace phew {
@@ -29,6 +33,12 @@ Workers::Workers(unsigned num_threads)
     for (unsigned thread = 1; thread < num_threads; ++thread) {
       threads_.emplace_back(&Workers::work, this, thread);
     }
+  } catch (const std::system_error& error) {
+    const std::size_t num_started = threads_.size() + 1;
+    stop();
+    throw std::runtime_error("num_threads must be as many as the system can start, got " +
+                             std::to_string(num_threads) + ": it started " +
+                             std::to_string(num_started) + " (" + error.what() + "). Give fewer.");
   } catch (...) {
     stop();
     throw;
@@ -65,6 +75,9 @@ void Workers::run(const Job& job) {
 }
 
 void Workers::work(unsigned thread) noexcept {
+  // The first use of exceptions in a thread allocates what it needs, and ends the process if it
+  // cannot. Once memory is short it is too late, because then the exception is std::bad_alloc.
+  (void)std::uncaught_exceptions();
   std::unique_lock lock(mutex_);
   for (std::uint64_t num_seen = 0;;) {
     lock.unlock();

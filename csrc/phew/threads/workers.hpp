@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -25,14 +26,22 @@ class Workers {
   unsigned size() const { return static_cast<unsigned>(threads_.size()) + 1; }
 
   // Calls body(thread, task) once for each task in [0, num_tasks), in any order, and waits for all.
-  // The first exception ends the loop and is thrown to the caller.
+  // The first exception ends the loop and is thrown to the caller. Threads from most_threads on
+  // take no part.
   template <typename Body>
-  void for_each(std::size_t num_tasks, const Body& body) {
+  void for_each(std::size_t num_tasks, const Body& body,
+                unsigned most_threads = std::numeric_limits<unsigned>::max()) {
+    const unsigned num_threads = std::min(most_threads, size());
     // A lone task is not worth waking the others.
-    if (num_tasks == 1) return body(0, 0);
-    const std::size_t chunk = std::max<std::size_t>(1, num_tasks / (kChunksPerThread * size()));
+    if (num_tasks == 1 || num_threads == 1) {
+      for (std::size_t task = 0; task < num_tasks; ++task) body(0, task);
+      return;
+    }
+    const std::size_t chunk =
+        std::max<std::size_t>(1, num_tasks / (kChunksPerThread * num_threads));
     std::atomic<std::size_t> next{0};
     run([&](unsigned thread) {
+      if (thread >= num_threads) return;
       for (std::size_t begin = 0; !failed_ && (begin = next.fetch_add(chunk)) < num_tasks;) {
         const std::size_t end = std::min(begin + chunk, num_tasks);
         for (std::size_t task = begin; task < end; ++task) body(thread, task);

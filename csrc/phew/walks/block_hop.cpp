@@ -69,6 +69,7 @@ void BlockHop::run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkP
 BlockHop::Unit BlockHop::make_unit(std::uint32_t index, std::uint32_t position,
                                    std::size_t num_walkers, Resolution resolution) {
   const EdgeView& edges = hop_.edges;
+  if (tables_.mass(position) != hop_.near_totals[index]) throw WeightsChanged(hop_.link);
   return {
       index,
       tables_.table(position, num_walkers),

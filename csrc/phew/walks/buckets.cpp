@@ -14,7 +14,7 @@ std::uint32_t* Bucket::begin_chunk(std::size_t unit, ChunkPool& pool) {
   if (std::uint32_t* next = next_[unit]) {
     full = last_chunk(next);
     full->num_walkers = WalkerChunk::kCapacity;
-    num_in_full_[unit] += WalkerChunk::kCapacity;
+    num_in_earlier_[unit] += WalkerChunk::kCapacity;
   }
   WalkerChunk* chunk = pool.take();
   chunk->previous = full;

@@ -54,11 +54,11 @@ class ChunkPool {
 
 // The walkers that one thread has put on the units of a space.
 //
-//   Walkers 4 and 9 on unit 1 of 2: next 0 and the address behind 9, num_in_full 0 0.
+//   Walkers 4 and 9 on unit 1 of 2: next 0 and the address behind 9, num_in_earlier 0 0.
 class Bucket {
  public:
   // Nothing has been put on any unit.
-  explicit Bucket(std::size_t num_units) : next_(num_units), num_in_full_(num_units) {}
+  explicit Bucket(std::size_t num_units) : next_(num_units), num_in_earlier_(num_units) {}
 
   void put(std::size_t unit, std::uint32_t walker, ChunkPool& pool) {
     std::uint32_t* next = next_[unit];
@@ -70,7 +70,7 @@ class Bucket {
   std::size_t num_walkers(std::size_t unit) const {
     std::uint32_t* next = next_[unit];
     if (next == nullptr) return 0;
-    return num_in_full_[unit] + static_cast<std::size_t>(next - last_chunk(next)->walkers);
+    return num_in_earlier_[unit] + static_cast<std::size_t>(next - last_chunk(next)->walkers);
   }
 
   // Empties a unit: calls visit(walkers, num_walkers) for each chunk and gives it back.
@@ -93,13 +93,23 @@ class Bucket {
   // Leaves a unit's walkers out of the batch.
   void forget(std::size_t unit) {
     next_[unit] = nullptr;
-    num_in_full_[unit] = 0;
+    num_in_earlier_[unit] = 0;
   }
 
-  // Moves a unit's walkers to a unit of another bucket, which has none.
+  // Moves a unit's walkers to a unit of another bucket, behind those that are there.
   void move_all(std::size_t unit, Bucket& to, std::size_t to_unit) {
-    to.next_[to_unit] = next_[unit];
-    to.num_in_full_[to_unit] = num_in_full_[unit];
+    std::uint32_t* next = next_[unit];
+    if (next == nullptr) return;
+    if (std::uint32_t* others = to.next_[to_unit]) {
+      WalkerChunk* last = last_chunk(others);
+      last->num_walkers = static_cast<std::uint32_t>(others - last->walkers);
+      to.num_in_earlier_[to_unit] += last->num_walkers;
+      WalkerChunk* first = last_chunk(next);
+      while (first->previous != nullptr) first = first->previous;
+      first->previous = last;
+    }
+    to.next_[to_unit] = next;
+    to.num_in_earlier_[to_unit] += num_in_earlier_[unit];
     forget(unit);
   }
 
@@ -126,13 +136,12 @@ class Bucket {
 
   // Per unit, where its next walker is written, null where it has none yet.
   std::vector<std::uint32_t*> next_;
-  // Per unit, the number of walkers in its full chunks.
-  std::vector<std::uint32_t> num_in_full_;
+  // Per unit, the number of walkers in all of its chunks but the last.
+  std::vector<std::uint32_t> num_in_earlier_;
 };
 
-// The walkers on the units of a space. There is a bucket for each thread that has put walkers there
-// and for each link that they came over; a wiring that is one to one passes on the buckets of the
-// space before it, up to kMostBucketsPerThread for each thread (see link_hop.hpp).
+// The walkers on the units of a space. There is a bucket for each thread that puts walkers there,
+// over whichever link they come.
 using Buckets = std::vector<Bucket>;
 
 // Returns the number of walkers on adjacent units.

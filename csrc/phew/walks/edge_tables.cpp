@@ -40,12 +40,19 @@ std::uint32_t num_units_per_block(const EdgeView& edges, bool near_is_row, unsig
   const std::size_t fewest = near_is_row ? 1 : kAdjacentUnits;
   const std::size_t most =
       std::max(kMostUnitsPerBlock / std::max<std::size_t>(edges.num_positions, 1), fewest);
-  return static_cast<std::uint32_t>(std::clamp(wanted, fewest, most));
+  // The tables of units of very many edges would fill the memory.
+  constexpr std::size_t kMostEdges = std::size_t{1} << 22;
+  const std::size_t fitting = std::max<std::size_t>(kMostEdges / (edges.num_edges() + 1), 1);
+  return static_cast<std::uint32_t>(std::min(std::clamp(wanted, fewest, most), fitting));
 }
 
 Resolution choose_resolution(const EdgeView& edges, bool near_is_row, std::size_t num_walkers) {
   const std::size_t num_edges = edges.num_edges();
   if (num_walkers * 8 >= num_edges && num_edges <= kMostEntries) return {1, 1};
+  // Each walker would look through a whole kernel. Searching among all edges takes fewer steps,
+  // even without a guide.
+  constexpr std::uint32_t kLongKernel = 256;
+  if (edges.num_positions >= kLongKernel) return {1, 1};
   // Looking through the edges of an entry must not take longer than building it. Where units are
   // columns, each far unit costs a cache line.
   const std::size_t most_edges = near_is_row ? 64 : std::size_t{8} * edges.num_positions;

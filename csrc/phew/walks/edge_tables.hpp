@@ -78,6 +78,11 @@ class EdgeTables {
   // Whether all edges of this unit are zero.
   bool is_zero(std::uint32_t position) const { return is_zero_[position]; }
 
+  // Returns the mass of this unit's edges to live units.
+  std::uint64_t mass(std::uint32_t position) {
+    return is_zero_[position] ? 0 : cumulative(position)[num_entries_ - 1];
+  }
+
  private:
   std::uint64_t* cumulative(std::uint32_t position) { return &cumulative_[position * row_size_]; }
   void build_row(std::uint32_t group, std::uint32_t row, const MassConverter& convert,

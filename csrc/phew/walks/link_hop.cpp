@@ -69,53 +69,53 @@ void hop_to_members(const Batch& batch, std::uint32_t link, const WiringView& wi
   });
 }
 
-// Moves all walkers of a bucket on a unit at once, to the bucket of the same number.
-Buckets hop_one_to_one(const WiringView& wiring, std::size_t num_near, std::size_t num_far,
-                       Buckets walkers) {
-  Buckets arrived(walkers.size(), Bucket(num_far));
+// Moves all walkers of a bucket on a unit at once.
+void hop_one_to_one(const WiringView& wiring, std::size_t num_near, Buckets walkers,
+                    Buckets& arrived) {
   for (std::size_t unit = 0; unit < num_near; ++unit) {
     const std::int32_t group = wiring.near_groups[unit];
     if (group < 0 || wiring.num_members(static_cast<std::size_t>(group)) == 0) continue;
     const std::uint32_t member = wiring.members[wiring.begin[group]];
-    for (std::size_t i = 0; i < walkers.size(); ++i) walkers[i].move_all(unit, arrived[i], member);
+    for (std::size_t i = 0; i < walkers.size(); ++i) {
+      walkers[i].move_all(unit, arrived[i % arrived.size()], member);
+    }
   }
-  return arrived;
 }
 
 }  // namespace
 
-Buckets hop_weighted(Team& team, const WeightedHop& hop, std::size_t num_far_units,
-                     Buckets walkers) {
-  Buckets arrived = team.make_buckets(num_far_units);
-  std::vector<std::unique_ptr<BlockHop>> hops(team.workers.size());
-  const std::vector<Block> blocks = cut_blocks(hop, walkers, team.workers.size());
-  team.workers.for_each(blocks.size(), [&](unsigned thread, std::size_t i) {
-    std::unique_ptr<BlockHop>& block_hop = hops[thread];
-    if (!block_hop) block_hop = std::make_unique<BlockHop>(hop, team.listed[thread]);
-    block_hop->run(blocks[i], walkers, arrived[thread], team.pools[thread]);
-  });
-  return arrived;
+void hop_weighted(Team& team, const WeightedHop& hop, Buckets walkers, Buckets& arrived) {
+  const auto num_threads = static_cast<unsigned>(arrived.size());
+  std::vector<std::unique_ptr<BlockHop>> hops(num_threads);
+  const std::vector<Block> blocks = cut_blocks(hop, walkers, num_threads);
+  team.workers.for_each(
+      blocks.size(),
+      [&](unsigned thread, std::size_t i) {
+        std::unique_ptr<BlockHop>& block_hop = hops[thread];
+        if (!block_hop) block_hop = std::make_unique<BlockHop>(hop, team.listed[thread]);
+        block_hop->run(blocks[i], walkers, arrived[thread], team.pools[thread]);
+      },
+      num_threads);
 }
 
-Buckets hop_wiring(Team& team, const Batch& batch, std::uint32_t link, const Wiring& wiring,
-                   std::size_t num_far_units, Buckets walkers) {
+void hop_wiring(Team& team, const Batch& batch, std::uint32_t link, const Wiring& wiring,
+                Buckets walkers, Buckets& arrived) {
   const WiringView view = wiring.view();
   const std::size_t num_near = wiring.near_groups.size();
-  if (wiring.one_to_one && walkers.size() <= kMostBucketsPerThread * team.workers.size()) {
-    return hop_one_to_one(view, num_near, num_far_units, std::move(walkers));
-  }
-  Buckets arrived = team.make_buckets(num_far_units);
-  const std::size_t num_parts =
-      std::min<std::size_t>(num_near, std::size_t{64} * team.workers.size());
-  team.workers.for_each(num_parts * walkers.size(), [&](unsigned thread, std::size_t task) {
-    Bucket& from = walkers[task / num_parts];
-    const std::size_t part = task % num_parts;
-    for (std::size_t unit = num_near * part / num_parts; unit < num_near * (part + 1) / num_parts;
-         ++unit) {
-      hop_to_members(batch, link, view, unit, from, arrived[thread], team.pools[thread]);
-    }
-  });
-  return arrived;
+  if (wiring.one_to_one) return hop_one_to_one(view, num_near, std::move(walkers), arrived);
+  const auto num_threads = static_cast<unsigned>(arrived.size());
+  const std::size_t num_parts = std::min<std::size_t>(num_near, std::size_t{64} * num_threads);
+  team.workers.for_each(
+      num_parts * walkers.size(),
+      [&](unsigned thread, std::size_t task) {
+        Bucket& from = walkers[task / num_parts];
+        const std::size_t part = task % num_parts;
+        for (std::size_t unit = num_near * part / num_parts;
+             unit < num_near * (part + 1) / num_parts; ++unit) {
+          hop_to_members(batch, link, view, unit, from, arrived[thread], team.pools[thread]);
+        }
+      },
+      num_threads);
 }
 
 }  // namespace phew

@@ -35,14 +35,16 @@ void draw_links(const Batch& batch, const ForkView& fork, std::uint32_t space_in
 
 std::vector<Buckets> place_walkers(Team& team, const DirectedGraph& graph, const Batch& batch) {
   std::vector<Buckets> walkers(graph.spaces.size());
+  std::size_t num_buckets = team.workers.size();
   for (const Start& start : graph.starts) {
-    if (walkers[start.space].empty()) {
-      walkers[start.space] = team.make_buckets(graph.spaces[start.space].num_units);
-    }
+    Buckets& buckets = walkers[start.space];
+    if (!buckets.empty()) continue;
+    buckets = team.make_buckets(graph.spaces[start.space].num_units, batch.num_walkers);
+    num_buckets = std::min(num_buckets, buckets.size());
   }
   const std::size_t num_starts = graph.starts.size();
   const std::size_t num_parts =
-      std::clamp<std::size_t>(batch.num_walkers / kWalkersPerPart, 1, team.workers.size());
+      std::clamp<std::size_t>(batch.num_walkers / kWalkersPerPart, 1, num_buckets);
   const std::size_t first_start = batch.first_walk / 2 % num_starts;
   team.workers.for_each(num_parts, [&](unsigned thread, std::size_t part) {
     const auto begin = static_cast<std::uint32_t>(batch.num_walkers * part / num_parts);

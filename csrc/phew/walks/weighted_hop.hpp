@@ -8,6 +8,7 @@
 #include "phew/walks/recording.hpp"
 #include "phew/walks/walkers.hpp"
 #include "phew/weights/link_buffers.hpp"
+#include "phew/weights/link_measure.hpp"
 #include "phew/weights/masses.hpp"
 #include "phew/weights/weight_rows.hpp"
 
@@ -22,6 +23,8 @@ struct WeightedHop {
   MassConverter convert;
   // For units whose edges all are zero.
   MassConverter equal;
+  // The mass of each near unit's edges, as it was measured.
+  const UnitMasses& near_totals;
   Granularity granularity;
   Recording recording;
   // The visits of walks from this one on are listed.

@@ -56,13 +56,16 @@ EdgeTotals sum_edges(Workers& workers, const WeightRows& rows, const Flags& live
   EdgeTotals totals{UnitMasses(live_sources.size()), UnitMasses(live_targets.size())};
   UnitMasses& row_totals = rows.rows_are_targets() ? totals.targets : totals.sources;
   UnitMasses& column_totals = rows.rows_are_targets() ? totals.sources : totals.targets;
-  std::vector<UnitMasses> parts(workers.size(), UnitMasses(column_totals.size()));
-  for_each_mass(workers, rows, LiveRows(rows, live_sources, live_targets), convert, {},
-                [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
-                    const std::uint32_t* masses) {
-                  row_totals[row] += loops().add_totals(masses, rows.num_positions(), num_columns,
-                                                        &parts[thread][column]);
-                });
+  const unsigned num_threads = num_threads_by_columns(workers, rows);
+  std::vector<UnitMasses> parts(num_threads, UnitMasses(column_totals.size()));
+  for_each_mass(
+      workers, rows, LiveRows(rows, live_sources, live_targets), convert, {},
+      [&](unsigned thread, std::size_t row, std::size_t column, std::size_t num_columns,
+          const std::uint32_t* masses) {
+        row_totals[row] +=
+            loops().add_totals(masses, rows.num_positions(), num_columns, &parts[thread][column]);
+      },
+      num_threads);
   for (const UnitMasses& part : parts) {
     for (std::size_t column = 0; column < part.size(); ++column) {
       column_totals[column] += part[column];

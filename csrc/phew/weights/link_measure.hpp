@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "phew/arithmetic/extremes.hpp"
@@ -44,6 +46,16 @@ struct LinkMeasure {
   MagnitudeRange range;
   MassScale scale;
   EdgeTotals totals;
+};
+
+// Thrown where the edges of a unit have another mass than was measured.
+struct WeightsChanged : std::runtime_error {
+  std::uint32_t link;
+
+  explicit WeightsChanged(std::uint32_t index)
+      : std::runtime_error("the weights of link " + std::to_string(index) +
+                           " have changed since they were measured"),
+        link(index) {}
 };
 
 }  // namespace phew

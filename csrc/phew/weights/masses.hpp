@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "phew/arithmetic/mass.hpp"
@@ -88,12 +89,21 @@ struct LiveRows {
   }
 };
 
+// Returns the number of threads that are worth an array of all columns for each of them. Together
+// these take at most a byte for each weight.
+inline unsigned num_threads_by_columns(const Workers& workers, const WeightRows& rows) {
+  const std::size_t per_column = std::size_t{rows.num_rows()} * rows.num_positions();
+  return static_cast<unsigned>(
+      std::clamp<std::size_t>(per_column / sizeof(std::uint64_t), 1, workers.size()));
+}
+
 // Calls visit(thread, row, column, num_columns, masses) for the kernels of live rows, several
 // adjacent columns at a time, of the columns that are in a sample. Rows and columns are numbered
-// over all groups. Dead columns have masses of 0.
+// over all groups. Dead columns have masses of 0. Threads from most_threads on take no part.
 template <typename Visit>
 void for_each_mass(Workers& workers, const WeightRows& rows, const LiveRows& live,
-                   const MassConverter& convert, const ColumnSample& sample, const Visit& visit) {
+                   const MassConverter& convert, const ColumnSample& sample, const Visit& visit,
+                   unsigned most_threads = std::numeric_limits<unsigned>::max()) {
   constexpr std::size_t kMassesPerStep = 2048;
   constexpr std::size_t kMassesPerTask = 32'768;
   const std::size_t num_positions = rows.num_positions();
@@ -109,7 +119,8 @@ void for_each_mass(Workers& workers, const WeightRows& rows, const LiveRows& liv
       sample.every * std::max<std::size_t>(1, kMassesPerTask / (num_columns * num_positions));
   std::vector<std::vector<std::uint32_t>> buffers(workers.size());
   workers.for_each(
-      (num_rows + rows_per_task - 1) / rows_per_task, [&](unsigned thread, std::size_t task) {
+      (num_rows + rows_per_task - 1) / rows_per_task,
+      [&](unsigned thread, std::size_t task) {
         std::vector<std::uint32_t>& masses = buffers[thread];
         masses.resize(step * num_positions);
         const std::size_t end = std::min((task + 1) * rows_per_task, num_rows);
@@ -133,7 +144,8 @@ void for_each_mass(Workers& workers, const WeightRows& rows, const LiveRows& liv
             visit(thread, row, column, num, masses.data());
           }
         }
-      });
+      },
+      most_threads);
 }
 
 }  // namespace phew

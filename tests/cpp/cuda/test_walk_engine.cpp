@@ -27,8 +27,10 @@ std::pair<std::vector<Visit>, std::uint64_t> list_visits(const phew::cuda::WalkE
                                                          std::size_t capacity) {
   phew::Visits visits{std::vector<std::uint64_t>(capacity), std::vector<std::uint64_t>(capacity)};
   std::uint64_t num_visits = 0;
+  std::uint64_t changed_link = 0;
   engine.walk(range, phew::Recording::kMark, load, batch_size,
-              {visits.walks.data(), visits.weights.data(), capacity, &num_visits});
+              {visits.walks.data(), visits.weights.data(), capacity, &num_visits}, &changed_link);
+  CHECK(changed_link == 0);
   const std::size_t num_listed = std::min<std::uint64_t>(num_visits, capacity);
   visits.walks.resize(num_listed);
   visits.weights.resize(num_listed);
@@ -71,8 +73,10 @@ void check_equal_walks(const phew::WalkEngine& host, const phew::cuda::WalkEngin
   const auto rest = sort_visits(host.walk(half, phew::Recording::kMark, load, 1, 1 << 20));
   const auto listed = list_visits(device, half, device_load, 1 << 20, walks.size());
   host.walk(range, phew::Recording::kCount, parameters.loader(phew::Recording::kCount), 1, 1 << 20);
+  std::uint64_t changed_link = 0;
   device.walk(range, phew::Recording::kCount, on_device.loader(phew::Recording::kCount), 1 << 20,
-              {});
+              {}, &changed_link);
+  CHECK(changed_link == 0);
   CHECK(on_device.marks == parameters.marks);
   CHECK(on_device.counts == parameters.counts);
   CHECK(without_marked(listed.first, parameters.marks) == without_marked(rest, parameters.marks));

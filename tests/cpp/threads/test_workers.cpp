@@ -36,3 +36,20 @@ TEST_CASE("an exception in a task reaches the caller, and the team works on") {
     CHECK(num_done == 100);
   }
 }
+
+TEST_CASE("threads beyond the most that are asked for take no part") {
+  phew::Workers workers(7);
+  for (const unsigned most : {1U, 2U, 100U}) {
+    std::vector<std::atomic<int>> done(1000);
+    std::atomic<bool> known_threads{true};
+    workers.for_each(
+        done.size(),
+        [&](unsigned thread, std::size_t task) {
+          if (thread >= most) known_threads = false;
+          ++done[task];
+        },
+        most);
+    for (const auto& times : done) CHECK(times == 1);
+    CHECK(known_threads);
+  }
+}

@@ -98,3 +98,20 @@ TEST_CASE("chunks may be given back to another pool, until both are reset") {
     second.reset();
   }
 }
+
+TEST_CASE("walkers that move to a unit join those that are there") {
+  for (const std::uint32_t size : {0U, 1U, 61U, 62U, 200U}) {
+    for (const std::uint32_t num_there : {0U, 1U, 60U, 61U, 122U, 300U}) {
+      phew::ChunkPool pool;
+      phew::Bucket from(2);
+      phew::Bucket to(4);
+      put_all(from, 1, range(1000, size), pool);
+      put_all(to, 3, range(1000 + size, num_there), pool);
+      from.move_all(1, to, 3);
+      CHECK(from.num_walkers(1) == 0);
+      CHECK(to.num_walkers(3) == size + num_there);
+      put_all(to, 3, range(1000 + size + num_there, 70), pool);
+      CHECK(take_sorted(to, 3, pool) == range(1000, size + num_there + 70));
+    }
+  }
+}

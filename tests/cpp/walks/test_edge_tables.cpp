@@ -225,7 +225,7 @@ TEST_CASE("a unit of few walkers, or of more entries than a guide can tell, has 
 TEST_CASE("guides may tell of every table that is chosen for many walkers") {
   phew::EdgeView edges{};
   for (const std::uint32_t num_far : {1U, 1000U, 65'535U, 65'536U, 1'000'000U, 300'000'000U}) {
-    for (const std::uint32_t num_positions : {1U, 9U, 70'000U}) {
+    for (const std::uint32_t num_positions : {1U, 9U, 200U}) {
       if (std::uint64_t{num_far} * num_positions >= std::uint64_t{1} << 31) continue;
       edges.far_per_group = num_far;
       edges.num_positions = num_positions;
@@ -238,6 +238,25 @@ TEST_CASE("guides may tell of every table that is chosen for many walkers") {
           REQUIRE(num_entries <= 65'535);
         }
       }
+    }
+  }
+}
+
+TEST_CASE("long kernels are searched edge by edge, and few units of very many edges at a time") {
+  phew::EdgeView edges{};
+  edges.num_groups = 1;
+  edges.near_per_group = 1000;
+  edges.far_per_group = 2;
+  for (const std::uint32_t num_positions : {300U, 65'535U, 65'536U, 1'000'000U}) {
+    edges.num_positions = num_positions;
+    for (const bool near_is_row : {false, true}) {
+      for (const std::size_t num_walkers : {1U, 1000U, 1U << 21}) {
+        CHECK(phew::choose_resolution(edges, near_is_row, num_walkers).num_edges() == 1);
+      }
+      const std::size_t num_units = phew::num_units_per_block(edges, near_is_row, 2);
+      CHECK(num_units >= 1);
+      // 32 MiB of tables.
+      CHECK(num_units * edges.num_edges() <= 1U << 22);
     }
   }
 }

@@ -37,19 +37,22 @@ phew::Buckets make_buckets(std::size_t num_buckets, phew::ChunkPool& pool) {
 
 }  // namespace
 
-TEST_CASE("a wiring that is one to one keeps few buckets, and makes few of many") {
+TEST_CASE("walkers that hop one to one join those that came over other links") {
   const phew::Graph graph = make_rolled_graph();
   const phew::DirectedGraph directed(graph, phew::Direction::kForward);
   const phew::Wiring& wiring = *directed.spaces[0].links[0].wiring();
   REQUIRE(wiring.one_to_one);
   for (const unsigned num_threads : {1U, 3U}) {
-    const std::size_t most = phew::kMostBucketsPerThread * num_threads;
-    for (const std::size_t num_buckets : {std::size_t{1}, most, most + 1, 20 * most}) {
+    for (const std::size_t num_buckets : {1U, 3U, 7U, 100U}) {
       phew::Team team(num_threads);
       const phew::Batch batch{{{0, 0}}, 0, kNumWalkers};
-      phew::Buckets arrived = phew::hop_wiring(team, batch, 0, wiring, kNumUnits,
-                                               make_buckets(num_buckets, team.pools[0]));
-      CHECK(arrived.size() == (num_buckets <= most ? num_buckets : num_threads));
+      phew::Buckets arrived = team.make_buckets(kNumUnits, kNumWalkers);
+      REQUIRE(arrived.size() == num_threads);
+      constexpr std::uint32_t kNumTimes = 5;
+      for (std::uint32_t i = 0; i < kNumTimes; ++i) {
+        phew::hop_wiring(team, batch, 0, wiring, make_buckets(num_buckets, team.pools[0]), arrived);
+      }
+      CHECK(phew::count_walkers(arrived, 0, kNumUnits) == kNumTimes * kNumWalkers);
       std::vector<std::uint32_t> num_found(kNumWalkers);
       for (phew::Bucket& bucket : arrived) {
         for (std::uint32_t unit = 0; unit < kNumUnits; ++unit) {
@@ -61,7 +64,15 @@ TEST_CASE("a wiring that is one to one keeps few buckets, and makes few of many"
           });
         }
       }
-      CHECK(num_found == std::vector<std::uint32_t>(kNumWalkers, 1));
+      CHECK(num_found == std::vector<std::uint32_t>(kNumWalkers, kNumTimes));
     }
   }
+}
+
+TEST_CASE("buckets take no more memory where threads are many and walkers are few") {
+  const phew::Team team(9);
+  CHECK(team.make_buckets(1000, 1 << 21).size() == 9);
+  CHECK(team.make_buckets(1'000'000, 1 << 21).size() == 8);
+  CHECK(team.make_buckets(10'000'000, 1 << 21).size() == 1);
+  CHECK(team.make_buckets(0, 0).size() == 1);
 }
