@@ -28,14 +28,14 @@ def add_wired_space(spaces: Spaces, operands: list[Matrix], name: str, num_copie
     """
     space = spaces.add_space(name, len(operands[0]), num_copies)
     wirings = [list(_wirings(spaces, operand, space)) for operand in operands]
-    for number, wiring in enumerate(wirings):
+    for factor, wiring in enumerate(wirings):
         ancestors = 0
-        for other in wirings[:number] + wirings[number + 1 :]:
+        for other in wirings[:factor] + wirings[factor + 1 :]:
             for link in other:
                 ancestors |= spaces.ancestors(link.source)
         for link in wiring:
             shortcut = bool(ancestors >> link.source & 1)
-            spaces.add_link(dataclasses.replace(link, shortcut=shortcut))
+            spaces.add_link(dataclasses.replace(link, shortcut=shortcut, factor=factor))
     return space
 
 

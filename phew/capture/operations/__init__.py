@@ -8,6 +8,7 @@ import torch
 
 from phew.capture.calls import Call
 from phew.capture.operations import indexing, joins, movement, products, resampling, weights
+from phew.capture.operations.biases import makes_bias
 from phew.capture.operations.parameters import follow_parameters, note_uses
 from phew.capture.tracer import Tracer
 from phew.capture.values import MissingValuesError
@@ -124,6 +125,9 @@ def follow(tracer: Tracer, call: Call) -> None:
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
         follow_parameters(tracer, call)
         return
+    is_biased = makes_bias(tracer, call, rule)
+    reads_bias = rule in _WEIGHTED and tracer.biases.are_in(_activations(tracer, call))
+    num_links, num_unknown = len(tracer.builder.spaces.links), len(tracer.notes.approximations)
     try:
         rule(tracer, call)
     except MissingValuesError:
@@ -132,6 +136,15 @@ def follow(tracer: Tracer, call: Call) -> None:
         # A case that the rule was not written for must not keep the model from being pruned.
         joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
     note_uses(tracer, call)
+    if reads_bias:
+        tracer.builder.spaces.set_biased_sources(num_links)
+    for output in call.outputs:
+        unknown = len(tracer.notes.approximations) > num_unknown
+        tracer.biases.set(output, biased=is_biased or unknown)
+
+
+def _activations(tracer: Tracer, call: Call) -> list[torch.Tensor]:
+    return [part for part in call.tensors if tracer.activations.labels_of(part) is not None]
 
 
 def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:

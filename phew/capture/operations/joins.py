@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,9 +28,10 @@ Join = Callable[[Sequence[torch.Tensor], str], torch.Tensor]
 def pointwise(tracer: Tracer, call: Call) -> None:
     """Keep the units of the only labelled operand; join those of several."""
     operands = labelled_operands(tracer, call)
+    join = partial(tracer.builder.join, needs=tracer.biases.needs(call))
     for output in call.outputs:
         shape = torch.broadcast_shapes(output.shape, *(part.shape for part in operands))
-        labels = combine(tracer.builder.join, operands, shape, call.place)
+        labels = combine(join, operands, shape, call.place)
         tracer.label(call, output, labels)
 
 
@@ -128,10 +130,12 @@ def reduce(tracer: Tracer, call: Call) -> None:
 
 
 def gated_linear_unit(tracer: Tracer, call: Call) -> None:
-    """Join the two halves of the argument."""
+    """Join the two halves of the argument; the sigmoid of the second is never zero."""
     dim = call.argument("dim")
     halves = tracer.labels_or_constant(call.args[0]).chunk(2, -1 if dim is None else dim)
-    labels = combine(tracer.builder.join, halves, call.result.shape, call.place)
+    gate_needs = frozenset[int]() if call.args[0] in tracer.biases else frozenset({0})
+    join = partial(tracer.builder.join, needs=[frozenset(), gate_needs])
+    labels = combine(join, halves, call.result.shape, call.place)
     tracer.label(call, call.result, labels)
 
 

@@ -1,0 +1,107 @@
+"""Which activations have values where nothing feeds their units: those behind a bias, say.
+
+`silu(gate) * up` is zero where nothing feeds the gate, as silu(0) is 0, and a path over `up` is
+none there. `sigmoid(gate) * up` is not, and neither is `silu(gate + bias) * up`: their first factor
+is *biased*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from phew.capture.activations import Activations
+from phew.capture.builder import GraphBuilder
+from phew.capture.calls import Call
+from phew.capture.spaces import Needs
+from phew.capture.values import Values
+from phew.running.tensors import may_hold_units
+
+_NEEDED = {
+    "mul": {0: 1, 1: 0},
+    "div": {1: 0},
+    "addcmul": {1: 2, 2: 1},
+    "addcdiv": {2: 1},
+    "lerp": {1: 2},
+}
+"""Pointwise products: by argument, the other one that makes it nothing where that is zero.
+
+A denominator is never such a one.
+"""
+
+
+class Biases:
+    """Knows which activations are biased.
+
+    Args:
+        activations: The labels of activations.
+        values: Tells which tensors have values that are known.
+        builder: Tells which units are statistics of others.
+    """
+
+    def __init__(self, activations: Activations, values: Values, builder: GraphBuilder) -> None:
+        self._activations = activations
+        self._values = values
+        self._builder = builder
+        self._biased = WeakTensorKeyDictionary()
+
+    def __contains__(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor has values where nothing feeds it, as all but zeros have."""
+        if self._activations.labels_of(tensor) is None:
+            return not (self._values.are_known(tensor) and not tensor.any())
+        base = tensor._base
+        return tensor in self._biased or (base is not None and base in self._biased)
+
+    def set(self, tensor: torch.Tensor, *, biased: bool) -> None:
+        """Note whether an activation is biased, and with it one whose memory it views."""
+        if not biased:
+            self._biased.pop(tensor, None)
+            return
+        self._biased[tensor] = True
+        if tensor._base is not None:
+            self._biased[tensor._base] = True
+
+    def are_in(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Return whether one of some tensors is biased; those of integers are indices."""
+        return any(tensor in self for tensor in tensors if may_hold_units(tensor))
+
+    def are_made_by(self, call: Call) -> bool:
+        """Return whether a pointwise operation makes something of units that nothing feeds.
+
+        It is run on two numbers for each argument: zeros for what is not biased, others for biases,
+        parameters and constants, and for statistics, in which other units have a share.
+        """
+
+        def stand_in(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor not in self and not self._is_statistic(tensor):
+                return torch.zeros(2, dtype=tensor.dtype, device="cpu")
+            numbers = [0.7, 1.3] if may_hold_units(tensor) else [0, 1]
+            return torch.tensor(numbers, dtype=tensor.dtype, device="cpu")
+
+        args, kwargs = tree_map_only(torch.Tensor, stand_in, (call.args, dict(call.kwargs)))
+        result: Any = call.operation(*args, **kwargs)
+        first: torch.Tensor = result[0] if isinstance(result, tuple) else result
+        return bool((first != 0).any())
+
+    def needs(self, call: Call) -> Needs:
+        """Return, per labelled operand of a pointwise operation, those that it needs."""
+        needed = _NEEDED.get(call.name.removesuffix("_"), {})
+        operands = [part for part in call.tensors if self._activations.labels_of(part) is not None]
+        numbers = {id(tensor): number for number, tensor in enumerate(operands)}
+        needs: Needs = [frozenset()] * len(operands)
+        for argument, other in needed.items():
+            number, needed_number = (
+                numbers.get(id(call.args[position])) for position in (argument, other)
+            )
+            if number is not None and needed_number is not None:
+                if operands[needed_number] not in self:
+                    needs[number] = frozenset({needed_number})
+        return needs
+
+    def _is_statistic(self, tensor: torch.Tensor) -> bool:
+        labels = self._activations.labels_of(tensor)
+        return labels is not None and self._builder.is_statistic(labels)
