@@ -52,7 +52,8 @@ class Biases:
     def __contains__(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor has values where nothing feeds it, as all but zeros have."""
         if self._activations.labels_of(tensor) is None:
-            return not (self._values.are_known(tensor) and not tensor.any())
+            is_zero = self._values.are_known(tensor) and not tensor.any()
+            return tensor.numel() > 0 and not is_zero
         base = tensor._base
         return tensor in self._biased or (base is not None and base in self._biased)
 
