@@ -19,6 +19,7 @@ from phew.capture.builder import GraphBuilder
 from phew.capture.calls import Call
 from phew.capture.spaces import Needs
 from phew.capture.values import Values
+from phew.graph.links import NOTHING
 from phew.running.tensors import may_hold_units
 
 _NEEDED = {
@@ -48,6 +49,8 @@ class Biases:
         self._values = values
         self._builder = builder
         self._biased = WeakTensorKeyDictionary()
+        # Activations that a zero was multiplied with: the first states of recurrences.
+        self._nothing = WeakTensorKeyDictionary()
 
     def __contains__(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor has values where nothing feeds it, as all but zeros have."""
@@ -57,13 +60,20 @@ class Biases:
         base = tensor._base
         return tensor in self._biased or (base is not None and base in self._biased)
 
-    def set(self, tensor: torch.Tensor, *, biased: bool) -> None:
-        """Note whether an activation is biased, and with it one whose memory it views."""
-        if not biased:
-            self._biased.pop(tensor, None)
-            return
-        self._biased[tensor] = True
-        if tensor._base is not None:
+    def set(self, tensor: torch.Tensor, *, biased: bool, nothing: bool) -> None:
+        """Note whether an activation is biased, and with it one whose memory it views.
+
+        Args:
+            tensor: The activation, which is new or was changed in place.
+            biased: Whether it is.
+            nothing: Whether a zero was multiplied with it.
+        """
+        for flagged, flag in ((self._biased, biased), (self._nothing, nothing)):
+            if flag:
+                flagged[tensor] = True
+            else:
+                flagged.pop(tensor, None)
+        if biased and tensor._base is not None:
             self._biased[tensor._base] = True
 
     def are_in(self, tensors: Iterable[torch.Tensor]) -> bool:
@@ -76,11 +86,13 @@ class Biases:
         It is run on two numbers for each argument: zeros for what is not biased, others for biases,
         parameters and constants, and for statistics, in which other units have a share.
         """
+        different = [id(tensor) for tensor in call.tensors]
 
         def stand_in(tensor: torch.Tensor) -> torch.Tensor:
             if tensor not in self and not self._is_statistic(tensor):
                 return torch.zeros(2, dtype=tensor.dtype, device="cpu")
-            numbers = [0.7, 1.3] if may_hold_units(tensor) else [0, 1]
+            more = different.index(id(tensor)) / 8
+            numbers = [0.7 + more, 1.2 + more] if may_hold_units(tensor) else [0, 1]
             return torch.tensor(numbers, dtype=tensor.dtype, device="cpu")
 
         args, kwargs = tree_map_only(torch.Tensor, stand_in, (call.args, dict(call.kwargs)))
@@ -89,19 +101,27 @@ class Biases:
         return bool((first != 0).any())
 
     def needs(self, call: Call) -> Needs:
-        """Return, per labelled operand of a pointwise operation, those that it needs."""
+        """Return, per labelled operand of a pointwise operation, those that it needs.
+
+        What was multiplied with zero before carries nothing.
+        """
         needed = _NEEDED.get(call.name.removesuffix("_"), {})
         operands = [part for part in call.tensors if self._activations.labels_of(part) is not None]
         numbers = {id(tensor): number for number, tensor in enumerate(operands)}
-        needs: Needs = [frozenset()] * len(operands)
+        needs: Needs = [frozenset({NOTHING} if part in self._nothing else ()) for part in operands]
         for argument, other in needed.items():
             number, needed_number = (
                 numbers.get(id(call.args[position])) for position in (argument, other)
             )
-            if number is not None and needed_number is not None:
-                if operands[needed_number] not in self:
-                    needs[number] = frozenset({needed_number})
+            if number is None or needed_number is None or operands[needed_number] in self:
+                continue
+            needs[number] |= {needed_number}
         return needs
+
+    def are_multiplied_by_zero(self, call: Call) -> bool:
+        """Return whether an operation is a product with a constant that is zero everywhere."""
+        constants = [part for part in call.tensors if self._activations.labels_of(part) is None]
+        return call.name in ("mul", "mul_") and not all(part in self for part in constants)
 
     def _is_statistic(self, tensor: torch.Tensor) -> bool:
         labels = self._activations.labels_of(tensor)

@@ -15,7 +15,7 @@ from phew.capture.spaces import Needs, Spaces
 from phew.capture.statistics import Statistics
 from phew.capture.wired_spaces import add_wired_space
 from phew.capture.wiring import IntArray, Matrix, distinct_rows
-from phew.graph.links import WeightedLink
+from phew.graph.links import NOTHING, WeightedLink
 
 
 class GraphBuilder:
@@ -169,9 +169,9 @@ class GraphBuilder:
         """Return the joined labels, the new space, and the first position of each of its units."""
         kept = self._statistics.without(operands)
         operands = [operands[number] for number in kept]
+        place = {NOTHING: NOTHING} | {number: index for index, number in enumerate(kept)}
         needs = [
-            frozenset(new for new, old in enumerate(kept) if old in needs[number])
-            for number in kept
+            frozenset(place[other] for other in needs[number] if other in place) for number in kept
         ]
         rows = np.concatenate(operands, axis=1)
         first, inverse = distinct_rows(rows)

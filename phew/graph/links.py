@@ -18,6 +18,10 @@ Groups: TypeAlias = npt.NDArray[np.int32]
 """The group of each unit in a wiring link, -1 for none."""
 
 
+NOTHING = -1
+"""An operand that does not exist: a link that needs it carries nothing."""
+
+
 @dataclass(frozen=True)
 class Space:
     """An ordered set of units, e.g. the 64 channels that a convolution puts out.
@@ -122,7 +126,8 @@ class WiringLink:
         factor: The number of the operand whose units the link leads from, where the units of the
             target are made of several. In `silu(gate) * up` the gate is 0 and the other is 1.
         needs: The operands without which the link carries nothing: (1,) for the gate above, as a
-            product with zero is zero. Analysis asks for it, walks do not.
+            product with zero is zero; (`NOTHING`,) for a state that was multiplied with zeros.
+            Analysis asks for it, walks do not.
     """
 
     source: int

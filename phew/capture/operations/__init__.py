@@ -126,6 +126,7 @@ def follow(tracer: Tracer, call: Call) -> None:
         follow_parameters(tracer, call)
         return
     is_biased = makes_bias(tracer, call, rule)
+    is_nothing = tracer.biases.are_multiplied_by_zero(call)
     reads_bias = rule in _WEIGHTED and tracer.biases.are_in(_activations(tracer, call))
     num_links, num_unknown = len(tracer.builder.spaces.links), len(tracer.notes.approximations)
     try:
@@ -138,9 +139,9 @@ def follow(tracer: Tracer, call: Call) -> None:
     note_uses(tracer, call)
     if reads_bias:
         tracer.builder.spaces.set_biased_sources(num_links)
+    is_biased |= len(tracer.notes.approximations) > num_unknown
     for output in call.outputs:
-        unknown = len(tracer.notes.approximations) > num_unknown
-        tracer.biases.set(output, biased=is_biased or unknown)
+        tracer.biases.set(output, biased=is_biased, nothing=is_nothing)
 
 
 def _activations(tracer: Tracer, call: Call) -> list[torch.Tensor]:

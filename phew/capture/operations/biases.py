@@ -19,6 +19,9 @@ _ALWAYS = {
     *("native_layer_norm", "native_group_norm"),
 }
 
+_POINTWISE = {"masked_fill", "masked_fill_", "complex", "polar", "copysign", "fill_"}
+"""Operations that torch does not tag as pointwise."""
+
 _ARGUMENTS: dict[Callable[..., None], tuple[slice, int | None]] = {
     weights.convolution: (slice(2), 2),
     weights.deformable_convolution: (slice(2), 4),
@@ -38,14 +41,14 @@ def makes_bias(tracer: Tracer, call: Call, rule: Callable[..., None]) -> bool:
     """Return whether an operation, which has not been followed yet, returns what is biased."""
     if call.name in _ALWAYS:
         return True
-    if rule is joins.pointwise or call.name == "fill_":
+    if rule not in _ARGUMENTS:
+        if torch.Tag.pointwise not in call.operation.tags and call.name not in _POINTWISE:
+            return tracer.biases.are_in(call.tensors)
         try:
             return tracer.biases.are_made_by(call)
         except (RuntimeError, TypeError, ValueError):
             # An operation that refuses the numbers that stand for its arguments may make anything.
             return True
-    if rule not in _ARGUMENTS:
-        return tracer.biases.are_in(call.tensors)
     factors, position = _ARGUMENTS[rule]
     if call.name in products.WITH_BIAS:
         factors, position = slice(1, 3), 0
