@@ -8,6 +8,7 @@ is *biased*.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,6 +36,28 @@ A denominator is never such a one.
 """
 
 
+@dataclass(frozen=True)
+class _StandIn:
+    """An argument of an operation that is run to see what it makes of zeros.
+
+    Attributes:
+        number: None for one that is zero; different for others, whose difference is not zero.
+        dtype: Its dtype.
+    """
+
+    number: int | None
+    dtype: torch.dtype
+
+    def tensor(self) -> torch.Tensor:
+        """Return a tensor of two numbers; flags are both set and not."""
+        if self.number is None:
+            return torch.zeros(2, dtype=self.dtype, device="cpu")
+        more = self.number / 8
+        has_values = self.dtype.is_floating_point or self.dtype.is_complex
+        numbers = [0.7 + more, 1.2 + more] if has_values else [0, 1]
+        return torch.tensor(numbers, dtype=self.dtype, device="cpu")
+
+
 class Biases:
     """Knows which activations are biased.
 
@@ -51,6 +74,8 @@ class Biases:
         self._biased = WeakTensorKeyDictionary()
         # Activations that a zero was multiplied with: the first states of recurrences.
         self._nothing = WeakTensorKeyDictionary()
+        # Whether an operation makes something of zeros, by the operation and its arguments.
+        self._made: dict[str, bool] = {}
 
     def __contains__(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor has values where nothing feeds it, as all but zeros have."""
@@ -86,19 +111,23 @@ class Biases:
         It is run on two numbers for each argument: zeros for what is not biased, others for biases,
         parameters and constants, and for statistics, in which other units have a share.
         """
-        different = [id(tensor) for tensor in call.tensors]
+        given = {id(tensor): tensor for tensor in call.tensors}
+        numbers = {
+            each: index if tensor in self or self._is_statistic(tensor) else None
+            for index, (each, tensor) in enumerate(given.items())
+        }
 
-        def stand_in(tensor: torch.Tensor) -> torch.Tensor:
-            if tensor not in self and not self._is_statistic(tensor):
-                return torch.zeros(2, dtype=tensor.dtype, device="cpu")
-            more = different.index(id(tensor)) / 8
-            numbers = [0.7 + more, 1.2 + more] if may_hold_units(tensor) else [0, 1]
-            return torch.tensor(numbers, dtype=tensor.dtype, device="cpu")
+        def described(tensor: torch.Tensor) -> _StandIn:
+            return _StandIn(numbers.get(id(tensor)), tensor.dtype)
 
-        args, kwargs = tree_map_only(torch.Tensor, stand_in, (call.args, dict(call.kwargs)))
-        result: Any = call.operation(*args, **kwargs)
-        first: torch.Tensor = result[0] if isinstance(result, tuple) else result
-        return bool((first != 0).any())
+        args, kwargs = tree_map_only(torch.Tensor, described, (call.args, dict(call.kwargs)))
+        key = repr((call.operation, args, kwargs))
+        if key not in self._made:
+            args, kwargs = tree_map_only(_StandIn, _StandIn.tensor, (args, kwargs))
+            result: Any = call.operation(*args, **kwargs)
+            first: torch.Tensor = result[0] if isinstance(result, tuple) else result
+            self._made[key] = bool((first != 0).any())
+        return self._made[key]
 
     def needs(self, call: Call) -> Needs:
         """Return, per labelled operand of a pointwise operation, those that it needs.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from phew.capture.wiring import IntArray, Matrix
-from phew.graph.links import Link, Space, WeightedLink
+from phew.graph.links import Groups, Link, Space, WeightedLink
 
 Needs = list[frozenset[int]]
 """Per operand that units are made of, the numbers of the operands without which it is nothing."""
@@ -30,12 +30,15 @@ class Spaces:
     Attributes:
         links: The links between the spaces.
         entries: The indices of the spaces that the model's input feeds.
+        known_groups: The groups of links, by a digest of the units that they join. All steps of a
+            recurrence share theirs.
     """
 
     def __init__(self) -> None:
         self._spaces: list[Space] = []
         self.links: list[Link] = []
         self.entries: list[int] = []
+        self.known_groups: dict[bytes, list[tuple[Groups, Groups]]] = {}
         self._starts: list[int] = []
         self._num_labels = 0
         self._num_copies: list[int] = []
@@ -113,6 +116,10 @@ class Spaces:
 
     def owners(self, labels: IntArray) -> IntArray:
         """Return the space of each label."""
+        if labels.size:
+            first, last = self.owner(int(labels.min())), self.owner(int(labels.max()))
+            if first == last:
+                return np.full(labels.shape, first)
         return np.searchsorted(self._starts, labels, side="right") - 1
 
     def owners_in(self, labels: Matrix) -> list[int]:
