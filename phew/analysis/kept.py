@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+import numpy as np
 import torch
 
 from phew.distributed.sharding import is_sharded
-from phew.graph.links import WeightedLink
+from phew.graph.links import Units, WeightedLink, WiringLink
+from phew.graph.reach import carry
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks
@@ -41,6 +43,22 @@ def whole_masks(graph: WalkGraph, masks: KeptWeights) -> KeptWeights:
                 f"got {tuple(mask.shape)}. Analyse the model that the masks were made from."
             )
     return PackedMasks.of(masks) if any_sharded else masks
+
+
+def served_units(graph: WalkGraph, masks: KeptWeights) -> dict[int, Units]:
+    """Return per link that needs other operands of a product the target units that have them.
+
+    An operand is zero in a unit that neither an entry nor a bias feeds over kept weights.
+    """
+    if not any(isinstance(link, WiringLink) and link.needs for link in graph.links):
+        return {}
+
+    def cross(_: int, link: WeightedLink, sources: Units) -> Units:
+        kept = kept_edges(link, masks) & link.by_source(sources)
+        return kept.flatten(2).any(dim=2).view(-1).numpy()
+
+    biased = [np.full(space.num_units, space.biased) for space in graph.spaces]
+    return carry(graph, biased, cross)[1]
 
 
 def kept_edges(link: WeightedLink, masks: KeptWeights) -> torch.Tensor:

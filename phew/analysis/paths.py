@@ -2,6 +2,7 @@
 
 A path leads from an entry to an exit along any links, shortcuts included. Kernel positions are
 edges of their own; the places of a feature map are not told apart, and edges of wiring count once.
+A path over one operand of a product is none where another operand is zero.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from phew.analysis.kept import KeptWeights, kept_edges, whole_masks
+from phew.analysis.kept import KeptWeights, kept_edges, served_units, whole_masks
 from phew.capture.graph_of import as_graph
-from phew.graph.links import WeightedLink, WiringLink
+from phew.graph.links import Units, WeightedLink, WiringLink
 from phew.graph.walk_graph import WalkGraph
 from phew.graph.weights import weights_of
 from phew.support.devices import cpu_by_default
@@ -151,7 +152,7 @@ def counted_paths(graph: WalkGraph, masks: KeptWeights, *, backward: bool = Fals
         kept = kept_edges(link, masks).sum(dim=-1, dtype=torch.float64)
         return (kept.mT if backward else kept) @ counts
 
-    return _propagate(graph, cross, 1, backward=backward)
+    return _propagate(graph, masks, cross, 1, backward=backward)
 
 
 def squared_paths(graph: WalkGraph, masks: KeptWeights) -> Scaled:
@@ -174,7 +175,7 @@ def squared_paths(graph: WalkGraph, masks: KeptWeights) -> Scaled:
             crossed[..., 1:] += kept.sum(dim=-1, dtype=torch.float64) @ sums[..., :1]
         return crossed
 
-    return total_at_exits(graph, _propagate(graph, cross, 2, backward=False), column=1)
+    return total_at_exits(graph, _propagate(graph, masks, cross, 2, backward=False), column=1)
 
 
 def total_at_exits(graph: WalkGraph, sums: list[Scaled], *, column: int = 0) -> Scaled:
@@ -188,6 +189,7 @@ def total_at_exits(graph: WalkGraph, sums: list[Scaled], *, column: int = 0) -> 
 
 def _propagate(
     graph: WalkGraph,
+    masks: KeptWeights,
     cross: Callable[[WeightedLink, torch.Tensor], torch.Tensor],
     num_columns: int,
     *,
@@ -197,6 +199,7 @@ def _propagate(
 
     Args:
         graph: The walk graph.
+        masks: The masks.
         cross: A function of a weighted link and the sums of its near units, shape (num_groups,
             units of a group, num_columns), that returns those of its far units.
         num_columns: Number of sums of a unit; the first begins with 1.
@@ -208,6 +211,7 @@ def _propagate(
     directed, reverse = graph.forward, graph.backward
     if backward:
         directed, reverse = reverse, directed
+    served = served_units(graph, masks)
     sums = [Scaled(torch.empty(0), 0)] * len(graph.spaces)
     for space in directed.order:
         own = torch.zeros(graph.spaces[space].num_units, num_columns, dtype=torch.float64)
@@ -218,7 +222,7 @@ def _propagate(
             link = graph.links[index]
             values, exponent = sums[directed.near(index)]
             if isinstance(link, WiringLink):
-                crossed = _cross_wiring(link, values, backward=backward)
+                crossed = _cross_wiring(link, values, served.get(index), backward=backward)
             else:
                 by_group = values.view(link.num_groups, -1, num_columns)
                 crossed = cross(link, by_group).reshape(-1, num_columns)
@@ -227,14 +231,20 @@ def _propagate(
     return sums
 
 
-def _cross_wiring(link: WiringLink, values: torch.Tensor, *, backward: bool) -> torch.Tensor:
-    """Give each far unit the sum over the near units of its group."""
+def _cross_wiring(
+    link: WiringLink, values: torch.Tensor, served: Units | None, *, backward: bool
+) -> torch.Tensor:
+    """Give each far unit the sum over the near units of its group, target units being served."""
+    target_flags = None if served is None else torch.from_numpy(served).unsqueeze(1)
+    if backward and target_flags is not None:
+        values = values * target_flags
     near, far = map(torch.from_numpy, link.near_and_far_groups(backward=backward))
     # There is one row per group; the last one stands for "no group" (-1) and stays zero.
     by_group = values.new_zeros(link.num_groups + 1, values.shape[1])
     has_group = near >= 0
     by_group.index_add_(0, near[has_group], values[has_group])
-    return by_group[far]
+    crossed = by_group[far]
+    return crossed if backward or target_flags is None else crossed * target_flags
 
 
 def _add(parts: list[Scaled]) -> Scaled:

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from phew.capture.factors import Factors
-from phew.capture.labels import CONSTANT, NO_UNIT
-from phew.capture.spaces import Spaces
+from phew.capture.factors import Factors, Product
+from phew.capture.labels import CONSTANT, NO_UNIT, compact
+from phew.capture.spaces import Needs, Spaces
 from phew.capture.statistics import Statistics
 from phew.capture.wired_spaces import add_wired_space
 from phew.capture.wiring import IntArray, Matrix, distinct_rows
-from phew.graph.links import WeightedLink
+from phew.graph.links import NOTHING, WeightedLink
 
 
 class GraphBuilder:
@@ -77,6 +77,10 @@ class GraphBuilder:
         self._statistics.add(space, labels.numpy())
         return self.spaces.units(space)
 
+    def is_statistic(self, labels: torch.Tensor) -> bool:
+        """Return whether units among labels are statistics of others."""
+        return self._statistics.are_in(compact(labels).numpy())
+
     def choose(self, labels: torch.Tensor, name: str) -> torch.Tensor:
         """Return the labels of results that are one of the units of each row, not known which.
 
@@ -97,7 +101,9 @@ class GraphBuilder:
             self._space_of_rows[key] = space
         return self.spaces.units(self._space_of_rows[key])
 
-    def join(self, operands: Sequence[torch.Tensor], name: str) -> torch.Tensor:
+    def join(
+        self, operands: Sequence[torch.Tensor], name: str, needs: Needs | None = None
+    ) -> torch.Tensor:
         """Return the labels of what the operands make together, position by position.
 
         Positions that hold the same units are one unit; where all hold just one unit no new units
@@ -107,22 +113,36 @@ class GraphBuilder:
         Args:
             operands: Labels by position, shapes (num_positions, places).
             name: The name of the space, if a new one is needed.
+            needs: Per operand, those without which it has no effect; none by default.
 
         Returns:
             Labels, shape (num_positions,).
         """
-        return torch.from_numpy(self._join([operand.numpy() for operand in operands], name)[0])
+        matrices = [operand.numpy() for operand in operands]
+        needs = needs or [frozenset()] * len(operands)
+        return torch.from_numpy(self._join(matrices, name, needs)[0])
 
-    def multiply(self, operands: Sequence[torch.Tensor], name: str) -> torch.Tensor:
+    def multiply(
+        self, operands: Sequence[torch.Tensor], name: str, biased: Sequence[bool]
+    ) -> torch.Tensor:
         """Join the factors of a product that is summed over places, as in a matrix product.
 
         A factor that is such a product itself is replaced by its factors: a product of three leads
         back to a fork of three.
+
+        Args:
+            operands: As for `join`.
+            name: As for `join`.
+            biased: Per operand, whether it has values where nothing feeds its units.
+
+        Returns:
+            Labels, shape (num_positions,).
         """
-        factors = [part for operand in operands for part in self._factors.of(operand.numpy())]
-        labels, space, first = self._join(factors, name)
+        product = Product.of([self._factors.of(part.numpy()) for part in operands], biased)
+        labels, space, first = self._join(product.operands, name, product.needs)
         if space is not None:
-            self._factors.add(space, [factor[first] for factor in factors])
+            of_units = [operand[first] for operand in product.operands]
+            self._factors.add(space, Product(of_units, product.needs, product.zeros))
         return torch.from_numpy(labels)
 
     def add_weights(
@@ -146,9 +166,16 @@ class GraphBuilder:
         self.spaces.add_link(link)
         return target
 
-    def _join(self, operands: list[Matrix], name: str) -> tuple[Matrix, int | None, IntArray]:
+    def _join(
+        self, operands: list[Matrix], name: str, needs: Needs
+    ) -> tuple[Matrix, int | None, IntArray]:
         """Return the joined labels, the new space, and the first position of each of its units."""
-        operands = self._statistics.without(operands)
+        kept = self._statistics.without(operands)
+        operands = [operands[number] for number in kept]
+        place = {NOTHING: NOTHING} | {number: index for index, number in enumerate(kept)}
+        needs = [
+            frozenset(place[other] for other in needs[number] if other in place) for number in kept
+        ]
         rows = np.concatenate(operands, axis=1)
         first, inverse = distinct_rows(rows)
         rows = rows[first]
@@ -169,6 +196,7 @@ class GraphBuilder:
             space = add_wired_space(self.spaces, fed_operands, name, num_copies)
             self._space_of_join[key] = space
         space = self._space_of_join[key]
+        self.spaces.need(space, needs)
         labels = rows.min(axis=1, initial=NO_UNIT)
         labels[fed] = self.spaces.units(space).numpy()
         return labels[inverse], space, first_fed

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 NO_UNIT = -1
@@ -112,13 +113,13 @@ def runs(tensors: Sequence[torch.Tensor], dim: int) -> tuple[torch.Tensor, torch
     Slices 7 7 7 2 2 give the starts 0 3 and the runs 0 0 0 1 1. A class token and 196 patches thus
     cost as much as two tokens.
     """
-    changes = torch.zeros(tensors[0].shape[dim], dtype=torch.bool, device="cpu")
+    changes = np.zeros(tensors[0].shape[dim], dtype=np.bool_)
     changes[:1] = True
     for labels in tensors:
         if dim in varying_dims(labels):
-            slices = compact(labels).movedim(dim, 0).reshape(len(changes), -1)
-            changes[1:] |= (slices[1:] != slices[:-1]).any(dim=1)
-    return changes.nonzero().flatten(), changes.cumsum(0) - 1
+            slices = compact(labels).movedim(dim, 0).reshape(len(changes), -1).numpy()
+            changes[1:] |= (slices[1:] != slices[:-1]).any(axis=1)
+    return torch.from_numpy(np.flatnonzero(changes)), torch.from_numpy(changes.cumsum() - 1)
 
 
 def by_position(labels: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 
 from phew.capture.wiring import IntArray, Matrix
-from phew.graph.links import Link, Space, WeightedLink
+from phew.graph.links import Groups, Link, Space, WeightedLink
+
+Needs = list[frozenset[int]]
+"""Per operand that units are made of, the numbers of the operands without which it is nothing."""
 
 
 class Spaces:
@@ -27,15 +30,21 @@ class Spaces:
     Attributes:
         links: The links between the spaces.
         entries: The indices of the spaces that the model's input feeds.
+        known_groups: The groups of links, by a digest of the units that they join. All steps of a
+            recurrence share theirs.
     """
 
     def __init__(self) -> None:
         self._spaces: list[Space] = []
         self.links: list[Link] = []
         self.entries: list[int] = []
+        self.known_groups: dict[bytes, list[tuple[Groups, Groups]]] = {}
         self._starts: list[int] = []
         self._num_labels = 0
         self._num_copies: list[int] = []
+        self._biased: set[int] = set()
+        # Per space, the operands that each of its operands needs (see `WiringLink.needs`).
+        self._needs: dict[int, Needs] = {}
         # A number per space, whose bit b is set where space b leads to it.
         self._ancestors: list[int] = []
 
@@ -58,6 +67,22 @@ class Spaces:
         """Add a link between two spaces."""
         self.links.append(link)
         self._ancestors[link.target] |= self._ancestors[link.source] | 1 << link.source
+
+    def set_biased_sources(self, first_link: int) -> None:
+        """Note that the weights of new links read units with values that nothing feeds."""
+        for link in self.links[first_link:]:
+            if isinstance(link, WeightedLink):
+                self._biased.add(link.source)
+
+    def need(self, space: int, needs: Needs) -> None:
+        """Note which operands each operand of a space needs, here and wherever else it is joined.
+
+        The sum of two operands finds the space of their product, and needs neither.
+        """
+        before = self._needs.get(space, needs)
+        self._needs[space] = [
+            both.intersection(others) for both, others in zip(before, needs, strict=True)
+        ]
 
     def start(self, space: int) -> int:
         """Return the label of a space's first unit."""
@@ -91,6 +116,10 @@ class Spaces:
 
     def owners(self, labels: IntArray) -> IntArray:
         """Return the space of each label."""
+        if labels.size:
+            first, last = self.owner(int(labels.min())), self.owner(int(labels.max()))
+            if first == last:
+                return np.full(labels.shape, first)
         return np.searchsorted(self._starts, labels, side="right") - 1
 
     def owners_in(self, labels: Matrix) -> list[int]:
@@ -137,9 +166,21 @@ class Spaces:
                 needed.add(link.source)
         index = {space: number for number, space in enumerate(sorted(needed))}
         links = [
-            dataclasses.replace(link, source=index[link.source], target=index[link.target])
+            dataclasses.replace(
+                self._with_needs(link), source=index[link.source], target=index[link.target]
+            )
             for link in self.links
             if link.target in needed
         ]
         entries = [index[space] for space in self.entries if space in needed]
-        return [self._spaces[space] for space in sorted(needed)], links, entries, index
+        spaces = [
+            dataclasses.replace(self._spaces[space], biased=space in self._biased)
+            for space in sorted(needed)
+        ]
+        return spaces, links, entries, index
+
+    def _with_needs(self, link: Link) -> Link:
+        if isinstance(link, WeightedLink) or link.target not in self._needs:
+            return link
+        needs = self._needs[link.target][link.factor]
+        return dataclasses.replace(link, needs=tuple(sorted(needs)))

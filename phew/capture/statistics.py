@@ -26,8 +26,12 @@ class Statistics:
         if space not in self._spaces.owners_in(sources):
             self._sources[space] = sources
 
-    def without(self, operands: list[Matrix]) -> list[Matrix]:
-        """Leave out the operands that summarise units of the others and nothing else."""
+    def are_in(self, labels: Matrix) -> bool:
+        """Return whether units among labels are statistics."""
+        return any(space in self._sources for space in self._spaces.owners_in(labels))
+
+    def without(self, operands: list[Matrix]) -> list[int]:
+        """Return the numbers of the operands but those that summarise units of the others alone."""
         kept = []
         for number, operand in enumerate(operands):
             own = self._spaces.owners_in(operand)
@@ -38,7 +42,7 @@ class Statistics:
                 sources = self._sources_of(operand)
                 if others and np.isin(sources, np.concatenate(others)).all():
                     continue
-            kept.append(operand)
+            kept.append(number)
         return kept
 
     def _sources_of(self, labels: Matrix) -> Matrix:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from phew.capture.activations import Activations
+from phew.capture.biases import Biases
 from phew.capture.builder import GraphBuilder
 from phew.capture.calls import Call
 from phew.capture.labels import (
@@ -67,6 +68,7 @@ class Tracer(TorchDispatchMode):
         activations: The labels of tensors.
         parameters: The tensors that come from parameters.
         values: Tells which tensors have values that are known.
+        biases: Tells which activations have values where nothing feeds their units.
         modules: Tells which modules are running.
         notes: Facts for the report.
         unit_parameters: The vectors with an element per unit, by name: the spaces of the units.
@@ -89,6 +91,7 @@ class Tracer(TorchDispatchMode):
         self.activations = Activations()
         self.parameters = ParameterViews(model)
         self.values = Values(model, self.activations, self.parameters)
+        self.biases = Biases(self.activations, self.values, self.builder)
         self.modules = RunningModules(model)
         self.notes = RunNotes()
         self.unit_parameters: dict[str, set[int]] = {}

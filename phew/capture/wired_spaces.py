@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 
+from phew.capture.labels import NO_UNIT
 from phew.capture.spaces import Spaces
 from phew.capture.wiring import Matrix, distinct_rows, groups_of, pairs_in
 from phew.graph.links import Groups, WiringLink
@@ -28,14 +30,14 @@ def add_wired_space(spaces: Spaces, operands: list[Matrix], name: str, num_copie
     """
     space = spaces.add_space(name, len(operands[0]), num_copies)
     wirings = [list(_wirings(spaces, operand, space)) for operand in operands]
-    for number, wiring in enumerate(wirings):
+    for factor, wiring in enumerate(wirings):
         ancestors = 0
-        for other in wirings[:number] + wirings[number + 1 :]:
+        for other in wirings[:factor] + wirings[factor + 1 :]:
             for link in other:
                 ancestors |= spaces.ancestors(link.source)
         for link in wiring:
             shortcut = bool(ancestors >> link.source & 1)
-            spaces.add_link(dataclasses.replace(link, shortcut=shortcut))
+            spaces.add_link(dataclasses.replace(link, shortcut=shortcut, factor=factor))
     return space
 
 
@@ -45,31 +47,48 @@ def _wirings(spaces: Spaces, operand: Matrix, target: int) -> Iterator[WiringLin
     Copies of equal number are joined the first with the first, the second with the second. If the
     numbers differ, every unit of the target is fed by all copies of those in its row.
     """
-    first, inverse = distinct_rows(operand)
-    labels, rows = pairs_in(operand[first])
-    owners = spaces.owners(labels)
     target_copies = spaces.num_copies(target)
-    for owner in np.unique(owners):
-        source = int(owner)
-        here = owners == source
-        units, positions = labels[here] - spaces.start(source), rows[here]
-        num_copies = spaces.num_copies(source)
-        num_units = spaces.num_units(source)
-        side_by_side = num_copies == target_copies
-        if num_copies > 1 and not side_by_side:
-            # The copies of a unit lie a fixed number of units apart.
-            steps = np.arange(num_copies)[:, np.newaxis] * (num_units // num_copies)
-            units = (units + steps).reshape(-1)
-            positions = np.tile(positions, num_copies)
-        elif side_by_side:
-            num_units //= num_copies
-        for source_groups, row_groups in groups_of(units, positions, num_units, len(first)):
-            target_groups = row_groups[inverse]
-            if target_copies > 1:
-                target_groups = _tiled(target_groups, target_copies, num_units * side_by_side)
-            if side_by_side:
-                source_groups = _tiled(source_groups, num_copies, num_units)
+    for source in spaces.owners_in(operand):
+        num_units, num_copies = spaces.num_units(source), spaces.num_copies(source)
+        # Labels of the same units are other numbers at each step of a recurrence.
+        units = operand - spaces.start(source)
+        units[(operand < 0) | (units < 0) | (units >= num_units)] = NO_UNIT
+        sizes = num_units, num_copies, target_copies
+        key = hashlib.blake2b(repr((sizes, units.shape)).encode() + units.tobytes()).digest()
+        if key not in spaces.known_groups:
+            spaces.known_groups[key] = list(_groups(units, *sizes))
+        for source_groups, target_groups in spaces.known_groups[key]:
             yield WiringLink(source, target, source_groups, target_groups)
+
+
+def _groups(
+    units: Matrix, num_units: int, num_copies: int, target_copies: int
+) -> Iterator[tuple[Groups, Groups]]:
+    """Yield the groups of the links that lead from the units in each row to that row.
+
+    Args:
+        units: The units of one space by position, -1 for none.
+        num_units: The number of units of the space, copies included.
+        num_copies: The number of their copies.
+        target_copies: The number of copies of the positions.
+    """
+    first, inverse = distinct_rows(units)
+    sources, positions = pairs_in(units[first])
+    side_by_side = num_copies == target_copies
+    if num_copies > 1 and not side_by_side:
+        # The copies of a unit lie a fixed number of units apart.
+        steps = np.arange(num_copies)[:, np.newaxis] * (num_units // num_copies)
+        sources = (sources + steps).reshape(-1)
+        positions = np.tile(positions, num_copies)
+    elif side_by_side:
+        num_units //= num_copies
+    for source_groups, row_groups in groups_of(sources, positions, num_units, len(first)):
+        target_groups = row_groups[inverse]
+        if target_copies > 1:
+            target_groups = _tiled(target_groups, target_copies, num_units * side_by_side)
+        if side_by_side:
+            source_groups = _tiled(source_groups, num_copies, num_units)
+        yield source_groups, target_groups
 
 
 def _tiled(groups: Groups, num_copies: int, step: int) -> Groups:

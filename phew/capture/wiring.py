@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,7 @@ def distinct_rows(rows: Matrix) -> tuple[IntArray, IntArray]:
         return np.zeros(min(len(rows), 1), np.int64), np.zeros(len(rows), np.int64)
     # Sorting one number per row, a random combination of its labels, is much faster than sorting
     # rows. Should two rows have the same number by chance, the rows themselves are sorted.
-    generator = np.random.Generator(np.random.Philox(0))
-    coefficients = generator.integers(1, 2**63, size=rows.shape[1], dtype=np.uint64)
+    coefficients = _coefficients(rows.shape[1])
     num_rows = max(1, _BLOCK_SIZE // rows.shape[1])
     blocks = (rows[start : start + num_rows] for start in range(0, len(rows), num_rows))
     hashes = np.concatenate([block.astype(np.uint64) @ coefficients for block in blocks])
@@ -38,6 +38,12 @@ def distinct_rows(rows: Matrix) -> tuple[IntArray, IntArray]:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return first[order], rank[inverse.reshape(-1)]
+
+
+@lru_cache(maxsize=16)
+def _coefficients(number: int) -> npt.NDArray[np.uint64]:
+    generator = np.random.Generator(np.random.Philox(0))
+    return generator.integers(1, 2**63, size=number, dtype=np.uint64)
 
 
 def pairs_in(rows: Matrix) -> tuple[IntArray, IntArray]:

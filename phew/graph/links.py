@@ -18,12 +18,24 @@ Groups: TypeAlias = npt.NDArray[np.int32]
 """The group of each unit in a wiring link, -1 for none."""
 
 
+NOTHING = -1
+"""An operand that does not exist: a link that needs it carries nothing."""
+
+
 @dataclass(frozen=True)
 class Space:
-    """An ordered set of units, e.g. the 64 channels that a convolution puts out."""
+    """An ordered set of units, e.g. the 64 channels that a convolution puts out.
+
+    Attributes:
+        name: The name of the operation that makes them.
+        num_units: Their number.
+        biased: Whether weights read values of them where nothing feeds them: after a bias, a shift
+            or a sigmoid. Analysis asks for it, walks do not.
+    """
 
     name: str
     num_units: int
+    biased: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -170,6 +182,11 @@ class WiringLink:
         source_groups: Group of each source unit, int32, -1 for none.
         target_groups: Group of each target unit, int32, -1 for none.
         shortcut: Whether walks avoid this link while a unit has another.
+        factor: The number of the operand whose units the link leads from, where the units of the
+            target are made of several. In `silu(gate) * up` the gate is 0 and the other is 1.
+        needs: The operands without which the link carries nothing: (1,) for the gate above, as a
+            product with zero is zero; (`NOTHING`,) for a state that was multiplied with zeros.
+            Analysis asks for it, walks do not.
     """
 
     source: int
@@ -177,6 +194,8 @@ class WiringLink:
     source_groups: Groups
     target_groups: Groups
     shortcut: bool = False
+    factor: int = 0
+    needs: tuple[int, ...] = ()
 
     @cached_property
     def num_groups(self) -> int:

@@ -10,18 +10,22 @@ from each of these to each unit of space 2, and link 2 is a shortcut around both
 
 All units are live, and walks reach every weight of link 1. If a mask keeps one weight there, which
 leads to unit 3, and the graph has no shortcut, only that unit of space 2 is active: 0 0 0 1.
+
+Where units are products, a link to them carries nothing to those whose other operands are zero (see
+`WiringLink.needs`). Of `gate * up`, whose operands reach the units 1 1 0 and 0 1 1, only unit 1 is
+not zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 
 import numpy as np
 import torch
 
 from phew.graph.directed import DirectedGraph
-from phew.graph.links import Units, WeightedLink
+from phew.graph.links import Units, WeightedLink, WiringLink
 from phew.graph.walk_graph import WalkGraph
 
 
@@ -111,7 +115,8 @@ def absent_weights(graph: WalkGraph) -> dict[str, torch.Tensor]:
 def active_units(graph: WalkGraph, masks: Mapping[str, torch.Tensor]) -> list[Units]:
     """Return per space the units that `masks` leave with a kept incoming weight.
 
-    Units that wiring feeds are active where one of their sources is; entries are active.
+    Units that wiring feeds are active where one of their sources is, and those of a product where
+    all of its operands are that may be zero; entries are active.
 
     Args:
         graph: The walk graph.
@@ -120,16 +125,51 @@ def active_units(graph: WalkGraph, masks: Mapping[str, torch.Tensor]) -> list[Un
     Returns:
         One boolean vector per space, shape (num_units,).
     """
-    active = graph.forward.no_units()
-    for space in graph.entries:
-        active[space][:] = True
     kept = _targets_with_kept_weights(graph, masks)
-    for space in graph.forward.order:
-        for index in graph.backward.onward[space]:
-            source = graph.links[index].source
-            reached = kept[index] if index in kept else graph.forward.reach(index, active[source])
-            active[space] |= reached
+
+    def cross(index: int, _: WeightedLink, sources: Units) -> Units:
+        return kept[index] if index in kept else graph.forward.reach(index, sources)
+
+    active, _ = carry(graph, graph.forward.no_units(), cross)
     return active
+
+
+def carry(
+    graph: WalkGraph, flags: list[Units], cross: Callable[[int, WeightedLink, Units], Units]
+) -> tuple[list[Units], dict[int, Units]]:
+    """Carry flags of units from the entries on, through products only where no operand is missing.
+
+    Args:
+        graph: The walk graph.
+        flags: Per space, the units that are flagged whatever leads to them; they are changed.
+        cross: A function of a weighted link's index, the link and the flags of its source units
+            that returns those of its target units.
+
+    Returns:
+        The flags, and per link that needs other operands the target units that have them.
+    """
+    served = {}
+    for space in graph.entries:
+        flags[space][:] = True
+    for space in graph.forward.order:
+        operands: dict[int, Units] = {}
+        reached: list[tuple[int, WiringLink, Units]] = []
+        for index in graph.backward.onward[space]:
+            link = graph.links[index]
+            if isinstance(link, WeightedLink):
+                flags[space] |= cross(index, link, flags[link.source])
+                continue
+            units = link.reach(flags[link.source])
+            operands[link.factor] = operands.get(link.factor, np.zeros_like(units)) | units
+            reached.append((index, link, units))
+        for index, link, units in reached:
+            if link.needs:
+                nothing = np.zeros_like(units)
+                needed = [operands.get(number, nothing) for number in link.needs]
+                served[index] = np.logical_and.reduce(needed)
+                units &= served[index]
+            flags[space] |= units
+    return flags, served
 
 
 def _targets_with_kept_weights(

@@ -53,10 +53,15 @@ def test_a_product_of_a_product_is_wired_from_all_factors() -> None:
     builder = GraphBuilder()
     for _ in range(4):
         builder.spaces.add_entry("layer", 2)
-    score = builder.multiply([column(0, 1).t(), column(4, 5).t()], "score")
-    output = builder.multiply([column(*score.tolist()), column(7)], "output")
+    score = builder.multiply([column(0, 1).t(), column(4, 5).t()], "score", [False, False])
+    # The scores pass through a softmax, which makes something of zeros.
+    factors = [column(*score.tolist()), column(7)]
+    output = builder.multiply(factors, "output", [True, False])
     assert (score.tolist(), output.tolist()) == ([8], [9])
-    assert [link.source for link in wirings_into(builder, 5)] == [0, 2, 3]
+    _, links, _, _ = builder.spaces.finish([5], ())
+    # Spaces 1 and 4 lead nowhere, and are left out.
+    needs = [(link.source, link.needs) for link in links if isinstance(link, WiringLink)]
+    assert needs == [(0, (1, 2)), (1, (0, 2)), (2, ())]
 
 
 def test_a_choice_has_a_copy_for_each_alternative() -> None:

@@ -17,6 +17,7 @@ from phew.capture.operations import (
     weights,
 )
 from phew.capture.operations.absent import follow_absent
+from phew.capture.operations.biases import makes_bias
 from phew.capture.operations.parameters import (
     follow_parameters,
     follow_scaled,
@@ -160,6 +161,10 @@ def follow(tracer: Tracer, call: Call) -> None:
         follow_parameters(tracer, call, takes_shape=rule is movement.constant)
         follow_absent(tracer, call)
         return
+    is_biased = makes_bias(tracer, call, rule)
+    is_nothing = tracer.biases.are_multiplied_by_zero(call)
+    reads_bias = rule in _WEIGHTED and tracer.biases.are_in(_activations(tracer, call))
+    num_links, num_unknown = len(tracer.builder.spaces.links), len(tracer.notes.approximations)
     try:
         rule(tracer, call)
     except MissingValuesError:
@@ -174,6 +179,15 @@ def follow(tracer: Tracer, call: Call) -> None:
         note_composed(tracer, call, _weights_of(tracer, call, rule))
     else:
         follow_scaled(tracer, call)
+    if reads_bias:
+        tracer.builder.spaces.set_biased_sources(num_links)
+    is_biased |= len(tracer.notes.approximations) > num_unknown
+    for output in call.outputs:
+        tracer.biases.set(output, biased=is_biased, nothing=is_nothing)
+
+
+def _activations(tracer: Tracer, call: Call) -> list[torch.Tensor]:
+    return [part for part in call.tensors if tracer.activations.labels_of(part) is not None]
 
 
 def _weights_of(tracer: Tracer, call: Call, rule: Rule) -> list[torch.Tensor]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_map_only
 
@@ -36,9 +38,10 @@ def pointwise(tracer: Tracer, call: Call) -> None:
     Where there are none, the result is zero if the operation makes a zero of zeros.
     """
     operands = labelled_operands(tracer, call)
+    join = partial(tracer.builder.join, needs=tracer.biases.needs(call))
     for output in call.outputs:
-        shape = torch.broadcast_shapes(output.shape, *(part.shape for part in operands))
-        labels = combine(tracer.builder.join, operands, shape, call.place)
+        shape = torch.Size(np.broadcast_shapes(output.shape, *(part.shape for part in operands)))
+        labels = combine(join, operands, shape, call.place)
         if bool((compact(labels) == NO_UNIT).any()) and not _keeps_zeros(tracer, call):
             labels = without_zeros(labels)
         tracer.label(call, output, labels)
@@ -91,7 +94,8 @@ def combine(
         Labels of the result.
     """
     rank = max(len(shape), *(part.dim() for part in operands))
-    sizes = torch.broadcast_shapes(
+    # It is called for every join, and NumPy's function is much faster than torch's.
+    sizes = np.broadcast_shapes(
         (*shape, *[1] * (rank - len(shape))), *(part.shape for part in operands)
     )
     operands = [part.expand(sizes) for part in operands]
@@ -180,10 +184,12 @@ def reduce(tracer: Tracer, call: Call) -> None:
 
 
 def gated_linear_unit(tracer: Tracer, call: Call) -> None:
-    """Join the two halves of the argument."""
+    """Join the two halves of the argument; the sigmoid of the second is never zero."""
     dim = call.argument("dim")
     halves = tracer.labels_or_constant(call.args[0]).chunk(2, -1 if dim is None else dim)
-    labels = combine(tracer.builder.join, halves, call.result.shape, call.place)
+    gate_needs = frozenset[int]() if call.args[0] in tracer.biases else frozenset({0})
+    join = partial(tracer.builder.join, needs=[frozenset(), gate_needs])
+    labels = combine(join, halves, call.result.shape, call.place)
     tracer.label(call, call.result, labels)
 
 

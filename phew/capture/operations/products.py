@@ -13,8 +13,9 @@ of three factors: (0 1), (4 5) and (7).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,7 +105,8 @@ def _multiply(
 ) -> None:
     """Label a product of matrices; weights may stand on either side."""
     if left.labels is not None and right.labels is not None:
-        labels = matrix_product(tracer, call.place, left.labels, right.labels)
+        biased = [_argument(call, side) in tracer.biases for side in (0, 1)]
+        labels = matrix_product(tracer, call.place, left.labels, right.labels, biased)
     elif right.view is not None:
         activation = left.labels if left.labels is not None else tracer.feed(_argument(call, 0))
         weighted = multiply_weights(tracer, call, activation, right.view, bias)
@@ -155,12 +157,15 @@ def _transpose(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def matrix_product(
-    tracer: Tracer, name: str, left: torch.Tensor, right: torch.Tensor
+    tracer: Tracer, name: str, left: torch.Tensor, right: torch.Tensor, biased: Sequence[bool]
 ) -> torch.Tensor:
-    """Return the labels of (..., m, k) times (..., k, n), shape (..., m, n)."""
+    """Return the labels of (..., m, k) times (..., k, n), shape (..., m, n).
+
+    `biased` tells of each side whether it has values where nothing feeds its units.
+    """
     left, right = left.unsqueeze(-2), right.transpose(-1, -2).unsqueeze(-3)
     shape = torch.broadcast_shapes(left.shape, right.shape)[:-1]
-    return combine(tracer.builder.multiply, [left, right], shape, name)
+    return combine(partial(tracer.builder.multiply, biased=biased), [left, right], shape, name)
 
 
 def _constant_product(
@@ -194,7 +199,8 @@ def scaled_dot_product_attention(tracer: Tracer, call: Call) -> None:
     num_shared = query.shape[-3] // max(key.shape[-3], 1)
     if num_shared > 1:
         key, value = (part.repeat_interleave(num_shared, dim=-3) for part in (key, value))
-    scores = matrix_product(tracer, call.place, query, key.transpose(-1, -2))
+    biased = [tensor in tracer.biases for tensor in call.args[:3]]
+    scores = matrix_product(tracer, call.place, query, key.transpose(-1, -2), biased[:2])
     for name in ("attn_mask", "attn_bias"):
         bias = (
             tracer.activations.labels_of(call.argument(name))
@@ -203,7 +209,8 @@ def scaled_dot_product_attention(tracer: Tracer, call: Call) -> None:
         )
         if bias is not None and has_units(bias):
             scores = combine(tracer.builder.join, [scores, bias], scores.shape, call.place)
-    labels = matrix_product(tracer, call.place, scores, value)
+    # The softmax of zeros is not zero.
+    labels = matrix_product(tracer, call.place, scores, value, [True, biased[2]])
     tracer.label(call, call.outputs[0], labels)
 
 
@@ -211,7 +218,8 @@ def solve(tracer: Tracer, call: Call) -> None:
     """Multiply by the inverse of a matrix, each element of which depends on all of it."""
     matrix, right = (tracer.feed(tensor) for tensor in call.args[:2])
     inverse = merge(tracer, matrix, [-1, -2], call.place).expand_as(matrix)
-    labels = matrix_product(tracer, call.place, inverse, right)
+    biased = [True, call.args[1] in tracer.biases]
+    labels = matrix_product(tracer, call.place, inverse, right, biased)
     tracer.label(call, call.outputs[0], labels.expand(call.outputs[0].shape))
 
 
@@ -222,7 +230,7 @@ def invert(tracer: Tracer, call: Call) -> None:
 
 
 def distances(tracer: Tracer, call: Call) -> None:
-    """Join all pairs of rows of two matrices."""
+    """Join all pairs of rows of two matrices, neither of which needs the other."""
     left, right = (tracer.feed(tensor) for tensor in call.args[:2])
-    labels = matrix_product(tracer, call.place, left, right.transpose(-1, -2))
+    labels = matrix_product(tracer, call.place, left, right.mT, [True, True])
     tracer.label(call, call.result, labels.expand(call.result.shape))

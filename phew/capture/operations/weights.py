@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -141,7 +142,9 @@ def _convolve_without_parameter(
         computed = compact(computed, keep=(0, 1)).flatten(2)
         operands.append(computed[None, :, :, None, :])
     outputs = torch.Size([shape[0], groups, shape[1] // groups])
-    joined = combine(tracer.builder.multiply, operands, outputs, call.place)
+    biased = [tensor in tracer.biases for tensor in call.args[:2]][: len(operands)]
+    multiply = partial(tracer.builder.multiply, biased=biased)
+    joined = combine(multiply, operands, outputs, call.place)
     joined = reshape(joined, torch.Size([*shape[:2], *[1] * (rank - 2)]))
     tracer.label(call, call.result, joined.expand(shape))
 
