@@ -52,7 +52,7 @@ def hold(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
         for parameter, new in holds.items():
             new.unhook(parameter)
         raise
-    _let_go(model, kept=holds.values())
+    _let_go(model, kept=set(holds.values()))
     for parameter, new in holds.items():
         new.take(parameter)
     held = {name: holds[parameter] for name, parameter in parameters.items() if parameter in holds}
