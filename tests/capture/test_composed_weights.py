@@ -237,3 +237,19 @@ def test_a_layer_of_its_own_is_no_reason_to_prune_what_is_composed_elsewhere() -
             return self.last(F.linear(F.linear(x, self.weight), self.weight + self.shift))
 
     assert phew.capture(Shared(), torch.zeros(1, 4)).prunable == ("last.weight",)
+
+
+def test_a_lookup_at_constant_places_is_a_constant() -> None:
+    class Relative(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.project, self.table = nn.Linear(4, 4), nn.Parameter(torch.randn(5, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            places = torch.arange(3)
+            table = self.table[places[:, None] - places + 2]
+            return torch.einsum("bqc,qkc->bqk", self.project(x), table)
+
+    graph = phew.capture(Relative(), torch.zeros(1, 3, 4))
+    assert graph.prunable == ("project.weight",)
+    assert graph.notes.not_prunable["table"] == "not a weight of a link: used by index"

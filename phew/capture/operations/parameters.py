@@ -99,12 +99,28 @@ def follow_parameters(tracer: Tracer, call: Call, *, takes_shape: bool) -> None:
         part = views[0].index.select(0, index)
         view = replace(views[0], index=part, shape=part.shape)
         parameters.set_view(call.result, view, parameters.computed_of(sources[0]))
+    elif _is_lookup(call):
+        note_uses(tracer, call)
+        names = _composed(tracer, call, sources).names
+        parameters.set_computed(call.result, Origin(names))
     elif call.name in MOVES and (numbers := _moved(tracer, call)) is not None:
         note_uses(tracer, call)
         parameters.set_mosaic(call.result, Mosaic(numbers[0]), _together(tracer, sources))
     else:
         note_uses(tracer, call)
         _compute(tracer, call, sources)
+
+
+def _is_lookup(call: Call) -> bool:
+    """Return whether a table is read at constant places, such as those of relative positions.
+
+    What it returns has more dimensions than the table, and is a constant, as positions are. An
+    index of one dimension selects slices of weights.
+    """
+    if call.name != "index":
+        return False
+    indices = [index for index in call.args[1] if index is not None]
+    return len(indices) > 1 or indices[0].dim() > 1
 
 
 def _together(tracer: Tracer, sources: list[torch.Tensor]) -> Origin:

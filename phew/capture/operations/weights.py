@@ -180,9 +180,7 @@ def embedding(tracer: Tracer, call: Call) -> None:
         tracer.label(call, output, tracer.activations.raw_labels(output.shape, range(last)))
     else:
         # Indices that are not the model's input, such as positions, choose a constant.
-        names = frozenset([view.name])
-        origin = Origin(names, composed_of=names, composed_by=call.site)
-        tracer.parameters.set_computed(output, origin)
+        tracer.parameters.set_computed(output, Origin(frozenset([view.name])))
 
 
 def grouped_product(tracer: Tracer, call: Call) -> None:
