@@ -45,6 +45,8 @@ class ParameterView:
             shape: The shape of the parameter.
         """
         index = self.index
+        if self.is_whole and index.is_contiguous():
+            return flags.reshape(shape).contiguous()
         numbers = torch.arange(shape.numel(), device="cpu")
         numbers = numbers.as_strided(index.shape, index.stride(), index.storage_offset())
         flags = flags.reshape(index.shape)
@@ -83,16 +85,9 @@ class ParameterViews:
         """Note that a tensor consists of elements of a parameter."""
         self._views[tensor] = view
 
-    def add_absent(self, tensor: torch.Tensor, absent: torch.Tensor) -> None:
-        """Note elements of a parameter that a constant zeroes in a tensor.
-
-        Args:
-            tensor: A view or copy of the parameter.
-            absent: Flags of the parameter's elements, of its shape.
-        """
-        view = self._views[tensor]
-        both = absent if view.absent is None else absent | view.absent
-        self._views[tensor] = replace(view, absent=both)
+    def set_absent(self, tensor: torch.Tensor, absent: torch.Tensor | None) -> None:
+        """Note which elements of a parameter a constant zeroes in a view or copy of it."""
+        self._views[tensor] = replace(self._views[tensor], absent=absent)
 
     def shape_of(self, name: str) -> torch.Size:
         """Return the shape of a parameter."""
@@ -100,6 +95,8 @@ class ParameterViews:
 
     def owner_of(self, tensor: torch.Tensor) -> nn.Parameter | None:
         """Return the parameter whose memory a tensor is, as `weight.data` is, None if it is not."""
+        if tensor.layout != torch.strided:
+            return None
         for parameter in self._parameters.values():
             if type(parameter) is nn.Parameter and parameter.shape == tensor.shape:
                 is_same = parameter.untyped_storage()._cdata == tensor.untyped_storage()._cdata

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from phew.capture.calls import Call
+from phew.capture.operations import movement
 from phew.capture.tracer import Tracer
 from phew.distributed.sharding import is_sharded
 
@@ -31,25 +32,23 @@ def follow_absent(tracer: Tracer, call: Call) -> None:
         view = tracer.parameters.view_of(tensor)
         if view is None:
             continue
-        absent = _inherited(tracer, call, view.name)
-        if absent is not None:
-            tracer.parameters.add_absent(tensor, absent)
+        absent = _inherited(tracer, call, view.name) if owner is None else view.absent
         zeroed = zeroes(tracer, call) if zeroes else None
         if zeroed is not None and zeroed.any():
             flags = zeroed.cpu().expand(output.shape)
-            shape = tracer.parameters.shape_of(view.name)
-            tracer.parameters.add_absent(tensor, view.elements_flagged(flags, shape))
+            flags = view.elements_flagged(flags, tracer.parameters.shape_of(view.name))
+            absent = flags if absent is None else absent | flags
+        tracer.parameters.set_absent(tensor, absent)
 
 
 def _inherited(tracer: Tracer, call: Call, name: str) -> torch.Tensor | None:
-    """Flag the elements of a parameter that are absent from all arguments that have it."""
-    views = [view for tensor in call.tensors if (view := tracer.parameters.view_of(tensor))]
-    flags = [view.absent for view in views if view.name == name]
+    """Flag the elements of a parameter that are absent from an argument, and so from the result."""
+    sources = [tensor for tensor in call.tensors if not tracer.parameters.is_constant(tensor)]
+    keeps_zeros = call.name in _KEEP_ZEROS or (call.name == "where" and len(sources) == 1)
     absent = None
-    for each in flags:
-        if each is None:
-            return None
-        absent = each if absent is None else absent & each
+    for view in map(tracer.parameters.view_of, sources if keeps_zeros else []):
+        if view is not None and view.name == name and view.absent is not None:
+            absent = view.absent if absent is None else absent | view.absent
     return absent
 
 
@@ -109,6 +108,15 @@ def _outside_triangle(tracer: Tracer, call: Call) -> torch.Tensor | None:
     )
     return ~triangle
 
+
+_KEEP_ZEROS = {
+    *(*movement.COPIES, *movement.VIEWS, "index", "mul", "mul_", "div", "div_", "neg", "neg_"),
+    *("abs", "sign", "square", "relu", "tanh", "round", "tril", "tril_", "triu", "triu_"),
+    *("masked_fill", "masked_fill_", "_weight_norm", "_weight_norm_interface"),
+    *("fake_quantize_per_tensor_affine_cachemask", "fake_quantize_per_channel_affine_cachemask"),
+    "_fused_moving_avg_obs_fq_helper",
+}
+"""Operations whose results are zero where their first argument, or any factor, is."""
 
 _ZEROES: dict[str, Zeroes] = {
     **dict.fromkeys(("mul", "mul_"), _by_factors),
