@@ -170,21 +170,21 @@ class ParameterViews:
             return elements.absent.get(name)
         return None if elements is None else elements.absent
 
-    def add_absent(self, tensor: torch.Tensor, name: str, absent: torch.Tensor) -> None:
-        """Note elements of a parameter that a constant zeroes in a tensor.
+    def set_absent(self, tensor: torch.Tensor, name: str, absent: torch.Tensor | None) -> None:
+        """Note which elements of a parameter constants zero in a tensor.
 
         Args:
             tensor: A tensor that consists of elements of the parameter.
             name: The parameter's name.
-            absent: Flags of the parameter's elements, of its shape.
+            absent: Flags of the parameter's elements, of its shape; None if there are none.
         """
-        before = self.absent_of(tensor, name)
-        both = absent if before is None else absent | before
         elements = self.elements_of(tensor)
-        if isinstance(elements, Mosaic):
-            self._mosaics[tensor] = replace(elements, absent={**elements.absent, name: both})
-        else:
-            self._views[tensor] = replace(self._views[tensor], absent=both)
+        if isinstance(elements, ParameterView):
+            self._views[tensor] = replace(elements, absent=absent)
+        elif elements is not None:
+            known = {**elements.absent, name: absent}
+            flags = {each: flags for each, flags in known.items() if flags is not None}
+            self._mosaics[tensor] = replace(elements, absent=flags)
 
     def elements_flagged(
         self, tensor: torch.Tensor, name: str, flags: torch.Tensor
@@ -196,6 +196,9 @@ class ParameterViews:
             name: The parameter's name.
             flags: Flags of the tensor's elements, of its shape.
         """
+        view = self.view_of(tensor)
+        if view is not None and view.is_whole and view.index.is_contiguous():
+            return flags.reshape(self.shape_of(name)).contiguous()
         numbers = self.numbers_of(tensor)
         assert numbers is not None
         numbers = numbers - self._names.index(name) * SPAN
@@ -207,6 +210,8 @@ class ParameterViews:
 
     def owner_of(self, tensor: torch.Tensor) -> nn.Parameter | None:
         """Return the parameter whose memory a tensor is, as `weight.data` is, None if it is not."""
+        if tensor.layout != torch.strided:
+            return None
         for parameter in self._parameters.values():
             if type(parameter) is nn.Parameter and parameter.shape == tensor.shape:
                 is_same = parameter.untyped_storage()._cdata == tensor.untyped_storage()._cdata

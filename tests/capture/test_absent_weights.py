@@ -79,6 +79,9 @@ MASKED: dict[str, Computed] = {
     "scaled after": lambda weight, mask: 0.5 * (weight * mask) / weight.norm(),
     "cast": lambda weight, mask: torch.mul(weight.bfloat16(), mask).float(),
     "viewed as flat": lambda weight, mask: (weight.flatten() * mask.flatten()).view(12, 10),
+    "chosen twice": lambda weight, mask: torch.where(
+        mask | ~mask.roll(1), torch.where(mask | mask.roll(1), weight, 0.0), 0.0
+    ),
     "two masks": lambda weight, mask: weight * (mask | mask.roll(1)) * (mask | ~mask.roll(1)),
 }
 
@@ -116,6 +119,9 @@ def test_triangles_and_rows_are_absent(computed: Computed, kept: Tensor) -> None
         lambda weight, mask: weight * (torch.rand(12, 10) < 0.5),
         lambda weight, mask: weight.masked_fill(mask, 0.5),
         lambda weight, mask: torch.where(mask, weight, 2 * weight),
+        lambda weight, mask: weight * mask + 1,
+        lambda weight, mask: weight * mask + (weight * ~mask).roll(1),
+        lambda weight, mask: (weight * mask).exp(),
     ],
 )
 def test_what_is_not_zero_in_every_run_is_not_absent(computed: Computed) -> None:
@@ -135,7 +141,8 @@ def test_a_frozen_parameter_of_zeros_and_ones_is_a_mask() -> None:
 
 def test_a_parameter_that_is_masked_in_each_forward_pass_lacks_weights_from_the_first() -> None:
     def masked(weight: Tensor, mask: Tensor) -> Tensor:
-        weight.data *= mask
+        weight.data *= mask | mask.roll(1)
+        weight.data *= mask | ~mask.roll(1)
         return weight
 
     def masked_without_gradient(weight: Tensor, mask: Tensor) -> Tensor:

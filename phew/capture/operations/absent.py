@@ -7,6 +7,7 @@ a scaled matrix, a slice, a stack of heads.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ import torch
 from torch import nn
 
 from phew.capture.calls import Call
+from phew.capture.operations import movement
+from phew.capture.operations.parameters import MOVES
+from phew.capture.operations.zeros import keeps_zeros
 from phew.capture.tracer import Tracer
 from phew.distributed.sharding import is_sharded
 
@@ -33,27 +37,37 @@ def follow_absent(tracer: Tracer, call: Call) -> None:
             continue
         zeroed = zeroes(tracer, call) if zeroes else None
         for name in tracer.parameters.names_in(elements):
-            absent = _inherited(tracer, call, name)
-            if absent is not None:
-                tracer.parameters.add_absent(tensor, name, absent)
+            if owner is None:
+                absent = _inherited(tracer, call, name)
+            else:
+                absent = tracer.parameters.absent_of(owner, name)
             if zeroed is not None and zeroed.any():
                 flags = zeroed.cpu().expand(output.shape)
                 flagged = tracer.parameters.elements_flagged(tensor, name, flags)
-                tracer.parameters.add_absent(tensor, name, flagged)
+                absent = flagged if absent is None else absent | flagged
+            tracer.parameters.set_absent(tensor, name, absent)
 
 
 def _inherited(tracer: Tracer, call: Call, name: str) -> torch.Tensor | None:
-    """Flag the elements of a parameter that are absent from all arguments that have it."""
-    absent = None
-    for tensor in call.tensors:
-        elements = tracer.parameters.elements_of(tensor)
-        if elements is None or name not in tracer.parameters.names_in(elements):
-            continue
-        each = tracer.parameters.absent_of(tensor, name)
-        if each is None:
-            return None
-        absent = each if absent is None else absent & each
-    return absent
+    """Flag the elements of a parameter that are absent from an argument, and so from the result."""
+    sources = [
+        tensor
+        for tensor in call.tensors
+        if (elements := tracer.parameters.elements_of(tensor))
+        and name in tracer.parameters.names_in(elements)
+    ]
+    flags = [tracer.parameters.absent_of(tensor, name) for tensor in sources]
+    if call.name in MOVES:
+        # An element that is put into the result several times must be absent from each of them.
+        known = [each for each in flags if each is not None]
+        return functools.reduce(torch.logical_and, known) if len(known) == len(flags) else None
+    moves = call.name in movement.VIEWS | movement.COPIES
+    zeros = [
+        each
+        for tensor, each in zip(sources, flags, strict=True)
+        if each is not None and (moves or keeps_zeros(tracer, call, [tensor]))
+    ]
+    return functools.reduce(torch.logical_or, zeros) if zeros else None
 
 
 def _constant(tracer: Tracer, call: Call, value: Any) -> torch.Tensor | None:

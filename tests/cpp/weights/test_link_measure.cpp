@@ -10,7 +10,7 @@
 namespace {
 
 // It has 5 groups of 3 targets, 4 sources and 2 positions, stored in that order after one element.
-const phew::WeightedLink kLink{0, 1, 5, 3, 4, 2, {24, 8, 2, 1}, 1, false};
+const phew::WeightedLink five_groups{0, 1, 5, 3, 4, 2, {24, 8, 2, 1}, 1, false};
 constexpr std::size_t kNumElements = 1 + 5 * 24;
 
 phew::MagnitudeRange measure(const std::vector<float>& weights, const phew::WeightedLink& link) {
@@ -35,7 +35,7 @@ void check_range(phew::DType dtype) {
   weights[100] = kLargest | kSign;
   weights[101] = kSign;
   phew::Workers workers(3);
-  const phew::WeightRows rows(kLink, {weights.data(), dtype, nullptr});
+  const phew::WeightRows rows(five_groups, {weights.data(), dtype, nullptr});
   const phew::MagnitudeRange range = phew::measure_magnitudes(workers, rows, dtype);
   CHECK(range.smallest == Format::to_double(1));
   CHECK(range.largest == Format::to_double(kLargest));
@@ -53,7 +53,7 @@ TEST_CASE("the range is that of the nonzero magnitudes in the view") {
   weights[1] = -8;
   weights[77] = 0.25;
   weights[kNumElements - 1] = 2;
-  const phew::MagnitudeRange range = measure(weights, kLink);
+  const phew::MagnitudeRange range = measure(weights, five_groups);
   CHECK(range.smallest == 0.25);
   CHECK(range.largest == 8);
   CHECK(range.is_finite);
@@ -64,7 +64,7 @@ TEST_CASE("the range does not depend on the order of the dimensions in memory") 
   std::vector<float> weights(kNumElements, 1);
   weights[50] = 3;
   weights[51] = 0;
-  phew::WeightedLink link = kLink;
+  phew::WeightedLink link = five_groups;
   link.strides = {1, 5, 15, 60};
   const phew::MagnitudeRange range = measure(weights, link);
   CHECK(range.smallest == 1);
@@ -73,9 +73,9 @@ TEST_CASE("the range does not depend on the order of the dimensions in memory") 
 }
 
 TEST_CASE("a view of zeros, and one of nothing, have an empty range") {
-  phew::WeightedLink nothing = kLink;
+  phew::WeightedLink nothing = five_groups;
   nothing.num_positions = 0;
-  for (const phew::WeightedLink& link : {kLink, nothing}) {
+  for (const phew::WeightedLink& link : {five_groups, nothing}) {
     const phew::MagnitudeRange range = measure(std::vector<float>(kNumElements, -0.0F), link);
     CHECK(range.smallest == 0);
     CHECK(range.largest == 0);
@@ -89,9 +89,9 @@ TEST_CASE("infinities and NaNs in the view are not finite") {
         std::numeric_limits<float>::quiet_NaN()}) {
     std::vector<float> weights(kNumElements, 1);
     weights[0] = bad;
-    CHECK(measure(weights, kLink).is_finite);
+    CHECK(measure(weights, five_groups).is_finite);
     weights[42] = bad;
-    CHECK_FALSE(measure(weights, kLink).is_finite);
+    CHECK_FALSE(measure(weights, five_groups).is_finite);
   }
 }
 
@@ -106,7 +106,7 @@ TEST_CASE("the edges of each unit to live units are summed in both directions") 
   // The first is a convolution, the second a transposed one. In the others neither targets nor
   // sources are adjacent: positions are apart, or every second element is used. Rows are read in
   // parts and shared among threads.
-  const phew::WeightedLink kLinks[] = {
+  const phew::WeightedLink links[] = {
       {0, 1, 2, 60, 250, 9, {135'000, 2250, 9, 1}, 1, false},
       {0, 1, 2, 60, 250, 9, {135'000, 9, 540, 1}, 0, false},
       {0, 1, 2, 60, 250, 9, {15'000, 250, 1, 30'000}, 0, false},
@@ -117,7 +117,7 @@ TEST_CASE("the edges of each unit to live units are summed in both directions") 
   phew::Flags live_targets(120, 1);
   live_sources[2] = live_sources[249] = live_sources[250] = 0;
   live_targets[3] = live_targets[119] = 0;
-  for (const phew::WeightedLink& link : kLinks) {
+  for (const phew::WeightedLink& link : links) {
     std::vector<float> weights(3 + 540'000, 0.5F);
     phew::UnitMasses sources(500);
     phew::UnitMasses targets(120);

@@ -26,7 +26,7 @@ struct Layout {
 };
 
 // Rows whose weights are not adjacent have 540, 256 and 257 weights, so they are copied in parts.
-const Layout kLayouts[] = {
+const Layout layouts[] = {
     // A convolution behind other elements, and a transposed convolution.
     {{0, 1, 2, 5, 60, 9, {2700, 540, 9, 1}, 3, false}, true, true},
     {{0, 1, 2, 60, 5, 9, {2700, 9, 540, 1}, 0, false}, false, true},
@@ -46,7 +46,7 @@ const Layout kLayouts[] = {
 template <typename Element>
 void check_order(phew::DType dtype) {
   const std::vector<Element> weights = make_indices<Element>();
-  for (const auto& [link, rows_are_targets, adjacent] : kLayouts) {
+  for (const auto& [link, rows_are_targets, adjacent] : layouts) {
     const phew::WeightRows rows(link, {weights.data(), dtype, nullptr});
     REQUIRE(rows.rows_are_targets() == rows_are_targets);
     REQUIRE(rows.num_groups() == link.num_groups);
