@@ -10,6 +10,7 @@ value depends on another.
 from __future__ import annotations
 
 # mypy: disable-error-code="no-any-return"
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -159,16 +160,15 @@ class Shadow:
         self._weigh = weigh
         self._generator = torch.Generator().manual_seed(0)
         self._values: dict[int, Value] = {}
-        self.entries: list[Tensor] = []
+        self._is_dense = all(bool(values.all()) for values in parameters.values())
         self._parameters = {
             parameter.untyped_storage().data_ptr(): (name, parameters[name])
             for name, parameter in model.named_parameters()
         }
-        for leaf in tree_leaves(inputs):
-            if isinstance(leaf, Tensor) and is_floating(leaf):
-                entry = self.positive(leaf.shape).requires_grad_()
-                self.entries.append(entry)
-                self._values[id(leaf)] = Value(entry.clone(), None, id(leaf))
+        floating = [x for x in tree_leaves(inputs) if isinstance(x, Tensor) and is_floating(x)]
+        self.entries = [self.positive(leaf.shape).requires_grad_() for leaf in floating]
+        for leaf, entry in zip(floating, self.entries, strict=True):
+            self._values[id(leaf)] = Value(entry.clone(), None, id(leaf))
         for call in recorder.calls:
             self._do(call)
 
@@ -183,9 +183,9 @@ class Shadow:
         return [value.data for value in values if value.is_active]
 
     def _value(self, recorded: Recorded) -> Value:
-        if recorded.key not in self._values and recorded.flags is not None:
-            return Value(recorded.flags, None, recorded.key)
         if recorded.key not in self._values:
+            if recorded.flags is not None:
+                return Value(recorded.flags, None, recorded.key)
             original, copy = self._constants[recorded.key]
             name, data = self._parameters.get(original.untyped_storage().data_ptr(), (None, None))
             if data is None:
@@ -323,11 +323,12 @@ class Shadow:
             followed = operands[:1]
         total = self._sum([value.data for value in followed], result)
         if call.name in PRODUCTS_BY_ELEMENT:
-            factors = [value.data for value in operands if value.parameter is None]
+            # Not so where pruned weights make the zeros: a path over one factor is one. All zeros
+            # are the first state of a recurrence.
+            zeroing = [value for value in operands if self._is_dense or not value.is_active]
+            factors = [value.data for value in zeroing if value.parameter is None]
             factors += [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-            # All zeros are the first state of a recurrence.
-            for factor in filter(Tensor.any, factors):
-                total = total * (factor != 0)
+            total = math.prod((factor != 0 for factor in factors if factor.any()), start=total)
         elif bool((total == 0).any()):
             # An exponential or a shift makes another constant of a zero.
             arguments = {key: self._resolve(value) for key, value in call.arguments.items()}
