@@ -237,7 +237,8 @@ class Tracer(TorchDispatchMode):
             base = output._base
             base_labels = None if base is None else self.labels_or_constant(base)
             self.activations.write_labels(output, labels, base_labels)
-        else:
+        elif may_hold_units(output) or has_units(labels):
+            # Flags of raw input, such as those of padding, hold no units, as integer inputs do not.
             self.activations.set_labels(output, labels)
 
     def own_unit_parameter(self, parameter: Any, space: int) -> None:

@@ -104,5 +104,5 @@ def _choose_copies(
 
 
 def may_hold_units(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor's elements can belong to units: not where they are integers."""
+    """Return whether a model's input can hold units: integers choose, or are flags of padding."""
     return tensor.is_floating_point() or tensor.is_complex()

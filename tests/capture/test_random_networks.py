@@ -75,6 +75,11 @@ TWO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+FLAGGED = {"spike", "spike by index", "sign", "round", "flags", "same sign"}
+FLAGGED |= {"where positive", "filled by flags"}
+"""Operations that make flags or integers, which hold no units where they are of raw inputs."""
+
+
 class Drawn(nn.Module):
     """Layers and operations, each of which takes results of earlier ones.
 
@@ -88,10 +93,17 @@ class Drawn(nn.Module):
         self.layers = nn.ModuleList()
         self.steps: list[tuple[str, int, int]] = []
         names = [*ONE, *TWO]
+        raw = {0}
         for number in range(1, 10):
             name = "layer" if random.random() < 0.3 else names[random.integers(len(names))]
             first, second = (int(index) for index in random.integers(number, size=2))
-            self.steps.append((name, max(first, number - 3), second))
+            first = max(first, number - 3)
+            operands = {first, second} if name in TWO else {first}
+            if name in FLAGGED and operands & raw:
+                name = "subtract" if name in TWO else "leaky ReLU"
+            if name != "layer" and operands <= raw:
+                raw.add(number)
+            self.steps.append((name, first, second))
             if name == "layer":
                 size = 1 if random.random() < 0.3 else NUM_FEATURES
                 self.layers.append(nn.Linear(NUM_FEATURES, size))

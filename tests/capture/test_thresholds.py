@@ -147,6 +147,24 @@ def test_padding_masks_of_token_ids_hold_no_units() -> None:
     assert [type(link) for link in graph.links] == [WeightedLink]
 
 
+def test_padding_masks_of_raw_features_hold_no_units() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 6)
+            self.mix = nn.MultiheadAttention(6, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            padding = (x == 0).all(-1)
+            hidden = self.first(x) * (~padding).float().unsqueeze(-1)
+            mixed, _ = self.mix(hidden, hidden, hidden, key_padding_mask=padding)
+            return mixed.sum(1) / (~padding).sum(1, keepdim=True)
+
+    graph = phew.capture(Padded(), torch.rand(2, 3, 4))
+    assert [graph.spaces[space].num_units for space in graph.entries] == [4]
+    assert graph.notes.approximations == ()
+
+
 def test_flags_that_a_model_returns_are_an_exit() -> None:
     class Decide(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def multiply(tracer: Tracer, call: Call) -> None:
         return
     factors = [tensor for tensor in call.tensors if tensor.dim()]
     zeros = [part for tensor in factors if (part := _zeros(tracer, tensor)) is not None]
-    operands = [tracer.labels_or_constant(tensor) for tensor in factors]
+    operands = labelled_operands(tracer, call)
     pointwise(tracer, call)
     for flags in zeros:
         labels = tracer.labels_or_constant(call.outputs[0])

@@ -178,7 +178,7 @@ def multiply_one_element(tracer: Tracer, call: Call) -> bool:
     along a dimension lead to its units there; dimensions that both have are groups. The parameter
     has a dimension for the one input, by which its weights are told from scales.
     """
-    activation, weight = call.args
+    activation, weight = call.tensors
     view = tracer.parameters.view_of(weight)
     if view is None:
         activation, weight = weight, activation

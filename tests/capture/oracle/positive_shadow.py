@@ -10,6 +10,7 @@ value depends on another.
 from __future__ import annotations
 
 # mypy: disable-error-code="no-any-return"
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,8 @@ LOOKUPS = {"embedding", "index", "index_select", "gather"}
 """Operations whose results are activations, although their operand is a parameter."""
 CHOICES = {"topk", "sort"}
 PRODUCTS_BY_ELEMENT = {"mul", "logical_and", "bitwise_and", "__and__"}
-CHOSEN = {"where": "condition", "masked_fill": "mask"}
-"""Operations that choose between operands by flags, and the argument that these are."""
+CHOSEN = {"where": ("condition", "self", "other"), "masked_fill": ("mask", "value", "self")}
+"""Operations that choose between operands by flags: the names of the flags and the operands."""
 REDUCTIONS = {"any", "all", "sum", "mean", "max", "min", "amax", "amin", "logsumexp", "prod"}
 MAX_POOLS = {
     "max_pool2d_with_indices": aten.avg_pool2d,
@@ -159,16 +160,15 @@ class Shadow:
         self._weigh = weigh
         self._generator = torch.Generator().manual_seed(0)
         self._values: dict[int, Value] = {}
-        self.entries: list[Tensor] = []
+        self._is_dense = all(bool(values.all()) for values in parameters.values())
         self._parameters = {
             parameter.untyped_storage().data_ptr(): (name, parameters[name])
             for name, parameter in model.named_parameters()
         }
-        for leaf in tree_leaves(inputs):
-            if isinstance(leaf, Tensor) and is_floating(leaf):
-                entry = self.positive(leaf.shape).requires_grad_()
-                self.entries.append(entry)
-                self._values[id(leaf)] = Value(entry.clone(), None, id(leaf))
+        floating = [x for x in tree_leaves(inputs) if isinstance(x, Tensor) and is_floating(x)]
+        self.entries = [self.positive(leaf.shape).requires_grad_() for leaf in floating]
+        for leaf, entry in zip(floating, self.entries, strict=True):
+            self._values[id(leaf)] = Value(entry.clone(), None, id(leaf))
         for call in recorder.calls:
             self._do(call)
 
@@ -183,9 +183,9 @@ class Shadow:
         return [value.data for value in values if value.is_active]
 
     def _value(self, recorded: Recorded) -> Value:
-        if recorded.key not in self._values and recorded.flags is not None:
-            return Value(recorded.flags, None, recorded.key)
         if recorded.key not in self._values:
+            if recorded.flags is not None:
+                return Value(recorded.flags, None, recorded.key)
             original, copy = self._constants[recorded.key]
             name, data = self._parameters.get(original.untyped_storage().data_ptr(), (None, None))
             if data is None:
@@ -292,7 +292,7 @@ class Shadow:
             return [torch.ones(each.shape, dtype=torch.float64) for each in results]
         if name in NORMALISATIONS:
             return [self._sum([first], result) + (first == 0).double()]
-        if name in CHOSEN and not isinstance(arguments[CHOSEN[name]], Recorded):
+        if name in CHOSEN and not isinstance(arguments[CHOSEN[name][0]], Recorded):
             return [self._chosen(call, result)]
         if name == "index_put" and isinstance(arguments["indices"][0], Recorded):
             return [self._sum([value.data for value in followed], result)]
@@ -317,35 +317,29 @@ class Shadow:
         return self._exact(call)
 
     def _join(self, call: Call, result: Recorded, followed: Sequence[Value]) -> Tensor:
-        leaves = [leaf for leaf in call.arguments.values() if isinstance(leaf, Recorded)]
-        operands = [self._value(leaf) for leaf in leaves]
+        leaves = call.arguments.values()
+        operands = [self._value(leaf) for leaf in leaves if isinstance(leaf, Recorded)]
         if call.name in ("sub", "div") and operands[0].root == operands[-1].measured:
             followed = operands[:1]
         total = self._sum([value.data for value in followed], result)
         if call.name in PRODUCTS_BY_ELEMENT:
-            factors = [value.data for value in operands if value.parameter is None]
-            factors += [leaf for leaf in call.arguments.values() if isinstance(leaf, Tensor)]
-            for factor in factors:
-                if factor.any():  # all zeros are the first state of a recurrence
-                    total = total * (factor != 0)
+            # Not so where pruned weights make the zeros: a path over one factor is one. All zeros
+            # are the first state of a recurrence.
+            zeroing = [value for value in operands if self._is_dense or not value.is_active]
+            factors = [value.data for value in zeroing if value.parameter is None]
+            factors += [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            total = math.prod((factor != 0 for factor in factors if factor.any()), start=total)
         elif bool((total == 0).any()):
             # An exponential or a shift makes another constant of a zero.
-            arguments = {
-                key: _plain(self._resolve(value), is_flag=key in ("condition", "mask"))
-                for key, value in call.arguments.items()
-            }
+            arguments = {key: self._resolve(value) for key, value in call.arguments.items()}
+            arguments = {key: _plain(value, key) for key, value in arguments.items()}
             total = total + ((total == 0) & (call.function(**arguments) != 0)).double()
         return total
 
     def _chosen(self, call: Call, result: Recorded) -> Tensor:
         """Choose between two operands by flags that are the same for every input."""
-        names = {"where": ("condition", "self", "other"), "masked_fill": ("mask", "value", "self")}
-        flags, first, second = (self._resolve(call.arguments[name]) for name in names[call.name])
-        first, second = (
-            part if isinstance(part, Tensor) else torch.tensor(part, dtype=torch.float64)
-            for part in (first, second)
-        )
-        return torch.where(flags, first, second).expand(result.shape)
+        flags, *parts = (self._resolve(call.arguments[name]) for name in CHOSEN[call.name])
+        return torch.where(flags, *parts).expand(result.shape)
 
     def _sample(self, call: Call, result: Recorded) -> Tensor:
         """Read an image everywhere at each place of a grid."""
@@ -382,11 +376,11 @@ class Shadow:
         return total.expand(result.shape)
 
 
-def _plain(value: Any, *, is_flag: bool) -> Any:
-    """Return an argument apart from the shadow, flags as such."""
+def _plain(value: Any, name: str) -> Any:
+    """Return an argument of this name apart from the shadow, flags as such."""
     if not isinstance(value, Tensor):
         return value
-    return value != 0 if is_flag else value.detach().clone()
+    return value != 0 if name in ("condition", "mask") else value.detach().clone()
 
 
 def _origin(
