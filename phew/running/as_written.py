@@ -52,7 +52,8 @@ class _Unfused(TorchFunctionMode):
     """Has layers compute their operations one by one, in this thread.
 
     Attention takes its fused path only where no mode such as this one sees functions of torch. An
-    LSTM is fused on the CPU unless it computes in float64.
+    LSTM is fused on the CPU unless it computes in float64. Of a subclass of tensors results would
+    be tensors that torch makes anew, behind the back of who follows the run.
     """
 
     def __torch_function__(
@@ -64,7 +65,15 @@ class _Unfused(TorchFunctionMode):
     ) -> Any:
         """Call a function of torch."""
         kwargs = kwargs or {}
-        if func is not torch.lstm and getattr(func, "__name__", "") != "lstm":
+        if types and all(map(_is_plain, types)):
+            with torch._C.DisableTorchFunctionSubclass():
+                return self._call(func, args, kwargs)
+        return self._call(func, args, kwargs)
+
+    @staticmethod
+    def _call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Call a function, an LSTM in float64."""
+        if getattr(func, "__name__", "") != "lstm":
             return func(*args, **kwargs)
         floating = [tensor for tensor in tensors_in(args) if tensor.is_floating_point()]
         if any(tensor.device.type != "cpu" for tensor in floating):
@@ -77,3 +86,10 @@ class _Unfused(TorchFunctionMode):
             )
 
         return cast(func(*cast(args, dtype, torch.float64), **kwargs), torch.float64, dtype)
+
+
+def _is_plain(kind: type) -> bool:
+    """Return whether a subclass of tensors leaves functions of torch as they are."""
+    functions = (getattr(type_, "__torch_function__", None) for type_ in (kind, torch.Tensor))
+    own, default = (getattr(function, "__func__", function) for function in functions)
+    return own is default

@@ -228,3 +228,24 @@ def test_what_a_wrapper_holds_is_left_as_it_was() -> None:
         "1.weight"
     ]
     assert (weight.scale, weight.q.tolist()) == (1 / 127, values.tolist())
+
+
+class Tagged(torch.Tensor):
+    """A tensor of another type, as those of fastai; results of it are of its type too."""
+
+
+class OwnParameter(nn.Parameter):
+    """A parameter of another type, as those of bitsandbytes."""
+
+
+@pytest.mark.parametrize("build", [layers, ReadsValues])
+def test_subclasses_of_tensors_are_followed(build: Callable[[], nn.Module]) -> None:
+    expected = phew.sample_masks(build(), ROW, density=0.3)
+    for kind in (lambda weight: nn.Parameter(weight.as_subclass(Tagged)), OwnParameter):
+        model: Any = build()
+        first = model[0] if isinstance(model, nn.Sequential) else model.body[0]
+        first.weight = kind(first.weight.data)
+        assert type(first.weight) in (Tagged, OwnParameter)
+        masks = phew.sample_masks(model, ROW.as_subclass(Tagged), density=0.3)
+        assert all(torch.equal(masks[name], mask) for name, mask in expected.items())
+        assert masks.num_walks == expected.num_walks
