@@ -17,6 +17,11 @@ from walk_options import with_options
 import phew
 from phew.walks.options import Options
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::phew.LeftDenseWarning"),
+    pytest.mark.filterwarnings("ignore::phew.CollapseWarning"),
+]
+
 Computed = Callable[[Tensor, Tensor], Tensor]
 """Computes a layer's weights of its parameter and its mask."""
 

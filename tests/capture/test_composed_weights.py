@@ -11,6 +11,11 @@ from torch.nn import functional as F
 
 import phew
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::phew.LeftDenseWarning"),
+    pytest.mark.filterwarnings("ignore::phew.CollapseWarning"),
+]
+
 
 class _Layer(nn.Module):
     """A linear layer whose weights a function makes of two parameters `a` and `b`."""

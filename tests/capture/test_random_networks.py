@@ -15,6 +15,11 @@ from wiring_oracle import assert_wired_like_autograd
 
 import phew
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::phew.LeftDenseWarning"),
+    pytest.mark.filterwarnings("ignore::phew.CollapseWarning"),
+]
+
 NUM_FEATURES = 6
 MASK = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 0.5])
 FLAGS = torch.tensor([True, True, False, True, False, False])

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 import phew
 from phew.graph import WeightedLink
 
+pytestmark = pytest.mark.filterwarnings("ignore::phew.LeftDenseWarning")
+
 
 class Spike(torch.autograd.Function):
     @staticmethod

@@ -16,6 +16,11 @@ from phew.capture.mosaics import MOST_PIECES, NO_ELEMENT, SPAN, cut, distinct, n
 from phew.graph import WalkGraph
 from phew.reference import Reference
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::phew.LeftDenseWarning"),
+    pytest.mark.filterwarnings("ignore::phew.CollapseWarning"),
+]
+
 
 class _Composed(nn.Module):
     """A first layer, one whose weights a function makes of some parameters, and a last one."""

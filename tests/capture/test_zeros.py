@@ -14,6 +14,8 @@ from torch.nn import functional as F
 import phew
 from phew.graph import WalkGraph, WeightedLink
 
+pytestmark = pytest.mark.filterwarnings("ignore::phew.LeftDenseWarning")
+
 MASK = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 0.5])
 FLAGS = MASK != 0
 

@@ -60,7 +60,8 @@ def _inherited(tracer: Tracer, call: Call, name: str) -> torch.Tensor | None:
     if call.name in MOVES:
         # An element that is put into the result several times must be absent from each of them.
         known = [each for each in flags if each is not None]
-        return functools.reduce(torch.logical_and, known) if len(known) == len(flags) else None
+        is_absent = bool(known) and len(known) == len(flags)
+        return functools.reduce(torch.logical_and, known) if is_absent else None
     moves = call.name in movement.VIEWS | movement.COPIES
     zeros = [
         each
