@@ -17,7 +17,7 @@ from phew.analysis.kept import KeptWeights, whole_masks
 from phew.analysis.paths import Scaled, counted_paths, squared_paths, total_at_exits
 from phew.capture.graph_of import as_graph
 from phew.graph.links import Units, WeightedLink
-from phew.graph.reach import active_units
+from phew.graph.reach import active_units, units_led_to
 from phew.graph.walk_graph import WalkGraph
 from phew.support.devices import cpu_by_default
 from phew.support.tables import numbers_table
@@ -32,7 +32,7 @@ class LayerAnalysis:
         num_weights: Weights under a mask.
         num_kept: Kept weights.
         num_effective: Kept weights on a path from the input to the output over kept weights.
-        num_units: Units that the weights lead to.
+        num_units: Units that the weights lead to, those of repeated time steps once.
         num_active_units: Units with a kept incoming weight: the width that is left.
         num_effective_units: Units on a path over kept weights.
         num_flops: Floating-point operations of the weights in the run that was captured, a
@@ -244,7 +244,7 @@ def _analyze_layer(
 
 def _count_units(links: list[WeightedLink], units: Sequence[Units]) -> int:
     """Count the flagged units that links lead to."""
-    return sum(int(units[space].sum()) for space in {link.target for link in links})
+    return int(units_led_to(links, units).sum())
 
 
 def _spaces_before_weights(graph: WalkGraph) -> set[int]:

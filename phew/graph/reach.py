@@ -18,7 +18,7 @@ not zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -170,6 +170,23 @@ def carry(
                 units &= served[index]
             flags[space] |= units
     return flags, served
+
+
+def units_led_to(links: Sequence[WeightedLink], units: Sequence[Units]) -> Units:
+    """Return the flags of the units that the weights of one parameter lead to.
+
+    Links of the same weights, such as the time steps of a recurrence, lead to the same units: these
+    are counted once, and flagged where any step's are.
+
+    Args:
+        links: The parameter's links.
+        units: Per space, the flags of its units.
+    """
+    flags: dict[Hashable, Units] = {}
+    for link in links:
+        weights = link.shape, link.strides, link.offset
+        flags[weights] = flags.get(weights, np.False_) | units[link.target]
+    return np.concatenate([np.empty(0, np.bool_), *flags.values()])
 
 
 def _targets_with_kept_weights(

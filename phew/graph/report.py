@@ -19,6 +19,9 @@ from phew.support.tables import WIDTH, Row, folded, table
 _MOST_ROWS = 12
 """Rows for the parameters of one reason; where there are more, only their last names are shown."""
 
+_MANY_LINKS = 100
+"""With more links of one parameter, the report says how to have fewer."""
+
 _MOST_NAMES = 6
 """Names in a row; further ones are counted."""
 
@@ -81,10 +84,7 @@ class Report:
             self._totals(),
             self._links_section(),
             self._forks_section(),
-            _section(
-                "Parameters in several links",
-                [Row((name,), (f"{count} links",)) for name, count in self._shared.items()],
-            ),
+            self._shared_section(),
             _section(
                 "Parameters that weights are computed from", map(Row, graph.notes.derived.items())
             ),
@@ -207,6 +207,16 @@ class Report:
             "(~ a shortcut, walked where there is no other)"
         )
         return [title, *table([("space", "", "units", "to"), *cells])] if cells else []
+
+    def _shared_section(self) -> list[str]:
+        rows = [Row((name,), (f"{count} links",)) for name, count in self._shared.items()]
+        lines = _section("Parameters in several links", rows)
+        if max(self._shared.values(), default=0) > _MANY_LINKS:
+            lines.append(
+                "Each time step is a link of its own: shorter example inputs are captured and "
+                "walked in less time."
+            )
+        return lines
 
     def _not_prunable_section(self) -> list[str]:
         reasons: dict[str, list[Row]] = {}

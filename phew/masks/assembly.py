@@ -11,7 +11,7 @@ import torch
 from phew._core import __version__
 from phew.distributed.sharding import is_sharded, placed_like, whole
 from phew.graph.links import Units
-from phew.graph.reach import active_units
+from phew.graph.reach import active_units, units_led_to
 from phew.graph.walk_graph import WalkGraph
 from phew.graph.weights import data_of
 from phew.masks.mask_file import Scalar
@@ -112,11 +112,8 @@ def _rows_first(tensor: torch.Tensor, dims: Sequence[int]) -> list[int]:
 
 def _count_active(graph: WalkGraph, parameter: str, active: list[Units]) -> tuple[int, int]:
     """Count the units that a parameter's weights lead to: those that are active, and all."""
-    targets = {graph.weighted[index].target for index in graph.links_of[parameter]}
-    return (
-        sum(int(active[space].sum()) for space in targets),
-        sum(graph.spaces[space].num_units for space in targets),
-    )
+    units = units_led_to([graph.weighted[index] for index in graph.links_of[parameter]], active)
+    return int(units.sum()), len(units)
 
 
 def _unit_masks(graph: WalkGraph, active: list[Units]) -> dict[str, torch.Tensor]:

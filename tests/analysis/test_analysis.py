@@ -241,3 +241,39 @@ def test_analysis_leaves_float64_weights_as_they_are() -> None:
     analysis.analyze(model, x, masks=phew.sample_masks(model, x, density=0.5))
     for parameter, weights in zip(model.parameters(), before, strict=True):
         assert parameter.equal(weights)
+
+
+class TwoTowers(nn.Module):
+    """One layer reads both inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tower, self.head = nn.Linear(8, 6), nn.Linear(12, 2)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.head(torch.cat([self.tower(first), self.tower(second)], dim=1))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "parameter", "num_units"),
+    [
+        (nn.LSTM(8, 6, batch_first=True), torch.zeros(1, 5, 8), "weight_hh_l0", 24),
+        (nn.GRU(8, 6, batch_first=True), torch.zeros(1, 5, 8), "weight_ih_l0", 18),
+        (TwoTowers(), (torch.zeros(1, 8), torch.zeros(1, 8)), "tower.weight", 6),
+    ],
+    ids=["LSTM", "GRU", "two towers"],
+)
+def test_units_of_repeated_steps_are_counted_once(
+    model: nn.Module, example: Any, parameter: str, num_units: int
+) -> None:
+    masks = phew.sample_masks(model, example, density=0.2)
+    # A row of the matrix is a unit.
+    num_kept_rows = int(masks[parameter].any(dim=1).sum())
+    assert masks.active_units[parameter] == (num_kept_rows, num_units)
+    layers = {
+        layer.parameter: layer for layer in analysis.analyze(model, example, masks=masks).layers
+    }
+    layer = layers[parameter]
+    assert (layer.num_active_units, layer.num_units) == (num_kept_rows, num_units)
+    assert layer.num_effective_units <= num_kept_rows

@@ -185,10 +185,13 @@ def test_standardised_weights_are_not_pruned_unless_they_are_named() -> None:
             return F.linear(x, self.weight - self.weight.mean(), self.bias)
 
     model = nn.Sequential(Standardised(4, 6), nn.Linear(6, 2))
-    graph = phew.capture(model, torch.zeros(1, 4))
+    with pytest.warns(phew.LeftDenseWarning, match="'0.weight': its weights are computed: sub"):
+        graph = phew.capture(model, torch.zeros(1, 4))
     assert graph.notes.approximations == ()
     assert graph.prunable == ("1.weight",)
-    assert graph.notes.not_prunable["0.weight"] == "its weights are computed: sub in '0'"
+    assert graph.notes.not_prunable["0.weight"] == (
+        "its weights are computed: sub in '0' (pruned where include names it)"
+    )
     graph = phew.capture(model, torch.zeros(1, 4), include=["*.weight"])
     assert graph.prunable == ("0.weight", "1.weight")
     assert graph.notes.derived == {"0.weight": "sub"}
@@ -196,7 +199,8 @@ def test_standardised_weights_are_not_pruned_unless_they_are_named() -> None:
 
 def test_weights_computed_as_a_whole_are_wired_completely_and_not_pruned() -> None:
     model = nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)), nn.Linear(4, 2))
-    graph = phew.capture(model, torch.zeros(1, 4))
+    with pytest.warns(phew.LeftDenseWarning, match="original': its weights are computed"):
+        graph = phew.capture(model, torch.zeros(1, 4))
     assert graph.prunable == ("1.weight",)
     assert graph.notes.approximations == ()
     assert all(units.all() for units in graph.live)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -72,8 +73,7 @@ def test_parameters_of_a_sum_are_left_out_and_named(name: str) -> None:
     assert graph.notes.approximations == ()
     for parameter in ("0.a", "0.b"):
         reason = graph.notes.not_prunable[parameter]
-        assert reason.startswith("its weights are computed: ")
-        assert reason.endswith("in '0'")
+        assert re.match(r"its weights are computed: \w+ in '0'", reason)
     assert all(units.all() for units in graph.live)
 
 
@@ -89,12 +89,12 @@ def test_low_rank_weights_of_other_modules_are_left_out_and_named() -> None:
     graph = phew.capture(nn.Sequential(LowRank(), nn.Linear(4, 2)), torch.zeros(1, 4))
     assert graph.prunable == ("1.weight",)
     for name in ("0.base.weight", "0.down.weight", "0.up.weight"):
-        assert graph.notes.not_prunable[name] == "its weights are computed: add in '0'"
+        assert graph.notes.not_prunable[name].startswith("its weights are computed: add in '0'")
 
 
 def test_the_operation_that_composes_weights_is_named() -> None:
     graph = _capture(lambda a, b: 2 * (a + b))
-    assert graph.notes.not_prunable["0.a"] == "its weights are computed: add in '0'"
+    assert graph.notes.not_prunable["0.a"].startswith("its weights are computed: add in '0'")
 
 
 @pytest.mark.parametrize("name", ["mean and noise", "noise and mean"])

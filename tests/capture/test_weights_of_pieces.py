@@ -206,7 +206,9 @@ def test_too_many_pieces_are_an_approximation() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return F.linear(x, self.weight.flatten()[order].view(2, num_pieces))
 
-    graph = phew.capture(nn.Sequential(nn.Linear(2, num_pieces), Scattered()), torch.zeros(1, 2))
+    model = nn.Sequential(nn.Linear(2, num_pieces), Scattered())
+    with pytest.warns(phew.ApproximationWarning, match="mm in '1'"):
+        graph = phew.capture(model, torch.zeros(1, 2))
     (approximation,) = graph.notes.approximations
     assert approximation.reason == (
         "its weights are put together from more than 1024 pieces of parameters"

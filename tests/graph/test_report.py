@@ -9,6 +9,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from graph_walks import reachable_weights
 from random_graphs import random_graph
@@ -262,3 +263,14 @@ def test_the_dictionary_is_what_json_can_hold() -> None:
 def test_a_report_can_be_pickled() -> None:
     report = phew.inspect(Residual(2), torch.zeros(1, 3))
     assert str(pickle.loads(pickle.dumps(report))) == str(report)
+
+
+@pytest.mark.parametrize(("num_steps", "is_advised"), [(100, False), (101, True)])
+def test_a_parameter_in_many_links_asks_for_shorter_examples(
+    num_steps: int, is_advised: bool
+) -> None:
+    links = [dense(step, step + 1, "cell.weight", 2, 2) for step in range(num_steps)]
+    report = str(phew.inspect(chain(*links, sizes=[2] * (num_steps + 1))))
+    lines = section(report, "Parameters in several links: 1")
+    assert lines[0] == f"cell.weight {num_steps} links"
+    assert any("shorter example inputs" in line for line in lines) == is_advised

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from phew.capture.calls import Call
+from phew.capture.modes import CONSTANTS
 from phew.capture.operations import (
     constants,
     indexing,
@@ -158,8 +159,9 @@ def follow(tracer: Tracer, call: Call) -> None:
     read = indexing.read_tensors(call) if rule in _CHOICES else call.tensors
     labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in read)
     if not labelled and not _is_fed_by_constants(tracer, call, rule):
-        follow_parameters(tracer, call, takes_shape=rule is movement.constant)
-        follow_absent(tracer, call)
+        if call.operation.overloadpacket not in CONSTANTS:
+            follow_parameters(tracer, call, takes_shape=rule is movement.constant)
+            follow_absent(tracer, call)
         return
     is_biased = makes_bias(tracer, call, rule)
     is_nothing = tracer.biases.are_multiplied_by_zero(call)
