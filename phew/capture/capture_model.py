@@ -27,8 +27,8 @@ from phew.running.as_written import as_written
 from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
 from phew.running.failures import ModelFailedError, add_note, is_lack_of_memory
-from phew.running.leftovers import Surroundings
-from phew.running.preserve import preserved
+from phew.running.leftovers import Surroundings, warn_of_left
+from phew.running.preserve import one_at_a_time, preserved
 from phew.running.sharded import stand_in_for_shards
 from phew.running.tensors import all_tensors
 from phew.running.wrapped import is_wrapper, stand_in_for_wrapped
@@ -100,7 +100,8 @@ def capture(
     selection = Selection(model, include, exclude)
     check_weights(model, selection.refused)
     try:
-        tracer, exits = _trace(model, args, kwargs, selection.included)
+        with one_at_a_time():
+            tracer, exits = _trace(model, args, kwargs, selection.included)
     except ModelFailedError as failure:
         rule = "accepted by the model"
         if example_inputs is None:
@@ -139,7 +140,9 @@ def _trace(
                         add_note(error, f"Run {earlier.value}: {failure}")
                 raise
             traced = None
-        surroundings.remove(made)
+        finally:
+            surroundings.put_back(made)
+        warn_of_left(made)
         if traced is not None:
             return traced
     raise AssertionError

@@ -42,8 +42,8 @@ class Surroundings:
         ]
         self._contents = [(part, Contents(part)) for part in held if Contents.are_of(part)]
 
-    def remove(self, made: Iterable[weakref.ref[torch.Tensor]]) -> None:
-        """Put back what refers to tensors of a run, empty caches of functions, or warn.
+    def put_back(self, made: Iterable[weakref.ref[torch.Tensor]]) -> None:
+        """Put back what refers to tensors of a run, and empty caches of functions that do.
 
         Args:
             made: The tensors that were made.
@@ -53,9 +53,9 @@ class Surroundings:
         # An error's traceback and the frames that it refers to are a circle.
         gc.collect()
         left = _alive(made)
-        ids = {id(tensor) for tensor in left}
         if not left:
             return
+        ids = {id(tensor) for tensor in left}
         for space, names in self._namespaces:
             for name, value in list(vars(space).items()):
                 if value is not names.get(name) and _leads_to(value, ids):
@@ -69,8 +69,6 @@ class Surroundings:
         for cached in _caches():
             if any(_leads_to(value, ids) for value in gc.get_referents(cached)):
                 cached.cache_clear()
-        del left
-        _warn_of(_alive(made))
 
 
 def _is_own(kind: type) -> bool:
@@ -124,22 +122,26 @@ def _leads_to(value: Any, ids: Container[int]) -> bool:
     return False
 
 
-def _warn_of(left: list[torch.Tensor]) -> None:
-    """Warn of tensors that could not be removed."""
+def warn_of_left(made: Iterable[weakref.ref[torch.Tensor]]) -> None:
+    """Warn of tensors of a run that are still there.
+
+    Args:
+        made: The tensors that were made.
+    """
+    left = _alive(made)
     if not left:
         return
-    frames = types.FrameType
-    holders = [
-        holder
-        for tensor in left
-        for holder in gc.get_referrers(tensor)
-        if holder is not left and not isinstance(holder, frames)
-    ]
-    kinds = ", ".join(sorted({f"a {type(holder).__qualname__}" for holder in holders}))
+    holders = [holder for tensor in left for holder in gc.get_referrers(tensor)]
+    kinds = {
+        f"a {type(holder).__qualname__}"
+        for holder in holders
+        if holder is not left and not isinstance(holder, types.FrameType)
+    }
+    places = ", ".join(sorted(kinds)) or "objects that are not Python's"
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in left[:3])
     warn_caller(
         f"model must keep its state in attributes, got {len(left)} tensors of capture's run, "
-        f"without data, that stay in {kinds or 'objects that are not Python'} (shapes {shapes}). "
+        f"without data, that stay in {places} (shapes {shapes}). "
         "Reset that state before the model runs.",
         UserWarning,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
@@ -29,6 +29,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+def one_at_a_time() -> AbstractContextManager[object]:
+    """Keep other threads from running models as this one does."""
+    return _one_at_a_time
+
+
 @contextmanager
 def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[TensorSaver]:
     """Put back on exit what a model's attributes refer to, and random states.
@@ -44,7 +49,7 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
         The saver, whose `before_write` must be called before a tensor's values are changed: they
         are copied then, and not earlier.
     """
-    with _one_at_a_time:
+    with one_at_a_time():
         parts = parts_of(model)
         training = [(part, part.training) for part in parts if isinstance(part, nn.Module)]
         tensors = [

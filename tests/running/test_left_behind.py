@@ -232,6 +232,19 @@ def test_data_that_is_swapped_while_the_model_runs_is_put_back() -> None:
     assert model(ROW).shape == (1, 4)
 
 
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_errors_that_end_capture_at_once_leave_nothing(error: type[BaseException]) -> None:
+    def fail(model: Keeps, x: Tensor) -> Tensor:
+        in_class(model, x)
+        in_cache(model, x)
+        raise error
+
+    with pytest.raises(error):
+        phew.capture(Keeps(fail), ROW)
+    assert (Keeps.shared, Keeps.registry) == (None, {})
+    assert cached_scale.cache_info().currsize == 0
+
+
 def test_what_cannot_be_put_back_is_warned_of() -> None:
     model = Held()
     message = r"model must keep its state in attributes, got 1 tensors .* \(1, 2\)"
