@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 # mypy: disable-error-code="no-any-return"
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -55,6 +57,17 @@ def train(
         optimizer.zero_grad()
         loss_of(model).backward()
         optimizer.step()
+
+
+@contextmanager
+def no_warning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def sgd_of(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.1)
 
 
 def assert_masked(model: nn.Module, masks: Masks, prefix: str = "") -> None:
