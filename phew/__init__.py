@@ -22,6 +22,8 @@ from phew.graph.walk_graph import WalkGraph
 from phew.masks.collapse import CollapseWarning
 from phew.masks.hold import release
 from phew.masks.masks import Masks
+from phew.masks.module_hold import NotHeldWarning
+from phew.running.leftovers import NotRestoredWarning
 from phew.walks.devices import built_with_cuda
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "CollapseWarning",
     "LeftDenseWarning",
     "Masks",
+    "NotHeldWarning",
+    "NotRestoredWarning",
     "Report",
     "WalkGraph",
     "__version__",

@@ -20,7 +20,11 @@ from torch.utils.hooks import RemovableHandle
 from phew.distributed.sharding import reshard
 from phew.masks.named_parameters import GONE, parameter_of, why_lost
 from phew.masks.parameter_hold import ParameterHold
-from phew.support.warn import warn_caller
+from phew.support.warn import PhewWarning, warn_caller
+
+
+class NotHeldWarning(PhewWarning):
+    """Warns of weights that masks do not hold at zero any more."""
 
 
 class ModuleHold:
@@ -260,7 +264,7 @@ def _warn_of(lost: Mapping[str, str]) -> None:
         warn_caller(
             f"Masks do not hold these weights at zero any more:{weights}\n"
             "Prune, or apply masks, once the model has its final form.",
-            UserWarning,
+            NotHeldWarning,
         )
 
 

@@ -15,9 +15,13 @@ from torch import nn
 
 from phew.running.parts import Contents, parts_of
 from phew.running.referents import ATOMS, referents
-from phew.support.warn import warn_caller
+from phew.support.warn import PhewWarning, warn_caller
 
 _LIBRARIES = {*sys.stdlib_module_names, "torch"} - {"__main__"}
+
+
+class NotRestoredWarning(PhewWarning):
+    """Warns of state that a run has left in a model and that cannot be put back."""
 
 
 class Surroundings:
@@ -143,5 +147,5 @@ def warn_of_left(made: Iterable[weakref.ref[torch.Tensor]]) -> None:
         f"model must keep its state in attributes, got {len(left)} tensors of capture's run, "
         f"without data, that stay in {places} (shapes {shapes}). "
         "Reset that state before the model runs.",
-        UserWarning,
+        NotRestoredWarning,
     )

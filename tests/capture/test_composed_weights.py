@@ -221,7 +221,8 @@ class _Scores(nn.Module):
             for layer in (self.query, self.key, self.value)
         )
         scores = (query @ key.transpose(-1, -2) * self.temperature).softmax(-1)
-        return (scores @ value).transpose(1, 2).flatten(2) * self.gain
+        result: Tensor = (scores @ value).transpose(1, 2).flatten(2) * self.gain
+        return result
 
 
 def test_what_scales_or_shifts_activations_is_no_weight() -> None:
@@ -239,7 +240,8 @@ def test_a_layer_of_its_own_is_no_reason_to_prune_what_is_composed_elsewhere() -
             self.last = nn.Linear(4, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.last(F.linear(F.linear(x, self.weight), self.weight + self.shift))
+            result: Tensor = self.last(F.linear(F.linear(x, self.weight), self.weight + self.shift))
+            return result
 
     assert phew.capture(Shared(), torch.zeros(1, 4)).prunable == ("last.weight",)
 

@@ -38,7 +38,10 @@ class _Composed(nn.Module):
         self.compute, self.apply_weights = compute, apply
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.apply_weights(self.first(x), self.compute(*self.parts)).flatten(1))
+        result: Tensor = self.last(
+            self.apply_weights(self.first(x), self.compute(*self.parts)).flatten(1)
+        )
+        return result
 
 
 def _by_heads(x: Tensor, weights: Tensor) -> Tensor:
@@ -163,7 +166,8 @@ class _Repeated(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x[0])
+        result: Tensor = self.model(x[0])
+        return result
 
 
 def _prefixed(masks: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -38,7 +38,8 @@ class _ByRoot(nn.Linear):
 class _Expanded(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         norm = self.weight.norm(dim=1, keepdim=True).expand_as(self.weight)
-        return x @ (self.weight / norm).t()
+        result: Tensor = x @ (self.weight / norm).t()
+        return result
 
 
 class _Safe(nn.Linear):
@@ -51,7 +52,7 @@ class _Mean(nn.Linear):
         return F.linear(x, self.weight.sign() * self.weight.abs().mean(), self.bias)
 
 
-def _linear(kind: type[nn.Linear]) -> nn.Module:
+def _linear(kind: type[nn.Linear]) -> nn.Sequential:
     return nn.Sequential(kind(6, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
@@ -62,7 +63,7 @@ def _convolutions(wrap: Wrap) -> nn.Module:
 
 def _old(module: nn.Module, dim: int | None = 0) -> nn.Module:
     with pytest.warns(FutureWarning, match="weight_norm"):
-        return nn.utils.weight_norm(module, dim=dim)
+        return nn.utils.weight_norm(module, dim=dim)  # type: ignore[arg-type]
 
 
 X, IMAGES = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)), torch.randn(2, 3, 9)
@@ -84,7 +85,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, str, tuple[int, ...]]] =
         (0, 2),
     ),
     "weight norm of all": (
-        lambda: _convolutions(lambda module: parametrizations.weight_norm(module, dim=None)),
+        lambda: _convolutions(lambda module: parametrizations.weight_norm(module, dim=None)),  # type: ignore[arg-type]
         IMAGES,
         "0.parametrizations.weight.original1",
         (0, 1, 2),
@@ -174,7 +175,7 @@ def test_what_is_finite_without_weights_is_left_as_it_is(kind: type[nn.Linear]) 
 def test_the_first_of_the_largest_weights_is_kept_and_other_rows_stay(packed: bool) -> None:
     model = _linear(_ByHand)
     weights = torch.tensor([[0.5, -2, 2, 0, 1, 1]]).repeat(8, 1)
-    model[0].weight.data.copy_(weights)
+    model.get_parameter("0.weight").data.copy_(weights)
     graph = phew.capture(model, X)
     kept: dict[str, Tensor] = {"0.weight": torch.zeros(8, 6, dtype=torch.bool)}
     kept["0.weight"][3, 4:] = True
@@ -194,7 +195,7 @@ def test_a_row_is_a_column_where_the_norm_is_of_columns() -> None:
     kept = {"0.weight": torch.zeros(8, 6, dtype=torch.bool)}
     kept["0.weight"][:, 0] = True
     mask = keep_rows_of_norms(graph, kept)["0.weight"]
-    largest = model[0].weight.abs().argmax(0)
+    largest = model.get_parameter("0.weight").abs().argmax(0)
     assert mask.sum(0).tolist() == [8, 1, 1, 1, 1, 1]
     assert mask[largest, range(6)].all()
 
@@ -207,7 +208,8 @@ def test_a_row_of_a_transposed_view_is_one_of_the_parameter() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             weight = self.weight.flatten(1).t()
-            return self.last(F.linear(x, weight / weight.norm(dim=1, keepdim=True)))
+            result: Tensor = self.last(F.linear(x, weight / weight.norm(dim=1, keepdim=True)))
+            return result
 
     graph = phew.capture(Transposed(), X)
     assert graph.notes.normalised == {"weight": (0,)}
@@ -222,7 +224,8 @@ def test_a_norm_of_weights_of_several_parameters_leaves_them_out() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             weight = torch.cat([self.first.weight, self.second.weight])
-            return self.last(F.linear(x, weight / weight.norm(dim=1, keepdim=True)))
+            result: Tensor = self.last(F.linear(x, weight / weight.norm(dim=1, keepdim=True)))
+            return result
 
     graph = phew.capture(Fused(), X)
     assert graph.prunable == ("last.weight",)

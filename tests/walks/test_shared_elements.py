@@ -25,7 +25,10 @@ class _SharedFilter(nn.Module):
         self.shared = nn.Parameter(torch.rand(1, 1, 3, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(F.conv2d(self.first(x), self.shared.expand(4, 1, 3, 3), groups=4))
+        result: Tensor = self.last(
+            F.conv2d(self.first(x), self.shared.expand(4, 1, 3, 3), groups=4)
+        )
+        return result
 
 
 class _Toeplitz(nn.Module):
@@ -36,7 +39,8 @@ class _Toeplitz(nn.Module):
         self.diagonals, self.last = nn.Parameter(torch.rand(1, 9)), nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(F.linear(x, self.diagonals[0].unfold(0, 6, 1)))
+        result: Tensor = self.last(F.linear(x, self.diagonals[0].unfold(0, 6, 1)))
+        return result
 
 
 class _Strided(nn.Module):
@@ -47,7 +51,8 @@ class _Strided(nn.Module):
         self.taps, self.last = nn.Parameter(torch.rand(1, 12)), nn.Conv1d(4, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(F.conv1d(x, self.taps[0].unfold(0, 6, 2).view(4, 2, 3)))
+        result: Tensor = self.last(F.conv1d(x, self.taps[0].unfold(0, 6, 2).view(4, 2, 3)))
+        return result
 
 
 class _Inflated(nn.Module):
@@ -58,7 +63,8 @@ class _Inflated(nn.Module):
         self.weight, self.last = nn.Parameter(torch.rand(8, 4, 3, 3)), nn.Conv2d(8, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(F.conv2d(x, self.weight[:, :1].expand(-1, 4, -1, -1)))
+        result: Tensor = self.last(F.conv2d(x, self.weight[:, :1].expand(-1, 4, -1, -1)))
+        return result
 
 
 MODELS = {
@@ -118,10 +124,11 @@ def test_as_many_edges_as_elements_need_not_be_all_elements() -> None:
 def test_elements_are_marked_by_any_of_their_edges() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        shape = tuple(int(size) for size in rng.integers(1, 4, size=4))
-        strides = tuple(int(stride) for stride in rng.integers(0, 7, size=4))
+        groups, targets, sources, positions = shape = rng.integers(1, 4, size=4).tolist()
+        step, target_step, source_step, position_step = rng.integers(0, 7, size=4).tolist()
+        strides = (step, target_step, source_step, position_step)
         offset = int(rng.integers(0, 3))
-        link = WeightedLink(0, 1, "w", *shape, strides, offset)
+        link = WeightedLink(0, 1, "w", groups, targets, sources, positions, strides, offset)
         flags = torch.from_numpy(rng.random(shape) < 0.3)
         marked = torch.from_numpy(rng.random(80) < 0.1)
         expected, edges_of = marked.clone(), np.zeros(80, dtype=int)
