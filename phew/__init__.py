@@ -16,15 +16,18 @@ from phew.api import prune, sample_masks
 from phew.capture import capture
 from phew.capture.graph_of import inspect
 from phew.checkpoints.run import prune_checkpoint
-from phew.graph.notes import ApproximationWarning
+from phew.graph.notes import ApproximationWarning, LeftDenseWarning
 from phew.graph.report import Report
 from phew.graph.walk_graph import WalkGraph
+from phew.masks.collapse import CollapseWarning
 from phew.masks.hold import release
 from phew.masks.masks import Masks
 from phew.walks.devices import built_with_cuda
 
 __all__ = [
     "ApproximationWarning",
+    "CollapseWarning",
+    "LeftDenseWarning",
     "Masks",
     "Report",
     "WalkGraph",

@@ -15,10 +15,10 @@ from phew.analysis.paths import squared_paths
 from phew.analysis.summary import Analysis, analyze_graph
 from phew.arguments import Selector, as_densities, check_module
 from phew.capture.graph_of import as_graph
-from phew.graph.notes import ApproximationWarning
 from phew.support.devices import cpu_by_default
 from phew.support.progress import progress_bar
 from phew.support.tables import numbers_table
+from phew.support.warn import PhewWarning
 
 
 class Method(Protocol):
@@ -163,8 +163,8 @@ def compare(
         dense_trace = squared_paths(graph, {})
     rows: list[ComparisonRow] = []
     with progress_bar("comparing", shown=progress) as report, warnings.catch_warnings():
-        # `as_graph` has warned, and each method would warn again.
-        warnings.simplefilter("ignore", ApproximationWarning)
+        # `as_graph` has warned, and the table shows dead layers: each method would warn again.
+        warnings.simplefilter("ignore", PhewWarning)
         for density in requested:
             for label, method in methods.items():
                 started = time.perf_counter()

@@ -13,6 +13,7 @@ from phew.arguments import Selector, as_density, check_module, num_to_keep
 from phew.capture.graph_of import as_graph
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
+from phew.masks.collapse import warn_of_collapse
 from phew.masks.mask_file import Scalar
 from phew.masks.masks import Masks
 
@@ -66,7 +67,11 @@ class Problem:
 
     def keep(self, kept: Mapping[str, torch.Tensor], *, method: str, **info: Scalar) -> Masks:
         """Make masks of the kept weights."""
-        return assemble_masks(self.graph, kept, {"method": method, "density": self.density, **info})
+        masks = assemble_masks(
+            self.graph, kept, {"method": method, "density": self.density, **info}
+        )
+        warn_of_collapse(self.graph, [masks])
+        return masks
 
 
 def best(scores: Scores, num_kept: int) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,9 @@ from torch import nn
 
 from phew.arguments import Selector, check_module
 from phew.capture.checks import check_weights
+from phew.capture.left_out import off_every_path, warn_of
 from phew.capture.modes import Mode
+from phew.capture.notes import RunNotes
 from phew.capture.operations import follow
 from phew.capture.selection import Selection, why_not_prunable
 from phew.capture.tracer import Tracer
@@ -29,6 +32,9 @@ from phew.running.preserve import one_at_a_time, preserved
 from phew.running.sharded import stand_in_for_shards
 from phew.running.tensors import all_tensors
 from phew.running.wrapped import is_wrapper, stand_in_for_wrapped
+
+_OFF_EVERY_PATH = "on no path from the example to what the model returns in evaluation mode"
+_COMPOSED = "the weights of its layer are computed by {}, where its zeros would be none"
 
 
 def capture(
@@ -108,7 +114,9 @@ def capture(
         for note in getattr(failure, "__notes__", ()):
             add_note(refusal, note)
         raise refusal from failure.__cause__
-    return _graph(model, tracer, exits, selection)
+    graph = _graph(model, tracer, exits, selection)
+    warn_of(graph.notes)
+    return graph
 
 
 def _trace(
@@ -187,33 +195,55 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
     links = tracer.builder.spaces.links
     linked = {link.parameter for link in links if isinstance(link, WeightedLink)}
     parameters = {name: parameter for name, parameter in model.named_parameters() if name in linked}
-    notes = tracer.notes
-    prunable = tuple(
-        name
-        for name, parameter in parameters.items()
-        if parameter.dim() > 1 and selection.allows(name, notes.lookups)
-    )
-    not_prunable = why_not_prunable(
-        model, selection, prunable=prunable, lookups=notes.lookups, uses=notes.uses
-    )
-    selection.check([name for name in prunable if parameters[name].numel()], not_prunable)
     with_parameters = set().union(*tracer.unit_parameters.values())
     spaces, links, entries, index = tracer.builder.spaces.finish(exits, with_parameters)
-    return WalkGraph(
+    graph = WalkGraph(
         spaces=tuple(spaces),
         links=tuple(links),
         entries=tuple(entries),
         exits=tuple(index[space] for space in exits),
         parameters=parameters,
-        prunable=prunable,
+        prunable=(),
         unit_parameters={
             name: tuple(sorted(index[space] for space in owners))
             for name, owners in tracer.unit_parameters.items()
         },
         aliases=_aliases(model, parameters),
+    )
+    return _with_prunable(graph, model, tracer.notes, selection)
+
+
+def _with_prunable(
+    graph: WalkGraph, model: nn.Module, notes: RunNotes, selection: Selection
+) -> WalkGraph:
+    """Return the graph with the parameters that are pruned, and why the others are not."""
+    if_named = " (pruned where include names it)"
+    by_request = dict.fromkeys(off_every_path(graph), _OFF_EVERY_PATH + if_named)
+    for name, use in notes.composed.items():
+        by_request[name] = _COMPOSED.format(use) + (if_named if name in graph.parameters else "")
+    by_request.update(dict.fromkeys(notes.lookups, "lookup embedding" + if_named))
+    prunable = tuple(
+        name
+        for name, parameter in graph.parameters.items()
+        if parameter.dim() > 1 and selection.allows(name, by_request)
+    )
+    not_prunable = why_not_prunable(
+        model, selection, prunable=prunable, by_request=by_request, uses=notes.uses
+    )
+    selection.check([name for name in prunable if graph.parameters[name].numel()], not_prunable)
+    return dataclasses.replace(
+        graph,
+        prunable=prunable,
         notes=CaptureNotes(
             approximations=tuple(dict.fromkeys(notes.approximations)),
             not_prunable=not_prunable,
+            left_dense=tuple(
+                name
+                for name, parameter in model.named_parameters()
+                if parameter.dim() > 1
+                and name in by_request.keys() - notes.lookups
+                and name in not_prunable.keys() - selection.refused.keys()
+            ),
             derived={name: notes.derived[name] for name in prunable if name in notes.derived},
         ),
     )

@@ -9,12 +9,8 @@ from torch import nn
 
 from phew.arguments import Selector
 from phew.capture import capture
-from phew.graph.notes import ApproximationWarning
 from phew.graph.report import Report
 from phew.graph.walk_graph import WalkGraph
-from phew.support.warn import warn_caller
-
-_MOST_NAMES = 5
 
 
 def as_graph(
@@ -23,26 +19,15 @@ def as_graph(
     include: Sequence[Selector] | None = None,
     exclude: Sequence[Selector] = (),
 ) -> WalkGraph:
-    """Capture a model, unless it is a graph already; warn of what capture does not know."""
+    """Capture a model, unless it is a graph already."""
     if not isinstance(model, WalkGraph):
-        graph = capture(model, example_inputs, include=include, exclude=exclude)
-        if graph.notes.approximations:
-            _warn_of_approximations(graph)
-        return graph
+        return capture(model, example_inputs, include=include, exclude=exclude)
     if example_inputs is not None:
         raise TypeError("example_inputs must be left out where model is a WalkGraph.")
     for argument, is_given in (("include", include is not None), ("exclude", bool(exclude))):
         if is_given:
             raise TypeError(f"{argument} must be given to capture where model is a WalkGraph.")
     return model
-
-
-def _warn_of_approximations(graph: WalkGraph) -> None:
-    operations = [str(operation) for operation in graph.notes.approximations]
-    names = ", ".join(operations[:_MOST_NAMES])
-    names += ", ..." if len(operations) > _MOST_NAMES else ""
-    message = f"phew does not know the exact wiring of {names}: taken as a complete one."
-    warn_caller(message, ApproximationWarning)
 
 
 def inspect(

@@ -17,12 +17,15 @@ class RunNotes:
         uses: The first use of each parameter other than as a weight: "add in 'layer1.0'".
         derived: The parameters that a layer's weights are computed from, by name: the operation
             that computes them.
+        composed: The parameters that a layer's weights are computed from in such a way that a
+            zero in the parameter is none in the weights, by name: "add in 'layer1.0'".
         lookups: Names of the parameters that were looked up by an index.
         approximations: The operations that were replaced by a complete wiring.
     """
 
     uses: dict[str, str] = field(default_factory=dict)
     derived: dict[str, str] = field(default_factory=dict)
+    composed: dict[str, str] = field(default_factory=dict)
     lookups: set[str] = field(default_factory=set)
     approximations: list[Approximation] = field(default_factory=list)
 

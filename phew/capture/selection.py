@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 
 from torch import nn
 
@@ -50,9 +50,9 @@ class Selection:
                 kind = type(parameter).__name__
                 self.refused.setdefault(name, f"not trained, and computed by {kind} from others")
 
-    def allows(self, name: str, lookups: Collection[str]) -> bool:
-        """Return whether a weight of a link may be pruned, given the names of lookup embeddings."""
-        return name not in self.refused and (name not in lookups or name in self.included)
+    def allows(self, name: str, by_request: Container[str]) -> bool:
+        """Return whether a weight of a link may be pruned, given those that include must name."""
+        return name not in self.refused and (name not in by_request or name in self.included)
 
     def check(self, prunable: Collection[str], reasons: Mapping[str, str]) -> None:
         """Refuse a selection that leaves nothing to prune.
@@ -85,7 +85,7 @@ def why_not_prunable(
     selection: Selection,
     *,
     prunable: Collection[str],
-    lookups: Collection[str],
+    by_request: Mapping[str, str],
     uses: Mapping[str, str],
 ) -> dict[str, str]:
     """Give a reason for each parameter that is not prunable.
@@ -94,7 +94,7 @@ def why_not_prunable(
         model: The model.
         selection: The parameters that the caller lets be pruned.
         prunable: Names of the prunable parameters.
-        lookups: Names of the parameters that were looked up by an index.
+        by_request: Why parameters are pruned only where `include` names them, by name.
         uses: The first operation that used each parameter, by name.
 
     Returns:
@@ -106,8 +106,8 @@ def why_not_prunable(
             continue
         if name in selection.refused:
             reasons[name] = selection.refused[name]
-        elif name in lookups:
-            reasons[name] = "lookup embedding (pruned where include names it)"
+        elif name in by_request and parameter.dim() > 1:
+            reasons[name] = by_request[name]
         elif name not in uses:
             reasons[name] = "never used by the example inputs"
         elif parameter.dim() < 2:

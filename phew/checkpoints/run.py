@@ -20,6 +20,7 @@ from phew.checkpoints.stored_tensors import Checkpoint
 from phew.graph.digests import digest_of_graph
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
+from phew.masks.collapse import warn_of_collapse
 from phew.masks.mask_file import Scalar
 from phew.masks.masks import Masks
 from phew.support.devices import cpu_by_default
@@ -252,7 +253,9 @@ class _Run:
             "num_passes": sampler.num_passes,
             "expected_passes": expected_passes,
         }
-        return assemble_masks(self.graph, sample.visited, info)
+        masks = assemble_masks(self.graph, sample.visited, info)
+        warn_of_collapse(self.graph, [masks])
+        return masks
 
     def _save(self, num_walks: int, visited: Visited, target: int) -> None:
         """Save the masks of the walks that have been made, from which a later run can go on."""

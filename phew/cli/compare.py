@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,7 @@ import typer
 
 from phew import analysis, baselines
 from phew.api import sample_masks
-from phew.capture import capture
-from phew.cli.messages import errors_in_one_line, tell_approximations
+from phew.cli.messages import messages_in_one_line
 from phew.cli.networks import (
     AsJson,
     Exclude,
@@ -27,7 +25,6 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
-from phew.graph.notes import ApproximationWarning
 from phew.masks.masks import Masks
 from phew.support.files import write_whole
 
@@ -65,26 +62,21 @@ def compare(
     Methods are phew, synflow, synflow-l2, magnitude, random, random-layer, erk, and those of PHEW's
     ablations: uniform-walks, inverse-walks, squared-walks, kernel-walks.
     """
-    with errors_in_one_line():
+    with messages_in_one_line():
         chosen, requested = _parse_methods(methods, seed), _parse_densities(densities)
         if out is not None:
             _check_out(out)
         network, example_inputs = load_network(model, input_shape, init_seed)
         included, excluded = include or None, exclude or ()
-        graph = capture(network, example_inputs, include=included, exclude=excluded)
-        tell_approximations(graph)
-        with warnings.catch_warnings():
-            # `tell_approximations` has printed these.
-            warnings.simplefilter("ignore", ApproximationWarning)
-            comparison = analysis.compare(
-                network,
-                example_inputs,
-                methods=chosen,
-                densities=requested,
-                include=included,
-                exclude=excluded,
-                progress=sys.stderr.isatty(),
-            )
+        comparison = analysis.compare(
+            network,
+            example_inputs,
+            methods=chosen,
+            densities=requested,
+            include=included,
+            exclude=excluded,
+            progress=sys.stderr.isatty(),
+        )
         result = {
             "model": model,
             "input_shape": shape_of(example_inputs),

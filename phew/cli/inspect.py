@@ -7,7 +7,7 @@ import json
 import typer
 
 from phew.capture import capture
-from phew.cli.messages import errors_in_one_line
+from phew.cli.messages import messages_in_one_line
 from phew.cli.networks import (
     AsJson,
     Exclude,
@@ -39,7 +39,7 @@ def inspect(
     phew inspect mynets:make_net --input-shape 3,64,64 --json
     ```
     """
-    with errors_in_one_line():
+    with messages_in_one_line():
         network, example_inputs = load_network(model, input_shape, init_seed)
         graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
         report = Report(graph)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import typer
 
-from phew.graph.walk_graph import WalkGraph
+from phew.support.warn import PhewWarning
 
 
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Turn errors that arguments and files cause into one line and exit code 2.
+def messages_in_one_line() -> Iterator[None]:
+    """Print phew's warnings, and errors that arguments and files cause, in one line each.
 
-    A defect of a program may raise the same types: PHEW_DEBUG=1 in the environment shows the
-    traceback instead.
+    Errors end with exit code 2. A defect of a program may raise the same types: PHEW_DEBUG=1 in the
+    environment shows the traceback instead.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", PhewWarning)
+            warnings.showwarning = partial(_show, warnings.showwarning)
+            yield
     except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("PHEW_DEBUG") == "1":
             raise
@@ -27,8 +33,15 @@ def errors_in_one_line() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def tell_approximations(graph: WalkGraph) -> None:
-    """Print a line for each operation whose wiring capture does not know, with the reason."""
-    for operation in graph.notes.approximations:
-        message = f"taken as a complete wiring: {operation}: {operation.reason}"
+def _show(
+    show_others: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: Any,
+    **options: Any,
+) -> None:
+    """Print a warning as `warnings.showwarning` does, phew's own without the place in the code."""
+    if issubclass(category, PhewWarning):
         typer.echo(f"phew: {message}", err=True)
+    else:
+        show_others(message, category, *place, **options)

@@ -17,7 +17,7 @@ from phew.api import sample_masks
 from phew.capture import capture
 from phew.checkpoints.run import prune_checkpoint, stored_buffers
 from phew.checkpoints.stored_tensors import Checkpoint
-from phew.cli.messages import errors_in_one_line, tell_approximations
+from phew.cli.messages import messages_in_one_line
 from phew.cli.networks import (
     AsJson,
     Exclude,
@@ -106,14 +106,13 @@ def prune(
     phew prune mynets:make_net --checkpoint llama/ --density 0.1 --out pruned --write-weights
     ```
     """
-    with errors_in_one_line():
+    with messages_in_one_line():
         _check_files(out, checkpoint, write_weights=write_weights, resume=resume, device=device)
         on_meta = checkpoint is not None
         network, example_inputs = load_network(model, input_shape, init_seed, on_meta=on_meta)
         started = time.perf_counter()
         with _stored_buffers(checkpoint, network):
             graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
-        tell_approximations(graph)
         options: dict[str, Any] = {
             "density": density,
             "seed": seed,

@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from phew.support.warn import PhewWarning
 
-class ApproximationWarning(UserWarning):
+
+class ApproximationWarning(PhewWarning):
     """Warns of operations whose exact wiring phew does not know."""
+
+
+class LeftDenseWarning(PhewWarning):
+    """Warns of weights that are not pruned though nobody asked for that."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,13 @@ class CaptureNotes:
     Attributes:
         approximations: Operations that capture replaced by a complete wiring.
         not_prunable: The parameters of the model that are not prunable, by name: the reason.
+        left_dense: Names of those among them that the caller may have expected to be pruned: no
+            path of the run leads through them, or the weights of layers are computed from them.
         derived: Prunable parameters that a layer's weights are computed from, by name: the
             operation that computes them, e.g. a weight norm.
     """
 
     approximations: tuple[Approximation, ...] = ()
     not_prunable: Mapping[str, str] = field(default_factory=dict)
+    left_dense: tuple[str, ...] = ()
     derived: Mapping[str, str] = field(default_factory=dict)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
+_MOST_NAMES = 5
 
-def warn_caller(message: str, category: type[Warning]) -> None:
+
+class PhewWarning(UserWarning):
+    """The base of phew's warnings, by which its own code leaves out those already given."""
+
+
+def warn_caller(message: str, category: type[PhewWarning]) -> None:
     """Warn, and point to the line outside of phew from which it was called."""
     frame = sys._getframe()
     level = 1
@@ -18,3 +25,10 @@ def warn_caller(message: str, category: type[Warning]) -> None:
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Write the first few of some names, e.g. "a, b, c, d, e and 7 more"."""
+    names = list(names)
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

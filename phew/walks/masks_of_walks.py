@@ -9,6 +9,7 @@ import torch
 from phew.distributed.ranks import ALONE, Ranks
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
+from phew.masks.collapse import warn_of_collapse
 from phew.masks.masks import Masks
 from phew.support.devices import cpu_by_default
 from phew.support.progress import progress_bar
@@ -46,7 +47,9 @@ def masks_of_walks(
         targets = [sampler.target(density) for density in densities]
         ascending = sorted(set(targets))
         samples = dict(zip(ascending, sampler.run(ascending, report), strict=True))
-    return [
+    masks = [
         assemble_masks(graph, samples[target].visited, samples[target].info(options, density))
         for density, target in zip(densities, targets, strict=True)
     ]
+    warn_of_collapse(graph, masks)
+    return masks

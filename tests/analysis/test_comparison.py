@@ -128,7 +128,9 @@ def test_a_density_out_of_reach_names_the_method() -> None:
         "walks": phew.sample_masks,
     }
     with pytest.raises(ValueError, match=r"^methods\['walks'\]: density 0.9 is out of reach: "):
-        analysis.compare(Cut(), torch.zeros(1, 4), methods=methods, densities=[0.9])
+        analysis.compare(
+            Cut(), torch.zeros(1, 4), methods=methods, densities=[0.9], include=["*.weight"]
+        )
 
 
 def test_the_path_kernel_of_the_dense_network_is_computed_once(

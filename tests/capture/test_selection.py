@@ -156,7 +156,7 @@ def test_the_callers_reason_comes_first() -> None:
         model,
         Selection(model, ["weight"], ["weight"]),
         prunable=[],
-        lookups=["weight", "bias"],
+        by_request=dict.fromkeys(["weight", "bias"], "lookup embedding"),
         uses={"weight": "mul"},
     )
     assert reasons == {"weight": "excluded by 'weight'", "bias": "not in include"}

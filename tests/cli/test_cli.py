@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from small_networks import IMAGE, lenet5
 
 import phew
 from phew import models
-from phew.graph import Approximation, CaptureNotes
+from phew.cli.messages import messages_in_one_line
 from phew.models import NETWORKS
 
 MY_NETWORKS = """
@@ -206,21 +206,28 @@ def test_a_model_that_describes_its_input_needs_no_shape() -> None:
     assert printed["input_shape"] == [3, 6, 6]
 
 
-def test_approximations_are_warned_of_with_their_reason(
-    my_networks: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unknown = Approximation("frobnicate", "0", "phew does not know it")
-
-    def capture(*arguments: Any, **options: Any) -> phew.WalkGraph:
-        graph = phew.capture(*arguments, **options)
-        return dataclasses.replace(graph, notes=CaptureNotes(approximations=(unknown,)))
-
-    monkeypatch.setattr("phew.cli.prune.capture", capture)
-    result = run("prune", "lenet5", "--density", "0.1", "--json")
-    assert json.loads(result.stdout)["approximations"] == [dataclasses.asdict(unknown)]
-    assert result.stderr == (
-        "phew: taken as a complete wiring: frobnicate in '0': phew does not know it\n"
+def test_approximations_are_warned_of() -> None:
+    result = run(
+        "prune", "small_networks:Orthogonal", "--input-shape", "8", "--density", "0.5", "--json"
     )
+    (approximation,) = json.loads(result.stdout)["approximations"]
+    assert approximation["operation"] == "linalg_qr"
+    assert result.stderr == (
+        "phew: phew does not know the exact wiring of linalg_qr: taken as a complete one "
+        "(phew.inspect says why).\n"
+    )
+
+
+def test_parameters_that_lose_all_weights_are_named() -> None:
+    result = run("prune", "small_networks:TwoBranches", "--input-shape", "8", "--density", "0.0156")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith("phew: the masks keep no weight of ")
+
+
+def test_other_warnings_are_left_to_python(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match="mind the gap"), messages_in_one_line():
+        warnings.warn("mind the gap", UserWarning, stacklevel=1)
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("my_networks")

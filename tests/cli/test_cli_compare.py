@@ -204,4 +204,4 @@ def test_approximations_are_told_once() -> None:
     result = run("compare", "small_networks:Orthogonal", *options)
     assert result.exit_code == 0, result.stderr
     (line,) = result.stderr.splitlines()
-    assert line.startswith("phew: taken as a complete wiring: linalg_qr")
+    assert line.startswith("phew: phew does not know the exact wiring of linalg_qr")

@@ -48,3 +48,15 @@ class Orthogonal(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.second(torch.linalg.qr(self.first(inputs)).R)
         return result
+
+
+class TwoBranches(nn.Module):
+    """A sum of two layers: a walk goes through one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.left(inputs) + self.right(inputs)
+        return result

@@ -16,6 +16,7 @@ ACROSS_TOKENS = {"mixer", "spatial gating"}
 ALL = NETWORKS | ATTENTION_NETWORKS | WEIGHT_NETWORKS
 
 
+@pytest.mark.filterwarnings("ignore::phew.CollapseWarning")
 @pytest.mark.parametrize("density", [0.1, 0.5])
 @pytest.mark.parametrize("name", sorted(ALL.keys() - ACROSS_TOKENS))
 def test_every_kept_weight_is_on_a_path(name: str, density: float) -> None:

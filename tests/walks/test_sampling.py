@@ -42,6 +42,7 @@ def densities_within_reach(
     return [target / graph.num_prunable_weights for target in targets]
 
 
+@pytest.mark.filterwarnings("ignore::phew.CollapseWarning")
 @with_options
 def test_masks_are_those_of_the_reference(
     options: Options, engine: EngineOn, monkeypatch: pytest.MonkeyPatch

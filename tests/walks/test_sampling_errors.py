@@ -106,13 +106,6 @@ ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], float, str]] = {
-    "a branch that leads nowhere": (
-        WithSideBranch,
-        0.8,
-        "density 0.8 is out of reach: walks reach 50.0% of the prunable weights; 'side.weight' is "
-        "not on any path from input to output that walks take. Lower the density, or leave such "
-        "weights out with exclude=['side.weight'].",
-    ),
     "zeros beside other weights": (
         lambda: mlp_with(0.0),
         0.9,
@@ -168,6 +161,16 @@ def test_model_that_cannot_be_pruned_so(name: str) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         phew.prune(model, INPUTS.to(next(model.parameters()).device), density=density)
     assert state_of(model) == before
+
+
+def test_a_branch_that_leads_nowhere_is_named() -> None:
+    message = (
+        "density 0.8 is out of reach: walks reach 50.0% of the prunable weights; 'side.weight' is "
+        "not on any path from input to output that walks take. Lower the density, or leave such "
+        "weights out with exclude=['side.weight']."
+    )
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        phew.prune(WithSideBranch(), INPUTS, density=0.8, include=["*.weight"])
 
 
 @pytest.mark.parametrize("arguments", [{}, {"density": 0.5, "densities": [0.1]}])
