@@ -15,7 +15,7 @@ from torch import nn
 
 from phew.running.parts import Contents, parts_of
 from phew.running.referents import ATOMS, referents
-from phew.support.warn import warn_caller
+from phew.support.warn import PhewWarning, warn_caller
 
 _LIBRARIES = {*sys.stdlib_module_names, "torch"} - {"__main__"}
 
@@ -143,5 +143,5 @@ def warn_of_left(made: Iterable[weakref.ref[torch.Tensor]]) -> None:
         f"model must keep its state in attributes, got {len(left)} tensors of capture's run, "
         f"without data, that stay in {places} (shapes {shapes}). "
         "Reset that state before the model runs.",
-        UserWarning,
+        PhewWarning,
     )
