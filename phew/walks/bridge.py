@@ -111,8 +111,8 @@ def _core_link(link: Link) -> _core.WeightedLink | _core.WiringLink:
     return _core.WiringLink(
         link.source,
         link.target,
-        source_groups=link.source_groups,
-        target_groups=link.target_groups,
+        source_groups=np.ascontiguousarray(link.source_groups),
+        target_groups=np.ascontiguousarray(link.target_groups),
         shortcut=link.shortcut,
     )
 
