@@ -80,8 +80,8 @@ def sample_masks(
 
     A mask is a pure function of the weights, the graph, the density, the seed and the options, the
     same for any number of threads. Masks of one seed are nested across densities. The model is not
-    changed, and must not be changed meanwhile: a thread that trains it, or a process that writes the
-    file that its weights are mapped from, makes this an error.
+    changed, and must not be changed meanwhile: a thread that trains it, or a process that writes
+    the file that its weights are mapped from, makes this an error.
 
     Args:
         model: The model, or the graph that `capture` made of it.
@@ -115,8 +115,8 @@ def sample_masks(
         TypeError: If an argument is of the wrong type.
         ValueError: If an argument is out of range, the weights are not finite, the density is out
             of reach, `device` or `group` cannot be used, or ranks differ in what they pass.
-        RuntimeError: If another rank of `group` fails, weights change during the call, or the system
-            cannot start `num_threads`.
+        RuntimeError: If another rank of `group` fails, weights change during the call, or the
+            system cannot start `num_threads`.
 
     Example:
         >>> import torch, phew
