@@ -115,11 +115,9 @@ def _check_wiring(index: int, link: WiringLink) -> tuple[int, int]:
         groups, name = getattr(link, field), f"{field} of links[{index}]"
         if not isinstance(groups, np.ndarray):
             raise TypeError(f"{name} must be an array, got {type(groups).__name__}.")
-        if groups.dtype != np.int32 or groups.ndim != 1 or not groups.flags.c_contiguous:
-            layout = "" if groups.flags.c_contiguous else ", not contiguous"
+        if groups.dtype != np.int32 or groups.ndim != 1:
             raise TypeError(
-                f"{name} must be a contiguous vector of int32, "
-                f"got {groups.dtype} of the shape {groups.shape}{layout}."
+                f"{name} must be a vector of int32, got {groups.dtype} of the shape {groups.shape}."
             )
         lowest, highest = int(groups.min(initial=-1)), int(groups.max(initial=-1))
         most = max(sum(sizes), _MANY_GROUPS)

@@ -44,8 +44,8 @@ class WalkGraph:
         parameter_shapes: The shapes that the parameters had when the graph was made.
 
     Raises:
-        TypeError: If a field holds something of the wrong type: groups that are no contiguous
-            vectors of int32, parameters that are no tensors, strides that are no integers.
+        TypeError: If a field holds something of the wrong type: groups that are no vectors of
+            int32, parameters that are no tensors, strides that are no integers.
         ValueError: If it holds a wrong value: a link that leads back or beyond its parameter, sizes
             that are negative or do not fit in 31 bits, groups below -1, a name or index twice.
     """

@@ -117,8 +117,8 @@ def _core_link(graph: WalkGraph, link: Link) -> _core.WeightedLink | _core.Wirin
     return _core.WiringLink(
         link.source,
         link.target,
-        source_groups=link.source_groups,
-        target_groups=link.target_groups,
+        source_groups=np.ascontiguousarray(link.source_groups),
+        target_groups=np.ascontiguousarray(link.target_groups),
         shortcut=link.shortcut,
     )
 
