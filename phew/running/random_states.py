@@ -6,16 +6,14 @@ import random
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import torch
 
 _WAITING = {"wait", "select", "poll", "_wait_for_tstate_lock"}
 """Functions in which threads wait that have nothing to do, as those of progress bars."""
-
-_NOTEBOOK = {"zmq", "ipykernel", "IPython"}
-"""Packages whose threads only talk to a notebook's browser."""
 
 
 @contextmanager
@@ -28,11 +26,11 @@ def random_states_kept() -> Iterator[None]:
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch_state = torch.get_rng_state()
     gpu_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    waited = {thread for thread, waits in _others() if waits}
+    before = _idle_signs()
     try:
         yield
     finally:
-        if all(waits and thread in waited for thread, waits in _others()):
+        if all(signs & before.get(thread, set()) for thread, signs in _idle_signs().items()):
             random.setstate(python_state)
             np.random.set_state(numpy_state)  # noqa: NPY002
             torch.set_rng_state(torch_state)
@@ -40,9 +38,18 @@ def random_states_kept() -> Iterator[None]:
                 torch.cuda.set_rng_state(state, device)
 
 
-def _others() -> Iterator[tuple[int, bool]]:
-    """Yield the other threads, and whether each waits for something."""
+def _idle_signs() -> dict[int, set[str]]:
+    """Return for each other thread what, if it is so again later, says that it has been idle.
+
+    A thread that has not run meanwhile has used the same time of a processor: Linux tells which.
+    """
+    native = {thread.ident: thread.native_id for thread in threading.enumerate()}
+    signs: dict[int, set[str]] = {}
     for thread, frame in sys._current_frames().items():
         if thread != threading.get_ident():
-            package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-            yield thread, package in _NOTEBOOK or frame.f_code.co_name in _WAITING
+            signs[thread] = {frame.f_code.co_name} & _WAITING
+            with suppress(OSError):
+                signs[thread].add(
+                    Path(f"/proc/self/task/{native.get(thread)}/schedstat").read_text()
+                )
+    return signs

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
@@ -145,14 +146,14 @@ def test_a_model_that_seeds_leaves_random_states_as_they_were() -> None:
             return super().forward(x) + torch.rand(2)
 
     model = Seeds(4, 2)
-    stop = threading.Event()
+    stop: SimpleQueue[None] = SimpleQueue()
     # A thread that waits draws no numbers meanwhile.
-    thread = threading.Thread(target=stop.wait)
+    thread = threading.Thread(target=stop.get)
     thread.start()
     time.sleep(0.1)
     state = torch.get_rng_state()
     phew.capture(model, ROW)
-    stop.set()
+    stop.put(None)
     thread.join()
     assert torch.equal(torch.get_rng_state(), state)
 
