@@ -319,6 +319,7 @@ def test_walks_reach_every_weight_that_has_a_gradient(name: str) -> None:
     assert all(kept[each].equal(effective[each]) for each in effective)
 
 
+@pytest.mark.filterwarnings("ignore::phew.CollapseWarning")
 @with_networks
 def test_no_baseline_keeps_a_weight_under_a_zero(name: str) -> None:
     model, inputs, masks = network(name)
