@@ -339,8 +339,8 @@ class Shadow:
 
     def _chosen(self, call: Call, result: Recorded) -> Tensor:
         """Choose between two operands by flags that are the same for every input."""
-        flags, *parts = (self._resolve(call.arguments[name]) for name in CHOSEN[call.name])
-        return torch.where(flags, *parts).expand(result.shape)
+        flags, one, other = (self._resolve(call.arguments[name]) for name in CHOSEN[call.name])
+        return torch.where(flags, one, other).expand(result.shape)
 
     def _sample(self, call: Call, result: Recorded) -> Tensor:
         """Read an image everywhere at each place of a grid."""
