@@ -291,7 +291,8 @@ class Shadow:
         if name in STATISTICS:
             return [torch.ones(each.shape, dtype=torch.float64) for each in results]
         if name in NORMALISATIONS:
-            return [self._sum([first], result) + (first == 0).double()]
+            shifted = (first == 0).double() * self._is_dense
+            return [self._sum([first], result) + shifted]
         if name in CHOSEN and not isinstance(arguments[CHOSEN[name][0]], Recorded):
             return [self._chosen(call, result)]
         if name == "index_put" and isinstance(arguments["indices"][0], Recorded):
@@ -329,7 +330,7 @@ class Shadow:
             factors = [value.data for value in zeroing if value.parameter is None]
             factors += [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             total = math.prod((factor != 0 for factor in factors if factor.any()), start=total)
-        elif bool((total == 0).any()):
+        elif self._is_dense and bool((total == 0).any()):
             # An exponential or a shift makes another constant of a zero.
             arguments = {key: self._resolve(value) for key, value in call.arguments.items()}
             arguments = {key: _plain(value, key) for key, value in arguments.items()}
@@ -338,9 +339,8 @@ class Shadow:
 
     def _chosen(self, call: Call, result: Recorded) -> Tensor:
         """Choose between two operands by flags that are the same for every input."""
-        flags, *parts = (self._resolve(call.arguments[name]) for name in CHOSEN[call.name])
-        first, second = parts
-        return torch.where(flags, first, second).expand(result.shape)
+        flags, one, other = (self._resolve(call.arguments[name]) for name in CHOSEN[call.name])
+        return torch.where(flags, one, other).expand(result.shape)
 
     def _sample(self, call: Call, result: Recorded) -> Tensor:
         """Read an image everywhere at each place of a grid."""
