@@ -118,10 +118,11 @@ def test_as_many_edges_as_elements_need_not_be_all_elements() -> None:
 def test_elements_are_marked_by_any_of_their_edges() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        shape = tuple(int(size) for size in rng.integers(1, 4, size=4))
-        strides = tuple(int(stride) for stride in rng.integers(0, 7, size=4))
+        groups, targets, sources, positions = (int(size) for size in rng.integers(1, 4, size=4))
+        a, b, c, d = (int(stride) for stride in rng.integers(0, 7, size=4))
+        shape, strides = (groups, targets, sources, positions), (a, b, c, d)
         offset = int(rng.integers(0, 3))
-        link = WeightedLink(0, 1, "w", *shape, strides, offset)
+        link = WeightedLink(0, 1, "w", groups, targets, sources, positions, strides, offset)
         flags = torch.from_numpy(rng.random(shape) < 0.3)
         marked = torch.from_numpy(rng.random(80) < 0.1)
         expected, edges_of = marked.clone(), np.zeros(80, dtype=int)
