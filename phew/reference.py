@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phew.graph.links import WeightedLink, WiringLink
+from phew.graph.reach import absent_weights
 from phew.graph.walk_graph import WalkGraph
 from phew.graph.weights import data_of, weights_of
 from phew.walks.options import Fork, Granularity, Power
@@ -321,10 +322,13 @@ class Reference:
         self, mask: npt.NDArray[np.bool_], parameter: str, dims: tuple[int, ...]
     ) -> None:
         """Keep the largest weight of each row that a norm divides and that has kept none."""
-        magnitudes = data_of(self.graph, parameter).double().abs().numpy()
+        magnitudes = data_of(self.graph, parameter).double().abs()
+        absent = absent_weights(self.graph).get(parameter)
+        if absent is not None:
+            magnitudes = magnitudes.masked_fill(absent, -1)
         sizes = [1 if dim in dims else size for dim, size in enumerate(mask.shape)]
         for row in np.ndindex(*sizes):
             along = tuple(slice(None) if dim in dims else row[dim] for dim in range(mask.ndim))
-            if not mask[along].any():
-                largest = np.unravel_index(magnitudes[along].argmax(), mask[along].shape)
+            if not mask[along].any() and (magnitudes[along] >= 0).any():
+                largest = np.unravel_index(int(magnitudes[along].argmax()), mask[along].shape)
                 mask[along][largest] = True

@@ -11,7 +11,7 @@ import torch
 from phew._core import __version__
 from phew.distributed.sharding import is_sharded, placed_like, whole
 from phew.graph.links import Units
-from phew.graph.reach import active_units, units_led_to
+from phew.graph.reach import absent_weights, active_units, units_led_to
 from phew.graph.walk_graph import WalkGraph
 from phew.graph.weights import data_of
 from phew.masks.mask_file import Scalar
@@ -92,8 +92,14 @@ def _with_largest(
         weights = torch.zeros_like(mask, dtype=torch.float32)
     else:
         weights = data_of(graph, name, mask.device)
+    sizes = weights.abs()
+    absent = absent_weights(graph).get(name)
+    if absent is not None:
+        sizes = sizes.masked_fill(absent.to(mask.device), -1)
+    largest = _by_row(sizes, dims)[lost].max(dim=1)
     rows = _by_row(mask, dims).clone()
-    rows[lost, _by_row(weights, dims)[lost].abs().argmax(dim=1)] = True
+    # A row of which a constant zeroes all weights is 0 / 0 anyway.
+    rows[lost, largest.indices] = largest.values >= 0
     order = _rows_first(mask, dims)
     places = [order.index(dim) for dim in range(mask.dim())]
     return rows.view(mask.permute(order).shape).permute(places).contiguous()

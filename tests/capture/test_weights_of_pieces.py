@@ -243,3 +243,47 @@ def test_equal_slices_are_one_and_are_sorted() -> None:
     assert inverse.tolist() == [2, 0, 2, 1]
     kept, inverse = distinct(torch.tensor([[4, 5], [0, 5]]), 0)
     assert (kept.tolist(), inverse.tolist()) == ([[4, 5], [0, 5]], [0, 1])
+
+
+ROWS = torch.tensor([True, False, True, True, False, True])
+"""A mask of six inputs."""
+
+MASKED: dict[str, tuple[Callable[..., Tensor], list[Tensor | None]]] = {
+    "masked and put together": (lambda a, b: torch.cat([a * ROWS, b]), [~ROWS.expand(3, 6), None]),
+    "put together and masked": (
+        lambda a, b: torch.cat([b, a]).masked_fill(~ROWS, 0),
+        [~ROWS.expand(3, 6), ~ROWS.expand(3, 6)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_elements_that_a_constant_zeroes_are_no_edges_of_pieces(name: str) -> None:
+    compute, expected = MASKED[name]
+    model = _Composed([(3, 6), (3, 6)], compute)
+    graph = phew.capture(model, torch.zeros(1, 5))
+    for number, flags in enumerate(expected):
+        (link,) = (link for link in graph.weighted.values() if link.parameter == f"parts.{number}")
+        assert (link.absent is None) == (flags is None)
+        assert flags is None or (link.absent is not None and link.absent.equal(flags))
+    masks = phew.sample_masks(graph, density=0.4)
+    for number, flags in enumerate(expected):
+        assert flags is None or not (masks[f"parts.{number}"] & flags).any()
+
+
+def test_an_element_is_absent_only_where_all_of_its_uses_are() -> None:
+    order = torch.tensor([5, 1, 3, 0, 2, 4])
+
+    def compute(weight: Tensor, other: Tensor) -> Tensor:
+        return torch.cat([weight * ROWS, other, weight[:, order] * ROWS[order]])
+
+    graph = phew.capture(_Composed([(2, 6), (2, 6)], compute), torch.zeros(1, 5))
+    links = [link for link in graph.weighted.values() if link.parameter == "parts.0"]
+    assert all(link.absent is not None and link.absent.equal(~ROWS.expand(2, 6)) for link in links)
+
+    def differing(weight: Tensor, other: Tensor) -> Tensor:
+        return torch.cat([weight * ROWS, other, weight[:, order]])
+
+    graph = phew.capture(_Composed([(2, 6), (2, 6)], differing), torch.zeros(1, 5))
+    links = [link for link in graph.weighted.values() if link.parameter == "parts.0"]
+    assert all(link.absent is None for link in links)

@@ -230,3 +230,20 @@ def test_a_norm_of_weights_of_several_parameters_leaves_them_out() -> None:
     graph = phew.capture(Fused(), X)
     assert graph.prunable == ("last.weight",)
     assert graph.notes.not_prunable["first.weight"] == "its weights are computed: div"
+
+
+def test_a_row_keeps_no_weight_that_a_constant_zeroes() -> None:
+    class Masked(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            weight = self.weight * (torch.arange(6) % 2)
+            return F.linear(x, weight / weight.norm(dim=1, keepdim=True), self.bias)
+
+    model = nn.Sequential(Masked(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        model.get_parameter("0.weight")[:, 0] = 9
+    graph = phew.capture(model, X)
+    masks = phew.sample_masks(graph, density=0.02)
+    expected = Reference(graph).sample_masks(0.02)
+    assert masks["0.weight"].tolist() == expected.masks["0.weight"].tolist()
+    assert masks["0.weight"][:, 1::2].any(dim=1).all()
+    assert not masks["0.weight"][:, ::2].any()
