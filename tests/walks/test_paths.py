@@ -17,6 +17,7 @@ ALL = NETWORKS | ATTENTION_NETWORKS | WEIGHT_NETWORKS
 
 
 @pytest.mark.filterwarnings("ignore::phew.CollapseWarning")
+@pytest.mark.filterwarnings("ignore:.*its weights are computed:phew.LeftDenseWarning")
 @pytest.mark.parametrize("density", [0.1, 0.5])
 @pytest.mark.parametrize("name", sorted(ALL.keys() - ACROSS_TOKENS))
 def test_every_kept_weight_is_on_a_path(name: str, density: float) -> None:

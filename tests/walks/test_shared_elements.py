@@ -124,7 +124,8 @@ def test_as_many_edges_as_elements_need_not_be_all_elements() -> None:
 def test_elements_are_marked_by_any_of_their_edges() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        groups, targets, sources, positions = shape = rng.integers(1, 4, size=4).tolist()
+        groups, targets, sources, positions = rng.integers(1, 4, size=4).tolist()
+        shape = (groups, targets, sources, positions)
         step, target_step, source_step, position_step = rng.integers(0, 7, size=4).tolist()
         strides = (step, target_step, source_step, position_step)
         offset = int(rng.integers(0, 3))
