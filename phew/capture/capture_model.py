@@ -16,7 +16,7 @@ from phew.capture.checks import check_weights
 from phew.capture.left_out import off_every_path, warn_of
 from phew.capture.modes import Mode
 from phew.capture.notes import RunNotes
-from phew.capture.operations import follow
+from phew.capture.operations.follow import follow
 from phew.capture.selection import Selection, why_not_prunable
 from phew.capture.tracer import Tracer
 from phew.distributed.sharding import reshard

@@ -1,4 +1,4 @@
-"""Rules for what operations do to units: a table, and one short function for each kind."""
+"""The rules for operations: a table of the names of operations by the rule that follows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 
 from phew.capture.calls import Call
-from phew.capture.modes import CONSTANTS
 from phew.capture.operations import (
     constants,
     indexing,
@@ -17,22 +16,12 @@ from phew.capture.operations import (
     resampling,
     weights,
 )
-from phew.capture.operations.absent import follow_absent
-from phew.capture.operations.biases import makes_bias
-from phew.capture.operations.parameters import (
-    follow_parameters,
-    follow_scaled,
-    note_composed,
-    note_uses,
-)
 from phew.capture.tracer import Tracer
-from phew.capture.values import MissingValuesError
-from phew.running.failures import is_lack_of_memory
 
 Rule = Callable[[Tracer, Call], None]
 
 _DIMENSIONS = (1, 2, 3)
-_WEIGHTED: dict[Rule, tuple[str, ...]] = {
+WEIGHTED: dict[Rule, tuple[str, ...]] = {
     weights.convolution: ("convolution", "_convolution", "cudnn_convolution"),
     weights.deformable_convolution: ("deform_conv2d",),
     weights.embedding: ("embedding", "_embedding_bag", "_embedding_bag_forward_only"),
@@ -40,8 +29,10 @@ _WEIGHTED: dict[Rule, tuple[str, ...]] = {
     products.linear: ("linear",),
     products.multiply: ("addmm", "mm", "addmv", "mv", "bmm", "baddbmm", "dot", "vdot"),
 }
+"""Rules of operations that apply weights to an activation."""
+
 _RULES: dict[Rule, tuple[str, ...]] = {
-    **_WEIGHTED,
+    **WEIGHTED,
     movement.same: (
         *movement.COPIES,
         "native_dropout",
@@ -144,84 +135,16 @@ _RULES: dict[Rule, tuple[str, ...]] = {
 }
 _RULE_OF_NAME = {name: rule for rule, names in _RULES.items() for name in names}
 
-_CHOICES = (
+CHOICES = (
     *(indexing.index, indexing.index_select, indexing.gather, indexing.put, indexing.put_slices),
     *(indexing.select_flagged, indexing.put_flagged, weights.embedding),
 )
 """Rules of operations in which units that indices and flags have may not pass on."""
 
 
-def follow(tracer: Tracer, call: Call) -> None:
-    """Label what an operation returned."""
+def rule_of(call: Call) -> Rule:
+    """Return the rule that follows an operation."""
     rule = _RULE_OF_NAME.get(call.name)
     if rule is None:
         rule = joins.pointwise if torch.Tag.pointwise in call.operation.tags else joins.unknown
-    read = indexing.read_tensors(call) if rule in _CHOICES else call.tensors
-    labelled = any(tracer.activations.labels_of(tensor) is not None for tensor in read)
-    if not labelled and not _is_fed_by_constants(tracer, call, rule):
-        if call.operation.overloadpacket not in CONSTANTS:
-            follow_parameters(tracer, call, takes_shape=rule is movement.constant)
-            follow_absent(tracer, call)
-        return
-    is_biased = makes_bias(tracer, call, rule)
-    is_nothing = tracer.biases.are_multiplied_by_zero(call)
-    reads_bias = rule in _WEIGHTED and tracer.biases.are_in(_activations(tracer, call))
-    num_links, num_unknown = len(tracer.builder.spaces.links), len(tracer.notes.approximations)
-    try:
-        rule(tracer, call)
-    except MissingValuesError:
-        raise
-    except Exception as error:
-        if is_lack_of_memory(error):
-            raise
-        # A case that the rule was not written for must not keep the model from being pruned.
-        joins.unknown(tracer, call, f"{type(error).__name__}: {error}")
-    note_uses(tracer, call)
-    if rule in _WEIGHTED:
-        note_composed(tracer, call, _weights_of(tracer, call, rule))
-    else:
-        follow_scaled(tracer, call)
-    if reads_bias:
-        tracer.builder.spaces.set_biased_sources(num_links)
-    is_biased |= len(tracer.notes.approximations) > num_unknown
-    for output in call.outputs:
-        tracer.biases.set(output, biased=is_biased, nothing=is_nothing)
-
-
-def _activations(tracer: Tracer, call: Call) -> list[torch.Tensor]:
-    return [part for part in call.tensors if tracer.activations.labels_of(part) is not None]
-
-
-def _weights_of(tracer: Tracer, call: Call, rule: Rule) -> list[torch.Tensor]:
-    """Return the arguments of a weighted operation that are weights."""
-    if rule is weights.embedding:
-        return []
-    if rule is not products.multiply:
-        return [call.args[1]]
-    # Either factor may be weights, where the other is an activation.
-    left, right = call.args[call.name in products.WITH_BIAS :][:2]
-    return [
-        factor
-        for factor, other in ((left, right), (right, left))
-        if tracer.activations.labels_of(other) is not None
-    ]
-
-
-def _is_fed_by_constants(tracer: Tracer, call: Call, rule: Rule) -> bool:
-    """Return whether weights are applied to a parameter or constant, which then is an entry.
-
-    It is false where parameters only compute other weights: spectral norm multiplies a matrix by a
-    vector, and a matrix of low rank is the product of two parameters of one module, or of modules
-    that do not run.
-    """
-    if rule not in _WEIGHTED or call.name in ("mv", "dot", "vdot"):
-        return False
-    if tracer.modules.are_parametrizing:
-        return False
-    origins = [each for each in map(tracer.parameters.origin_of, call.tensors) if each]
-    names = frozenset[str]().union(*(origin.names for origin in origins))
-    matrices = call.name in ("mm", "bmm") and len(origins) > 1
-    owners = {name.rpartition(".")[0] for name in names}
-    has_weights = any(map(tracer.parameters.elements_of, call.tensors))
-    within = len(owners) == 1 or tracer.modules.innermost not in owners
-    return has_weights and not (matrices and within)
+    return rule

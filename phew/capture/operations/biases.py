@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,8 +38,34 @@ _ARGUMENTS: dict[Callable[..., None], tuple[slice, int | None]] = {
 """By rule, the arguments of which any makes the result zero, and the position of the bias."""
 
 
-def makes_bias(tracer: Tracer, call: Call, rule: Callable[..., None]) -> bool:
-    """Return whether an operation, which has not been followed yet, returns what is biased."""
+@contextmanager
+def follow_biases(
+    tracer: Tracer, call: Call, rule: Callable[..., None], *, applies_weights: bool
+) -> Iterator[None]:
+    """Note which results and links of an operation are biased, while its rule labels these.
+
+    Args:
+        tracer: The tracer.
+        call: The operation.
+        rule: Its rule.
+        applies_weights: Whether the rule adds links from activations.
+    """
+    is_biased = _makes_bias(tracer, call, rule)
+    is_nothing = tracer.biases.are_multiplied_by_zero(call)
+    activations = (part for part in call.tensors if tracer.activations.labels_of(part) is not None)
+    reads_bias = applies_weights and tracer.biases.are_in(activations)
+    num_links, num_unknown = len(tracer.builder.spaces.links), len(tracer.notes.approximations)
+    yield
+    if reads_bias:
+        tracer.builder.spaces.set_biased_sources(num_links)
+    # A complete wiring may make anything of zeros.
+    is_biased |= len(tracer.notes.approximations) > num_unknown
+    for output in call.outputs:
+        tracer.biases.set(output, biased=is_biased, nothing=is_nothing)
+
+
+def _makes_bias(tracer: Tracer, call: Call, rule: Callable[..., None]) -> bool:
+    """Return whether an operation makes biased activations of its arguments."""
     if call.name in _ALWAYS:
         return True
     if rule not in _ARGUMENTS:
