@@ -241,7 +241,7 @@ class Shadow:
         if call.name in ("_grouped_mm", "grouped_mm_fallback"):
             left, right = map(self._value, arguments[:2])
             offsets = call.arguments["offs"]
-            ends: Tensor = offsets.flags if isinstance(offsets, Recorded) else offsets
+            ends = self._value(offsets).data if isinstance(offsets, Recorded) else offsets
             rows = left.data.tensor_split(ends[:-1].tolist())
             return WeightedOperation(
                 *(str(right.parameter), left.data, right.data, "right"),
