@@ -136,9 +136,9 @@ void WalkEngine::hop(Team& team, const DirectedLink& link, const Batch& batch, c
                         edges,
                         WeightRows(std::get<WeightedLink>(graph_.links[link.index]), buffers),
                         buffers,
-                         MassConverter(buffers, options_.power, measure.scale),
-                         MassConverter::equal(buffers),
-                         edges.near_is_target ? measure.totals.targets : measure.totals.sources,
+                        MassConverter(buffers, options_.power, measure.scale),
+                        MassConverter::equal(buffers),
+                        edges.near_is_target ? measure.totals.targets : measure.totals.sources,
                         options_.granularity,
                         call.recording,
                         call.first_listed};

@@ -97,7 +97,8 @@ def _check_memory(model: nn.Module, excluded: Container[str]) -> None:
                 first, second = _in_order(model, name, other)
                 raise ValueError(
                     f"parameter {second!r} must have memory of its own, got that of {first!r}. "
-                    "Tie them as one: assign the same Parameter to both, or exclude both."
+                    "Tie them as one: assign the same Parameter to both, or compute one from the "
+                    "other in forward. Or exclude both."
                 )
 
 

@@ -19,7 +19,7 @@ class RunNotes:
         composed: The parameters that a layer's weights are composed of, by name, so that no weight
             is zero where an element of them is: the operation that composes them.
         normalised: The parameters that are divided by a norm of theirs, by name: the dimensions
-            that the norm sums over.
+            that the norm sums over, or all of several norms.
         lookups: Names of the parameters that were looked up by an index.
         approximations: The operations that were replaced by a complete wiring.
     """
@@ -35,9 +35,17 @@ class RunNotes:
         """Note that an operation took a parameter, in case that it turns out to be no weight."""
         self.uses.setdefault(name, call.site)
 
-    def add_norm(self, name: str, dims: tuple[int, ...]) -> None:
-        """Note that a parameter is divided by a norm; of several, the one of the shortest rows."""
-        self.normalised[name] = min(dims, self.normalised.get(name, dims), key=len)
+    def add_norm(self, call: Call, name: str, dims: tuple[int, ...]) -> None:
+        """Note that a parameter is divided by a norm, which sums over some of its dimensions.
+
+        Each row of a second norm, over dimensions 1 2 3 after 0 2 3, consists of rows along 2 3: if
+        none of these is empty, no row is. Norms that have no dimension in common, as those of the
+        rows and of the columns of a matrix, leave no weight to be pruned.
+        """
+        others = self.normalised.get(name, dims)
+        self.normalised[name] = common = tuple(dim for dim in dims if dim in others)
+        if dims and others and not common:
+            self.composed.setdefault(name, call.site)
 
     def approximate(self, call: Call, reason: str) -> None:
         """Report that an operation was replaced by a complete wiring."""

@@ -134,7 +134,8 @@ def test_two_parameters_of_one_memory_are_named(share: Callable[[nn.Sequential],
     what = "bias" if share is bias_within else "weight"
     message = (
         f"parameter '1.{what}' must have memory of its own, got that of '0.weight'. "
-        "Tie them as one: assign the same Parameter to both, or exclude both."
+        "Tie them as one: assign the same Parameter to both, or compute one from the other in "
+        "forward. Or exclude both."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         phew.prune(model, ROW, density=0.5)

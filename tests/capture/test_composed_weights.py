@@ -11,11 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import phew
+from phew.analysis import effective_masks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::phew.LeftDenseWarning"),
     pytest.mark.filterwarnings("ignore::phew.CollapseWarning"),
 ]
+
+
+FLAGS = torch.arange(24).view(6, 4) % 3 > 0
 
 
 class _Layer(nn.Module):
@@ -59,6 +63,9 @@ SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a product that is added": lambda a, b: a + 0.5 * (b @ b.t() @ b),
     "a product of matrices": lambda a, b: a @ b.t() @ a,
     "a sum that is scaled": lambda a, b: 3 * (a - b).tanh(),
+    "a parameter and a sum": lambda a, b: a / 2 + (a + b),
+    "a choice of a sum": lambda a, b: torch.where(FLAGS, a, a - b),
+    "sums with one parameter": lambda a, b: (a + 1) + (a + b),
     "a sum of parts": lambda a, b: torch.cat([a[:3] + b[:3], (a - b)[3:]]),
     "exponentials": lambda a, b: a.exp() - b.exp(),
     "a choice": lambda a, b: torch.where(a > 0, b, -1.0),
@@ -75,6 +82,35 @@ def test_parameters_of_a_sum_are_left_out_and_named(name: str) -> None:
         reason = graph.notes.not_prunable[parameter]
         assert re.match(r"its weights are computed: \w+ in '0'", reason)
     assert all(units.all() for units in graph.live)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [lambda a, b: a + (a - a.mean()), lambda a, b: F.pad(a[:, 1:], (1, 0)) + torch.ones(6, 4)],
+    ids=["standardised", "padded"],
+)
+def test_a_parameter_of_which_no_zero_is_one_is_left_out(
+    compute: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    graph = _capture(compute)
+    assert graph.prunable == ("1.weight",)
+    assert graph.notes.left_dense == ("0.a",)
+    assert all(units.all() for units in graph.live)
+
+
+def test_what_is_added_to_padding_is_an_edge() -> None:
+    graph = _capture(lambda a, b: F.pad(a[:3], (0, 0, 0, 3)) + F.pad(b[:3], (0, 0, 3, 0)))
+    assert graph.prunable == ("1.weight",)
+    assert {"0.a", "0.b"} <= graph.notes.not_prunable.keys()
+    # All six units of the sum reach the output, not those of one parameter alone.
+    assert effective_masks(graph, masks=_all_kept(graph))["1.weight"].all()
+
+
+def _all_kept(graph: phew.WalkGraph) -> phew.Masks:
+    kept = {
+        name: torch.ones_like(graph.parameters[name], dtype=torch.bool) for name in graph.prunable
+    }
+    return phew.Masks(kept)
 
 
 def test_low_rank_weights_of_other_modules_are_left_out_and_named() -> None:

@@ -214,6 +214,7 @@ def test_a_model_that_describes_its_input_needs_no_shape() -> None:
     assert printed["input_shape"] == [3, 6, 6]
 
 
+@pytest.mark.usefixtures("my_networks")
 def test_approximations_are_warned_of() -> None:
     result = run(
         "prune", "small_networks:Orthogonal", "--input-shape", "8", "--density", "0.5", "--json"
@@ -226,6 +227,7 @@ def test_approximations_are_warned_of() -> None:
     )
 
 
+@pytest.mark.usefixtures("my_networks")
 def test_parameters_that_lose_all_weights_are_named() -> None:
     result = run("prune", "small_networks:TwoBranches", "--input-shape", "8", "--density", "0.0156")
     assert result.exit_code == 0, result.stderr

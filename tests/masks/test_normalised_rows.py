@@ -248,3 +248,36 @@ def test_a_row_keeps_no_weight_that_a_constant_zeroes() -> None:
     assert masks["0.weight"].tolist() == expected.masks["0.weight"].tolist()
     assert masks["0.weight"][:, 1::2].any(dim=1).all()
     assert not masks["0.weight"][:, ::2].any()
+
+
+class _Twice(nn.Conv2d):
+    """A convolution whose weights are divided by the norms of targets, then of sources."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm
+        weight = self.weight / norm(self.weight, dim=(1, 2, 3), keepdim=True)
+        weight = weight / norm(weight, dim=(0, 2, 3), keepdim=True)
+        return F.conv2d(x, weight, self.bias)
+
+
+def test_rows_along_what_two_norms_have_in_common_keep_a_weight() -> None:
+    torch.manual_seed(0)
+    model, image = nn.Sequential(_Twice(3, 8, 3), nn.Conv2d(8, 4, 3)), torch.rand(1, 3, 8, 8)
+    graph = phew.capture(model, image)
+    assert graph.notes.normalised == {"0.weight": (2, 3)}
+    masks = phew.prune(model, image, density=0.15)
+    assert masks["0.weight"].sum((2, 3)).min() == 1
+    assert model(image).isfinite().all()
+
+
+def test_a_matrix_whose_rows_and_columns_are_normalised_is_left_out() -> None:
+    class Balanced(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            weight = self.weight / self.weight.sum(dim=1, keepdim=True)
+            return F.linear(x, weight / weight.sum(dim=0, keepdim=True), self.bias)
+
+    model = nn.Sequential(Balanced(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    with pytest.warns(phew.LeftDenseWarning, match="'0.weight': its weights are computed: div"):
+        masks = phew.prune(model, X, density=0.2)
+    assert [*masks] == ["2.weight"]
+    assert model(X).isfinite().all()

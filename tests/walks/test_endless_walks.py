@@ -16,7 +16,6 @@ from phew.walks.forecast import Forecast
 from phew.walks.options import Options
 from phew.walks.sampler import Sampler
 from phew.walks.targets import check_time
-from phew.walks.visited import Visited
 
 
 class FirstFilter(nn.Module):
@@ -121,8 +120,7 @@ def test_time_is_the_limit_and_not_a_number_of_walks() -> None:
         check_time(target, engine, forecast)
 
 
-@pytest.mark.parametrize("num_walks", [0, 10**7])
-def test_walks_that_find_too_few_weights_for_long_are_given_up(num_walks: int) -> None:
+def test_walks_that_find_too_few_weights_for_long_are_given_up() -> None:
     torch.manual_seed(0)
     graph = phew.capture(nn.Linear(20, 20, bias=False), torch.zeros(1, 20))
     weight = graph.parameters["weight"].data
@@ -132,9 +130,8 @@ def test_walks_that_find_too_few_weights_for_long_are_given_up(num_walks: int) -
     target = sampler.target(1.0)
     # No unit has another mass than was measured, but two weights can no longer be visited.
     weight[:2, :2] = torch.eye(2)
-    sampler.go_on_from(num_walks, Visited.nothing(graph, torch.device("cpu"), packed=True))
     message = (
-        r"^[\d,]+ walks have visited (398|1) weights, but [\d,]+ should have visited 400\. Weights"
+        r"^[\d,]+ walks have visited 398 weights, but [\d,]+ should have visited 400\. Weights"
     )
     with pytest.raises(RuntimeError, match=message):
         list(sampler.run([target]))

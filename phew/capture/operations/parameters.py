@@ -241,7 +241,7 @@ def _compute(tracer: Tracer, call: Call, sources: list[torch.Tensor]) -> None:
     direction = min(same, key=partial(_precedence, tracer)) if is_pointwise(call) else same[0]
     own = parameters.origin_of(direction)
     assert own is not None
-    if keeps_zeros(tracer, call, [part for part in same if _are_alike(tracer, part, direction)]):
+    if keeps_zeros(tracer, call, [part for part in same if _are_zero_as(tracer, part, direction)]):
         norms = _norms(tracer, call, direction, origin)
         view = parameters.view_of(direction)
         if view is not None or not norms:
@@ -250,6 +250,10 @@ def _compute(tracer: Tracer, call: Call, sources: list[torch.Tensor]) -> None:
             _note_norm(tracer, call, view, norms)
     elif call.name in NORMALISATIONS:
         origin = replace(origin, composed_of=_parts(tracer, direction))
+    elif _is_padded(tracer, direction) and not call.is_in_place:
+        # What is added to the padding is an edge too, which no link of the elements has.
+        parameters.set_computed(outputs[0], origin)
+        return
     if call.is_in_place and origin.composed_of:
         parameters.set_changed(outputs[0], origin)
         return
@@ -295,14 +299,25 @@ def _set_elements(
         tracer.parameters.set_computed(output, origin)
 
 
-def _are_alike(tracer: Tracer, tensor: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two tensors have the same elements of parameters at all places."""
+def _are_zero_as(tracer: Tracer, tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether a tensor is zero wherever the elements that another stands for are."""
+    if tensor is other:
+        return True
+    origins = (tracer.parameters.origin_of(each) for each in (tensor, other))
+    if any(origin is None or origin.composed_of for origin in origins):
+        return False
     left, right = (tracer.parameters.elements_of(each) for each in (tensor, other))
     if isinstance(left, Mosaic) and isinstance(right, Mosaic):
         return torch.equal(left.numbers, right.numbers)
     if isinstance(left, ParameterView) and isinstance(right, ParameterView):
         return left.steps == right.steps
     return False
+
+
+def _is_padded(tracer: Tracer, tensor: torch.Tensor) -> bool:
+    """Return whether some elements of a tensor are of no parameter, but zero."""
+    mosaic = tracer.parameters.mosaic_of(tensor)
+    return mosaic is not None and bool((mosaic.numbers < 0).any())
 
 
 def _precedence(tracer: Tracer, tensor: torch.Tensor) -> tuple[bool, tuple[bool, int, int]]:
@@ -348,4 +363,5 @@ def _note_norm(tracer: Tracer, call: Call, view: ParameterView, norms: list[torc
             if norm.shape[dim] > 1 and norm.stride(dim)
         }
     kept = view.dims_in(shape, varying)
-    tracer.notes.add_norm(view.name, tuple(dim for dim in range(len(shape)) if dim not in kept))
+    dims = tuple(dim for dim in range(len(shape)) if dim not in kept)
+    tracer.notes.add_norm(call, view.name, dims)

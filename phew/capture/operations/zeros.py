@@ -36,7 +36,7 @@ _SUMS = {
     *("sum", "mean", "norm", "linalg_vector_norm", "amax", "amin", "max", "min", "std", "var"),
     *("mm", "bmm", "mv", "dot", "vdot", "_linalg_svd"),
 }
-"""Operations that return zero where an argument is zero as a whole."""
+"""Operations that return zero, or NaN, where an argument is that as a whole."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def value_at_zero(tracer: Tracer, call: Call) -> float | None:
     if call.name in SCALES:
         return math.nan if call.name in WEIGHT_NORMS else 0.0
     if call.name in _SUMS:
-        return 0.0 if any(value_of(tensor) == 0 for tensor in call.tensors) else None
+        values = [value_of(tensor) for tensor in call.tensors]
+        return next((value for value in values if value == 0 or value != value), None)
     return _evaluate(tracer, call, value_of) if is_pointwise(call) else None
 
 

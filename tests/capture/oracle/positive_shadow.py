@@ -241,6 +241,7 @@ class Shadow:
         if call.name in ("_grouped_mm", "grouped_mm_fallback"):
             left, right = map(self._value, arguments[:2])
             ends = call.arguments["offs"]
+            ends = ends.flags if isinstance(ends, Recorded) else ends
             rows = left.data.tensor_split(ends[:-1].tolist())
             return WeightedOperation(
                 *(str(right.parameter), left.data, right.data, "right"),
