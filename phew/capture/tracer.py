@@ -73,6 +73,7 @@ class Tracer(TorchDispatchMode):
         notes: Facts for the report.
         unit_parameters: The vectors with an element per unit, by name: the spaces of the units.
         included: As given.
+        results_on_elements: What operations made of single elements, by what these were.
         failure: What a rule raised last; all else that a run raises is the model's.
     """
 
@@ -91,11 +92,12 @@ class Tracer(TorchDispatchMode):
         self.activations = Activations()
         self.parameters = ParameterViews(model)
         self.values = Values(model, self.activations, self.parameters)
-        self.biases = Biases(self.activations, self.values, self.builder)
+        self.biases = Biases(self.activations, self.values)
         self.modules = RunningModules(model)
         self.notes = RunNotes()
         self.unit_parameters: dict[str, set[int]] = {}
         self.included = included
+        self.results_on_elements: dict[str, float | None] = {}
         self.failure: Exception | None = None
         self._follow = follow
         self._saver = saver

@@ -10,6 +10,7 @@ import torch
 
 from phew.capture.calls import Call
 from phew.capture.operations import joins, movement, products, resampling, weights
+from phew.capture.operations.zeros import makes_zero
 from phew.capture.tracer import Tracer
 
 _ALWAYS = {
@@ -71,11 +72,8 @@ def _makes_bias(tracer: Tracer, call: Call, rule: Callable[..., None]) -> bool:
     if rule not in _ARGUMENTS:
         if torch.Tag.pointwise not in call.operation.tags and call.name not in _POINTWISE:
             return tracer.biases.are_in(call.tensors)
-        try:
-            return tracer.biases.are_made_by(call)
-        except (RuntimeError, TypeError, ValueError):
-            # An operation that refuses the numbers that stand for its arguments may make anything.
-            return True
+        zeros = [part for part in call.tensors if not _has_values(tracer, part)]
+        return not makes_zero(tracer, call, zeros)
     factors, position = _ARGUMENTS[rule]
     if call.name in products.WITH_BIAS:
         factors, position = slice(1, 3), 0
@@ -84,6 +82,16 @@ def _makes_bias(tracer: Tracer, call: Call, rule: Callable[..., None]) -> bool:
         if isinstance(bias, torch.Tensor) and bias in tracer.biases:
             return True
     return _are_biased(tracer, call.args[factors])
+
+
+def _has_values(tracer: Tracer, tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has values where nothing feeds its units, or is a statistic.
+
+    Other units have a share in statistics.
+    """
+    labels = tracer.activations.labels_of(tensor)
+    is_statistic = labels is not None and tracer.builder.is_statistic(labels)
+    return is_statistic or tensor in tracer.biases
 
 
 def _are_biased(tracer: Tracer, factors: tuple[Any, ...]) -> bool:

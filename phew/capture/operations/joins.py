@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map_only
 
 from phew.capture.calls import Call
 from phew.capture.labels import (
@@ -25,8 +24,8 @@ from phew.capture.labels import (
     without_constant_dims,
     without_zeros,
 )
+from phew.capture.operations.zeros import makes_zero
 from phew.capture.tracer import Tracer
-from phew.running.tensors import tensors_in
 
 Join = Callable[[Sequence[torch.Tensor], str], torch.Tensor]
 """`GraphBuilder.join` or `GraphBuilder.multiply`."""
@@ -35,36 +34,18 @@ Join = Callable[[Sequence[torch.Tensor], str], torch.Tensor]
 def pointwise(tracer: Tracer, call: Call) -> None:
     """Keep the units of the only labelled operand; join those of several.
 
-    Where there are none, the result is zero if the operation makes a zero of zeros.
+    Where there are none, the result is zero if the operation makes zero of zeros: a ReLU does, an
+    exponential does not.
     """
     operands = labelled_operands(tracer, call)
+    labelled = [part for part in call.tensors if tracer.activations.labels_of(part) is not None]
     join = partial(tracer.builder.join, needs=tracer.biases.needs(call))
     for output in call.outputs:
         shape = torch.Size(np.broadcast_shapes(output.shape, *(part.shape for part in operands)))
         labels = combine(join, operands, shape, call.place)
-        if bool((compact(labels) == NO_UNIT).any()) and not _keeps_zeros(tracer, call):
+        if bool((compact(labels) == NO_UNIT).any()) and not makes_zero(tracer, call, labelled):
             labels = without_zeros(labels)
         tracer.label(call, output, labels)
-
-
-def _keeps_zeros(tracer: Tracer, call: Call) -> bool:
-    """Return whether an operation makes a zero of zeros: a ReLU does, an exponential does not.
-
-    It is run on numbers: 0 for what has units and for constants that are zero, 1 for others.
-    """
-
-    def number(tensor: torch.Tensor) -> torch.Tensor:
-        is_zero = tracer.activations.labels_of(tensor) is not None or (
-            tracer.values.are_known(tensor) and not tensor.any()
-        )
-        return torch.full((), 1 - is_zero, dtype=tensor.dtype, device="cpu")
-
-    args, kwargs = tree_map_only(torch.Tensor, number, (call.args, dict(call.kwargs)))
-    try:
-        results = tensors_in(call.operation(*args, **kwargs))
-    except RuntimeError:  # It takes no single number: the borders of `bucketize` are a vector.
-        return False
-    return not any(part.any() for part in results)
 
 
 def shift(tracer: Tracer, call: Call) -> None:

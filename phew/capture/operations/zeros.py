@@ -1,4 +1,4 @@
-"""What operations make of zeros: they are asked, on tensors of one element.
+"""Ask operations what they make of zeros: they are run on single elements.
 
 The weights `weight * gate` are zero where `weight` is, so they can be pruned by pruning `weight`.
 Those of `weight + noise` are not. To find out, the operation is run on 0 in the place of `weight`
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -38,17 +39,49 @@ _SUMS = {
 """Operations that return zero, or NaN, where an argument is that as a whole."""
 
 
+@dataclass(frozen=True)
+class _Element:
+    """An element that stands for an argument of an operation.
+
+    Attributes:
+        value: Its value.
+        dtype: Its dtype.
+        rank: 0 for a single number, 1 for a vector of one: these are promoted to other dtypes.
+    """
+
+    value: Any
+    dtype: torch.dtype
+    rank: int
+
+    def tensor(self) -> torch.Tensor:
+        """Return the element as a tensor."""
+        return torch.full([1] * self.rank, self.value, dtype=self.dtype, device="cpu")
+
+
 def keeps_zeros(tracer: Tracer, call: Call, zeros: list[torch.Tensor]) -> bool:
     """Return whether an operation returns zeros where some of its arguments are zero."""
-    if call.name in SCALES:
-        return True
-    if not is_pointwise(call):
-        return False
+    return call.name in SCALES or (is_pointwise(call) and makes_zero(tracer, call, zeros, sign=-1))
 
-    def value_of(number: int, tensor: torch.Tensor) -> float:
-        return 0 if any(tensor is zero for zero in zeros) else _any_value(tracer, tensor, number)
 
-    return all(_evaluate(call, partial(value_of, number)) == 0 for number in (0, 1))
+def makes_zero(tracer: Tracer, call: Call, zeros: list[torch.Tensor], *, sign: int = 1) -> bool:
+    """Return whether an operation on single elements returns zero where some of them are zero.
+
+    It is run twice, on other numbers in the place of the rest. One that refuses them may make
+    anything.
+
+    Args:
+        tracer: The tracer.
+        call: The operation.
+        zeros: The arguments that are zero.
+        sign: The sign of the other arguments in the second run. They are positive by default, as
+            thresholds of activations are: `minimum(x, threshold)` makes zero of zeros.
+    """
+
+    def value_of(scale: float, tensor: torch.Tensor) -> float:
+        is_zero = any(tensor is zero for zero in zeros)
+        return 0 if is_zero else _any_value(tracer, call, tensor, scale)
+
+    return all(_evaluate(tracer, call, partial(value_of, scale)) == 0 for scale in (1, 2 * sign))
 
 
 def value_at_zero(tracer: Tracer, call: Call) -> float | None:
@@ -56,14 +89,14 @@ def value_at_zero(tracer: Tracer, call: Call) -> float | None:
 
     def value_of(tensor: torch.Tensor) -> float | None:
         origin = tracer.parameters.origin_of(tensor)
-        return _any_value(tracer, tensor, 0) if origin is None else origin.at_zero
+        return _any_value(tracer, call, tensor, 1) if origin is None else origin.at_zero
 
     if call.name in SCALES:
         return math.nan if call.name in WEIGHT_NORMS else 0.0
     if call.name in _SUMS:
         values = [value_of(tensor) for tensor in call.tensors]
         return next((value for value in values if value == 0 or value != value), None)
-    return _evaluate(call, value_of) if is_pointwise(call) else None
+    return _evaluate(tracer, call, value_of) if is_pointwise(call) else None
 
 
 def is_pointwise(call: Call) -> bool:
@@ -75,27 +108,44 @@ def is_pointwise(call: Call) -> bool:
     return torch.Tag.pointwise in tags and torch.Tag.nondeterministic_seeded not in tags
 
 
-def _any_value(tracer: Tracer, tensor: torch.Tensor, number: int) -> float:
-    """Return one of two numbers that the elements of a tensor may be, of different signs."""
+def _any_value(tracer: Tracer, call: Call, tensor: torch.Tensor, scale: float) -> float:
+    """Return a number that stands for the elements of an argument, times a scale.
+
+    Different arguments are different numbers, so that their difference is not zero. Flags are set
+    at any scale but 1.
+    """
     if tracer.values.are_known(tensor) and not tensor.any():
         return 0
     if tensor.dtype == torch.bool:
-        return number
+        return scale != 1
+    # A tensor that is only written to is not among these, and its number does not matter.
+    position = next((index for index, other in enumerate(call.tensors) if other is tensor), 0)
     is_real = tensor.is_floating_point() or tensor.is_complex()
-    return (0.75, -1.25)[number] if is_real else (1, 3)[number]
+    return scale * (0.75 + position / 8) if is_real else abs(scale) * (1 + position)
 
 
-def _evaluate(call: Call, value_of: Callable[[torch.Tensor], float | None]) -> float | None:
-    """Run an operation on single elements of these values; return the first of its results."""
+def _evaluate(
+    tracer: Tracer, call: Call, value_of: Callable[[torch.Tensor], float | None]
+) -> float | None:
+    """Run an operation on single elements of these values; return the first of its results.
 
-    def stand_in(tensor: torch.Tensor) -> torch.Tensor:
-        value: Any = value_of(tensor)
-        shape = [1] * min(tensor.dim(), 1)
-        return torch.full(shape, value, dtype=tensor.dtype, device="cpu")
+    It is run once for the same values: a recurrence repeats its operations at each step.
+    """
 
-    # An operation that cannot be run on these is not known to keep zeros.
+    def described(tensor: torch.Tensor) -> _Element:
+        return _Element(value_of(tensor), tensor.dtype, min(tensor.dim(), 1))
+
+    args, kwargs = tree_map_only(torch.Tensor, described, (call.args, dict(call.kwargs)))
+    key = repr((call.operation, args, kwargs))
+    if key not in tracer.results_on_elements:
+        tracer.results_on_elements[key] = _result(call, args, kwargs)
+    return tracer.results_on_elements[key]
+
+
+def _result(call: Call, args: Any, kwargs: Any) -> float | None:
+    """Run an operation on elements, None if it refuses them."""
     with contextlib.suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
-        args, kwargs = tree_map_only(torch.Tensor, stand_in, (call.args, dict(call.kwargs)))
+        args, kwargs = tree_map_only(_Element, _Element.tensor, (args, kwargs))
         result = call.operation(*args, **kwargs)
         first = result if isinstance(result, torch.Tensor) else result[0]
         return float(first.abs() if first.is_complex() else first)
