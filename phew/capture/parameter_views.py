@@ -170,6 +170,23 @@ class ParameterViews:
             return elements.absent.get(name)
         return None if elements is None else elements.absent
 
+    def zeroed_in(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Flag the elements of a tensor that constants have zeroed, of its shape; None for none."""
+        elements = self.elements_of(tensor)
+        if isinstance(elements, Mosaic):
+            numbers, absent = elements.numbers, elements.absent
+            zeroed = numbers < 0
+        elif elements is not None and elements.absent is not None:
+            mosaic = self.mosaic_from(elements)
+            numbers, absent = mosaic.numbers, mosaic.absent
+            zeroed = torch.zeros(elements.shape, dtype=torch.bool, device="cpu")
+        else:
+            return None
+        for name, flags in absent.items():
+            own = numbers // SPAN == self._names.index(name)
+            zeroed[own] |= flags.flatten()[numbers[own] % SPAN]
+        return zeroed if zeroed.any() else None
+
     def set_absent(self, tensor: torch.Tensor, name: str, absent: torch.Tensor | None) -> None:
         """Note which elements of a parameter constants zero in a tensor.
 

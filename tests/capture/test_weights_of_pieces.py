@@ -248,8 +248,16 @@ def test_equal_slices_are_one_and_are_sorted() -> None:
 ROWS = torch.tensor([True, False, True, True, False, True])
 """A mask of six inputs."""
 
+LAST = torch.cat([~ROWS.expand(2, 6), torch.zeros(1, 6, dtype=torch.bool)])
+"""What it zeroes of the first two of three rows."""
+
 MASKED: dict[str, tuple[Callable[..., Tensor], list[Tensor | None]]] = {
     "masked and put together": (lambda a, b: torch.cat([a * ROWS, b]), [~ROWS.expand(3, 6), None]),
+    "masked in part": (lambda a, b: torch.cat([a[:2] * ROWS, a[2:], b]), [LAST, None]),
+    "multiplied by a masked one": (
+        lambda a, b: torch.cat([a * (b * ROWS), b]),
+        [~ROWS.expand(3, 6), None],
+    ),
     "put together and masked": (
         lambda a, b: torch.cat([b, a]).masked_fill(~ROWS, 0),
         [~ROWS.expand(3, 6), ~ROWS.expand(3, 6)],

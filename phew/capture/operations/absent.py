@@ -7,7 +7,6 @@ a scaled matrix, a slice, a stack of heads.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,39 +35,61 @@ def follow_absent(tracer: Tracer, call: Call) -> None:
         if elements is None:
             continue
         zeroed = zeroes(tracer, call) if zeroes else None
+        flags = None if zeroed is None or not zeroed.any() else zeroed.cpu().expand(output.shape)
+        if owner is None and not _puts(call):
+            flags = _or(flags, _by_weights(tracer, call, output.shape))
         for name in tracer.parameters.names_in(elements):
-            if owner is None:
-                absent = _inherited(tracer, call, name)
-            else:
-                absent = tracer.parameters.absent_of(owner, name)
-            if zeroed is not None and zeroed.any():
-                flags = zeroed.cpu().expand(output.shape)
-                flagged = tracer.parameters.elements_flagged(tensor, name, flags)
-                absent = flagged if absent is None else absent | flagged
+            absent = _absent_before(tracer, call, name, owner)
+            if flags is not None:
+                absent = _or(absent, tracer.parameters.elements_flagged(tensor, name, flags))
             tracer.parameters.set_absent(tensor, name, absent)
 
 
-def _inherited(tracer: Tracer, call: Call, name: str) -> torch.Tensor | None:
-    """Flag the elements of a parameter that are absent from an argument, and so from the result."""
-    sources = [
-        tensor
-        for tensor in call.tensors
-        if (elements := tracer.parameters.elements_of(tensor))
-        and name in tracer.parameters.names_in(elements)
-    ]
-    flags = [tracer.parameters.absent_of(tensor, name) for tensor in sources]
-    if call.name in MOVES:
-        # An element that is put into the result several times must be absent from each of them.
-        known = [each for each in flags if each is not None]
-        is_absent = bool(known) and len(known) == len(flags)
-        return functools.reduce(torch.logical_and, known) if is_absent else None
-    moves = call.name in movement.VIEWS | movement.COPIES
-    zeros = [
-        each
-        for tensor, each in zip(sources, flags, strict=True)
-        if each is not None and (moves or keeps_zeros(tracer, call, [tensor]))
-    ]
-    return functools.reduce(torch.logical_or, zeros) if zeros else None
+def _puts(call: Call) -> bool:
+    """Return whether an operation puts elements of its arguments in other places."""
+    return call.name in movement.VIEWS | movement.COPIES | MOVES
+
+
+def _or(flags: torch.Tensor | None, others: torch.Tensor | None) -> torch.Tensor | None:
+    return others if flags is None else flags if others is None else flags | others
+
+
+def _absent_before(
+    tracer: Tracer, call: Call, name: str, owner: nn.Parameter | None
+) -> torch.Tensor | None:
+    """Flag the elements of a parameter that are absent from the arguments, whatever is computed.
+
+    An element that is put into the result several times must be absent from each argument that has
+    it: of `cat([weight[:2] * mask, weight[2:]])`, from the first.
+    """
+    if owner is not None:
+        return tracer.parameters.absent_of(owner, name)
+    if not _puts(call):
+        return None
+    absent, present = None, None
+    for tensor in call.tensors:
+        elements = tracer.parameters.elements_of(tensor)
+        if elements is None or name not in tracer.parameters.names_in(elements):
+            continue
+        flags = tracer.parameters.absent_of(tensor, name)
+        absent = _or(absent, flags)
+        if call.name in MOVES:
+            all_of_it = torch.ones(tensor.shape, dtype=torch.bool, device="cpu")
+            own = tracer.parameters.elements_flagged(tensor, name, all_of_it)
+            present = _or(present, own if flags is None else own & ~flags)
+    if absent is not None and present is not None:
+        absent = absent & ~present
+    return absent if absent is not None and absent.any() else None
+
+
+def _by_weights(tracer: Tracer, call: Call, shape: torch.Size) -> torch.Tensor | None:
+    """Flag where the weights that an operation computes with are zeroed, and so its results."""
+    zeroed = None
+    for tensor in call.tensors:
+        flags = tracer.parameters.zeroed_in(tensor)
+        if flags is not None and keeps_zeros(tracer, call, [tensor]):
+            zeroed = _or(zeroed, flags.expand(shape))
+    return zeroed
 
 
 def _constant(tracer: Tracer, call: Call, value: Any) -> torch.Tensor | None:
