@@ -41,7 +41,8 @@ class Styled(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         scale, shift = self.style(style).chunk(2)
-        return self.head(self._apply_style(self.content(x), scale, shift))
+        features: Tensor = self.head(self._apply_style(self.content(x), scale, shift))
+        return features
 
 
 @pytest.mark.parametrize("name", APPLIED)
