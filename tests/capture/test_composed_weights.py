@@ -265,6 +265,8 @@ def test_a_lookup_at_constant_places_is_a_constant() -> None:
 class PermutedTriangle(nn.Module):
     """A constant times a triangle with ones on its diagonal, as in Glow's 1 x 1 convolutions."""
 
+    order: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.lower, self.head = nn.Parameter(torch.rand(4, 4)), nn.Linear(4, 2)
