@@ -296,3 +296,25 @@ def test_a_lookup_at_constant_places_is_a_constant() -> None:
     graph = phew.capture(Relative(), torch.zeros(1, 3, 4))
     assert graph.prunable == ("project.weight",)
     assert graph.notes.not_prunable["table"] == "not a weight of a link: used by index"
+
+
+class PermutedTriangle(nn.Module):
+    """A constant times a triangle with ones on its diagonal, as in Glow's 1 x 1 convolutions."""
+
+    order: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lower, self.head = nn.Parameter(torch.rand(4, 4)), nn.Linear(4, 2)
+        self.register_buffer("order", torch.eye(4).roll(1, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.order @ (self.lower.tril(-1) + torch.eye(4))
+        result: Tensor = self.head(F.linear(x, weight))
+        return result
+
+
+def test_a_sum_that_a_constant_multiplies_is_left_out_and_named() -> None:
+    with pytest.warns(phew.LeftDenseWarning, match="'lower': its weights are computed: add"):
+        graph = phew.capture(PermutedTriangle(), torch.rand(2, 4))
+    assert graph.prunable == ("head.weight",)

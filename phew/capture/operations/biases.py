@@ -17,8 +17,7 @@ _ALWAYS = {
     *("_softmax", "_log_softmax", "_safe_softmax", "logsumexp", "logcumsumexp"),
     *("log_sigmoid_forward", "bernoulli_", "normal_", "uniform_", "exponential_"),
     *("linalg_inv_ex", "linalg_cholesky_ex", "cholesky", "linalg_matrix_exp"),
-    # These subtract a mean in which other units have a share.
-    *("native_layer_norm", "native_group_norm"),
+    *joins.SUBTRACTING,
 }
 
 _POINTWISE = {"masked_fill", "masked_fill_", "complex", "polar", "copysign", "fill_"}

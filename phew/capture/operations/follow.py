@@ -74,6 +74,9 @@ def _weights_of(tracer: Tracer, call: Call, rule: Rule) -> list[torch.Tensor]:
         return [call.args[1]]
     # Either factor may be weights, where the other is an activation.
     left, right = call.args[call.name in products.WITH_BIAS :][:2]
+    if tracer.activations.labels_of(left) is None and tracer.activations.labels_of(right) is None:
+        # A constant is the activation.
+        return [left, right]
     return [
         factor
         for factor, other in ((left, right), (right, left))

@@ -30,6 +30,9 @@ from phew.capture.tracer import Tracer
 Join = Callable[[Sequence[torch.Tensor], str], torch.Tensor]
 """`GraphBuilder.join` or `GraphBuilder.multiply`."""
 
+SUBTRACTING = {"native_layer_norm", "native_group_norm"}
+"""Normalisations that subtract a mean in which other units have a share."""
+
 
 def pointwise(tracer: Tracer, call: Call) -> None:
     """Keep the units of the only labelled operand; join those of several.
@@ -185,13 +188,31 @@ def normalise_features(tracer: Tracer, call: Call) -> None:
 
 
 def _normalise(tracer: Tracer, call: Call, dim: int, parameters: tuple[Any, ...]) -> None:
-    """Keep the units, and give the parameters to the space of those along a dimension."""
+    """Keep the units, and give the parameters to the space of those along a dimension.
+
+    A style's features may be the scale and the shift: they are joined with the units.
+    """
     shift(tracer, call)
     labels = tracer.labels_or_constant(call.outputs[0])
-    for parameter in parameters:
+    operands, needs = [labels], [frozenset[int]()]
+    is_biased = call.args[0] in tracer.biases or call.name in SUBTRACTING
+    for position, parameter in enumerate(parameters):
+        if not isinstance(parameter, torch.Tensor):
+            continue
         if tracer.parameters.view_of(parameter) is not None:
             space = tracer.builder.find_or_add_space(by_position(labels, [dim]), call.place)
             tracer.own_unit_parameter(parameter, space)
+        computed = tracer.activations.labels_of(parameter)
+        if computed is None:
+            continue
+        is_scale = position == 0
+        if is_scale and parameter not in tracer.biases:
+            needs[0] = frozenset({1})
+        operands.append(computed.reshape(*computed.shape, *[1] * (labels.dim() - 1 - dim)))
+        needs.append(frozenset({0}) if is_scale and not is_biased else frozenset())
+    if len(operands) > 1:
+        join = partial(tracer.builder.join, needs=needs)
+        tracer.label(call, call.outputs[0], combine(join, operands, labels.shape, call.place))
 
 
 def unknown(tracer: Tracer, call: Call, reason: str = "phew does not know it") -> None:

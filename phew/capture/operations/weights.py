@@ -48,7 +48,7 @@ def _convolve(
     """Link channels to channels, group by group, by an edge for each position of the kernel."""
     view = tracer.parameters.view_of(weight)
     if tracer.parameters.elements_of(weight) is None:
-        _convolve_without_parameter(tracer, call, labels, weight, groups, transposed)
+        _convolve_without_parameter(tracer, call, labels, weight, bias, groups, transposed)
         return
     # The weights are (out, in / groups, *kernel), or (in, out / groups, *kernel) if transposed.
     # Groups cut the first dimension.
@@ -61,14 +61,23 @@ def _convolve(
     used = labels if transposed else call.result
     num_uses = used.numel() / max(used.shape[1], 1)
     if view is None or kernel is None:
-        _convolve_pieces(tracer, call, labels, weight, groups, target, num_uses)
+        _convolve_pieces(tracer, call, labels, weight, bias, groups, target, num_uses)
         return
     shape = (groups, sizes[target], sizes[source], kernel[0])
     steps = (sizes[0] * strides[0], strides[target], strides[source], kernel[1])
     space = link(tracer, view, labels, [1], shape, steps, num_uses=num_uses)
     tracer.own_unit_parameter(bias, space)
     units = tracer.builder.spaces.units(space)
-    tracer.label(call, call.result, unit_labels(units, call.result.shape, [1]))
+    _label_channels(tracer, call, unit_labels(units, call.result.shape, [1]), bias)
+
+
+def _label_channels(tracer: Tracer, call: Call, labels: torch.Tensor, bias: Any) -> None:
+    """Label the result of a convolution, to which a bias that activations computed is added."""
+    added = tracer.activations.labels_of(bias) if isinstance(bias, torch.Tensor) else None
+    if added is not None:
+        added = added.reshape(-1, *[1] * (labels.dim() - 2))
+        labels = combine(tracer.builder.join, [labels, added], labels.shape, call.place)
+    tracer.label(call, call.result, labels)
 
 
 def _convolve_pieces(
@@ -76,6 +85,7 @@ def _convolve_pieces(
     call: Call,
     labels: torch.Tensor,
     weight: torch.Tensor,
+    bias: Any,
     groups: int,
     target: int,
     num_uses: float,
@@ -100,7 +110,8 @@ def _convolve_pieces(
     if units is None:
         unknown(tracer, call, TOO_MANY)
         return
-    tracer.label(call, call.result, unit_labels(units.flatten(), call.result.shape, [1]))
+    labels = unit_labels(units.flatten(), call.result.shape, [1])
+    _label_channels(tracer, call, labels, bias)
 
 
 def merge_dims(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
@@ -126,6 +137,7 @@ def _convolve_without_parameter(
     call: Call,
     labels: torch.Tensor,
     weight: torch.Tensor,
+    bias: Any,
     groups: int,
     transposed: bool,
 ) -> None:
@@ -146,7 +158,7 @@ def _convolve_without_parameter(
     multiply = partial(tracer.builder.multiply, biased=biased)
     joined = combine(multiply, operands, outputs, call.place)
     joined = reshape(joined, torch.Size([*shape[:2], *[1] * (rank - 2)]))
-    tracer.label(call, call.result, joined.expand(shape))
+    _label_channels(tracer, call, joined.expand(shape), bias)
 
 
 def embedding(tracer: Tracer, call: Call) -> None:
