@@ -78,7 +78,7 @@ class ParameterView:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a tensor is computed from, where it is more than a view or copy of a parameter.
+    """The parameters that a tensor is computed from, where it is no plain view or copy of one.
 
     `weight - weight.mean()` is computed from `weight` and is zero where all of it is zero, but not
     where one element alone is: zeroing elements does not zero those of the result, so it is

@@ -69,7 +69,7 @@ class RandomNumbers:
         run = func if takes else _WITH_GENERATOR.get(func)
         device = next((arg.device for arg in args if isinstance(arg, torch.Tensor)), None)
         device = torch.device(kwargs.get("device") or device or torch.get_default_device())
-        # Others draw nothing in evaluation mode, such as attention, whose dropout is off.
+        # The other operations draw nothing in evaluation mode: the dropout of attention is off.
         if run is None or device.type not in ("cpu", "cuda"):
             return func(*args, **kwargs)
         return run(*args, **kwargs | {"generator": self._generator(device)})

@@ -214,7 +214,7 @@ class ModuleHold:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take hold of the copies of parameters, maybe before their module has its attributes."""
         module, parameters = state["module"], state.pop("parameters")
-        # What is held no longer may have no module; a temporary one makes a dead reference.
+        # A hold that has ended may have no module; a temporary one makes a dead reference.
         module_ref = weakref.ref(nn.Module() if module is None else module)
         self.__dict__.update(state | {"module": module_ref})
         _module_holds[id(self)] = self

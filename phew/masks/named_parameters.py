@@ -1,4 +1,4 @@
-"""What stands at the name of a parameter in a module, and why it cannot take its mask."""
+"""The parameter that stands at a name in a module, and why it cannot take the name's mask."""
 
 from __future__ import annotations
 

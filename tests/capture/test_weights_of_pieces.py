@@ -249,7 +249,7 @@ ROWS = torch.tensor([True, False, True, True, False, True])
 """A mask of six inputs."""
 
 LAST = torch.cat([~ROWS.expand(2, 6), torch.zeros(1, 6, dtype=torch.bool)])
-"""What it zeroes of the first two of three rows."""
+"""The elements that it zeroes of the first two of three rows."""
 
 MASKED: dict[str, tuple[Callable[..., Tensor], list[Tensor | None]]] = {
     "masked and put together": (lambda a, b: torch.cat([a * ROWS, b]), [~ROWS.expand(3, 6), None]),

@@ -1,4 +1,4 @@
-"""What a run left is checked before another goes on with it."""
+"""The files that a run left are checked before another goes on with them."""
 
 from __future__ import annotations
 

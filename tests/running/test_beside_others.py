@@ -23,7 +23,7 @@ from phew.graph import WeightedLink
 ROW = torch.linspace(0, 1, 4)[None]
 
 SEEN: list[Any] = []
-"""What threads see. A list that the model's functions close over would be put back."""
+"""The values that threads see. A list that the model's functions close over would be put back."""
 
 
 @pytest.fixture(autouse=True)

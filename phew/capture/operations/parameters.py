@@ -251,7 +251,7 @@ def _compute(tracer: Tracer, call: Call, sources: list[torch.Tensor]) -> None:
     elif call.name in NORMALISATIONS:
         origin = replace(origin, composed_of=_parts(tracer, direction))
     elif _is_padded(tracer, direction) and not call.is_in_place:
-        # What is added to the padding is an edge too, which no link of the elements has.
+        # A tensor that is added to the padding is an edge too, which no link of the elements has.
         parameters.set_computed(outputs[0], origin)
         return
     if call.is_in_place and origin.composed_of:
