@@ -221,6 +221,8 @@ def _with_prunable(
     for name, use in notes.composed.items():
         reason = f"its weights are computed: {use}"
         by_request[name] = reason + (if_named if name in graph.parameters else "")
+    for name, use in notes.inverted.items():
+        by_request[name] = f"zeros would make it singular for {use}" + if_named
     by_request.update(dict.fromkeys(notes.lookups, "lookup embedding" + if_named))
     prunable = tuple(
         name

@@ -18,6 +18,8 @@ class RunNotes:
             that computes them.
         composed: The parameters that a layer's weights are composed of, by name, so that no weight
             is zero where an element of them is: the operation that composes them.
+        inverted: The parameters of which an inverse or a determinant is computed, by name: the
+            operation, e.g. "linalg_inv_ex in 'flow.0'".
         normalised: The parameters that are divided by a norm of theirs, by name: the dimensions
             that the norm sums over, or all of several norms.
         lookups: Names of the parameters that were looked up by an index.
@@ -27,6 +29,7 @@ class RunNotes:
     uses: dict[str, str] = field(default_factory=dict)
     derived: dict[str, str] = field(default_factory=dict)
     composed: dict[str, str] = field(default_factory=dict)
+    inverted: dict[str, str] = field(default_factory=dict)
     normalised: dict[str, tuple[int, ...]] = field(default_factory=dict)
     lookups: set[str] = field(default_factory=set)
     approximations: list[Approximation] = field(default_factory=list)

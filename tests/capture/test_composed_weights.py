@@ -318,3 +318,29 @@ def test_a_sum_that_a_constant_multiplies_is_left_out_and_named() -> None:
     with pytest.warns(phew.LeftDenseWarning, match="'lower': its weights are computed: add"):
         graph = phew.capture(PermutedTriangle(), torch.rand(2, 4))
     assert graph.prunable == ("head.weight",)
+
+
+def _determinant(weight: Tensor) -> Tensor:
+    logarithm: Tensor = torch.linalg.slogdet(weight).logabsdet
+    return logarithm
+
+
+@pytest.mark.parametrize("compute", [_determinant, torch.logdet, torch.linalg.inv, torch.det])
+def test_weights_that_zeros_would_make_singular_are_left_out_and_named(
+    compute: Callable[[Tensor], Tensor],
+) -> None:
+    class Flow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.mix = nn.Linear(6, 6), nn.Parameter(torch.eye(6))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return F.linear(self.first(x), self.mix), compute(self.mix)
+
+    model = Flow()
+    with pytest.warns(phew.LeftDenseWarning, match="'mix': zeros would make it singular for "):
+        masks = phew.prune(model, torch.zeros(1, 6), density=0.2)
+    assert list(masks) == ["first.weight"]
+    assert compute(model.mix).isfinite().all()
+    graph = phew.capture(model, torch.zeros(1, 6), include=["*.weight", "mix"])
+    assert set(graph.prunable) == {"first.weight", "mix"}

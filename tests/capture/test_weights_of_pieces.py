@@ -213,6 +213,7 @@ def test_too_many_pieces_are_an_approximation() -> None:
     model = nn.Sequential(nn.Linear(2, num_pieces), Scattered())
     with pytest.warns(phew.ApproximationWarning, match="mm in '1'"):
         graph = phew.capture(model, torch.zeros(1, 2))
+    assert graph.notes.left_dense == ("1.weight",)
     (approximation,) = graph.notes.approximations
     assert approximation.reason == (
         "its weights are put together from more than 1024 pieces of parameters"

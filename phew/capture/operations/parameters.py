@@ -45,6 +45,13 @@ def note_uses(tracer: Tracer, call: Call) -> None:
             tracer.notes.add_use(call, name)
 
 
+INVERSES = {
+    *("_linalg_slogdet", "_linalg_det", "linalg_inv_ex", "linalg_lu_factor_ex"),
+    *("_linalg_solve_ex", "linalg_cholesky_ex", "cholesky"),
+}
+"""Operations whose results are not finite, or an error, where zeros make a matrix singular."""
+
+
 def note_composed(tracer: Tracer, call: Call, weights: list[torch.Tensor]) -> None:
     """Note which parameters the weights of an operation are computed from, as no zero survives."""
     for tensor in weights:
@@ -89,6 +96,9 @@ def follow_parameters(tracer: Tracer, call: Call, *, takes_shape: bool) -> None:
         for output in call.outputs:
             parameters.set_computed(output, Origin(frozenset()))
         return
+    if call.name in INVERSES:
+        for name in sorted(_composed(tracer, call, sources).names):
+            tracer.notes.inverted.setdefault(name, call.site)
     views = [view for tensor in sources if (view := parameters.view_of(tensor))]
     if call.name in movement.COPIES:
         origin = parameters.computed_of(sources[0])

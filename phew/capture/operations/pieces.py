@@ -14,12 +14,12 @@ import torch
 
 from phew.capture.calls import Call
 from phew.capture.labels import NO_UNIT, by_position
-from phew.capture.mosaics import MOST_PIECES, Piece, cut, distinct, gather_rows
+from phew.capture.mosaics import MOST_PIECES, Mosaic, Piece, cut, distinct, gather_rows
+from phew.capture.operations.joins import unknown
 from phew.capture.parameter_views import ParameterView
 from phew.capture.tracer import Tracer
 
-TOO_MANY = f"its weights are put together from more than {MOST_PIECES} pieces of parameters"
-"""A reason for an approximation."""
+_TOO_MANY = f"its weights are put together from more than {MOST_PIECES} pieces of parameters"
 
 
 def link(
@@ -104,6 +104,13 @@ def link_pieces(
         return None
     labels = _link(tracer, call, piece, numbers.shape, absent, rows, num_uses)
     return labels.index_select(0, groups).index_select(1, targets)
+
+
+def too_many_pieces(tracer: Tracer, call: Call, weights: Mosaic) -> None:
+    """Wire an operation completely whose weights are too many pieces, and leave these dense."""
+    unknown(tracer, call, _TOO_MANY)
+    for name in sorted(tracer.parameters.names_in(weights)):
+        tracer.notes.composed.setdefault(name, call.site)
 
 
 def _link(

@@ -15,8 +15,7 @@ import torch
 from phew.capture.calls import Call
 from phew.capture.labels import by_position, equal_products, reshape, unit_labels
 from phew.capture.mosaics import Mosaic
-from phew.capture.operations.joins import unknown
-from phew.capture.operations.pieces import TOO_MANY, link, link_pieces
+from phew.capture.operations.pieces import link, link_pieces, too_many_pieces
 from phew.capture.operations.weights import merge_dims
 from phew.capture.parameter_views import ParameterView
 from phew.capture.tracer import Tracer
@@ -229,6 +228,6 @@ def _multiply_pieces(
         merge_groups=True,
     )
     if units is None:
-        unknown(tracer, call, TOO_MANY)
+        too_many_pieces(tracer, call, weights)
         return None
     return unit_labels(units.flatten(), torch.Size([*labels.shape[:-1], num_targets]), dims)

@@ -11,7 +11,7 @@ import torch
 from phew.capture.calls import Call
 from phew.capture.labels import by_position, compact, reshape, unit_labels
 from phew.capture.operations.joins import combine, merge, unknown
-from phew.capture.operations.pieces import TOO_MANY, link, link_pieces
+from phew.capture.operations.pieces import link, link_pieces, too_many_pieces
 from phew.capture.parameter_views import Origin
 from phew.capture.tracer import Tracer
 
@@ -108,7 +108,7 @@ def _convolve_pieces(
         merge_groups=False,
     )
     if units is None:
-        unknown(tracer, call, TOO_MANY)
+        too_many_pieces(tracer, call, weights)
         return
     labels = unit_labels(units.flatten(), call.result.shape, [1])
     _label_channels(tracer, call, labels, bias)
