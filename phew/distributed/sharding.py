@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -69,6 +70,9 @@ def count_nonzero(mask: torch.Tensor) -> int:
     """Count the true elements of a mask; all ranks count together if it is sharded."""
     if is_sharded(mask):
         return int(whole(mask.sum()))
+    if mask.device.type == "cpu":
+        # NumPy counts several times as fast.
+        return int(np.count_nonzero(mask.numpy()))
     return int(mask.count_nonzero())
 
 

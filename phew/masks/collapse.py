@@ -21,10 +21,11 @@ def warn_of_collapse(graph: WalkGraph, masks: Sequence[Masks]) -> None:
         graph: The graph that the masks were made for.
         masks: Masks of one call, one for each density.
     """
+    summaries = [mask.summary() for mask in masks]
     collapsed = {
-        row.parameter: mask.density
-        for mask in sorted(masks, key=lambda mask: mask.density)
-        for row in mask.summary().rows
+        row.parameter: summary.total.density
+        for summary in sorted(summaries, key=lambda summary: summary.total.density)
+        for row in summary.rows
         if row.num_weights and not row.num_kept
     }
     if not collapsed:
