@@ -19,7 +19,8 @@ def effective_masks(
 ) -> dict[str, torch.Tensor]:
     """Flag the kept weights that lie on a path from the input to the output over kept weights.
 
-    The others can be pruned without a change of the network's function, but for biases.
+    The others can be pruned without a change of the network's function, but for biases and
+    the statistics of normalisations.
 
     Args:
         model: The model, or the graph that `phew.capture` made of it.
