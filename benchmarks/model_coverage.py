@@ -21,8 +21,6 @@ QUICK = (
 )
 
 UNREACHED = {
-    "misc/lstm": "the head reads the last step, where the second layer's backward direction has "
-    "only its first state, zeros",
     "tvdet/maskrcnn_resnet50_fpn": "scores of proposals only choose among them, and what is of "
     "the background's class is dropped",
     "tvdet/ssdlite320_mobilenet_v3_large": "scores of the background's class are dropped",
