@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from phew.distributed.sharding import is_sharded, whole
+from phew.running.stand_ins import stand_in_for
 
 
 def stand_in_for_shards(model: nn.Module) -> None:
@@ -13,13 +14,8 @@ def stand_in_for_shards(model: nn.Module) -> None:
 
     Call it while a model is preserved, which undoes it.
     """
-    stand_ins: dict[int, nn.Parameter] = {}
+    stand_ins = stand_in_for(model, is_sharded)
     for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            if is_sharded(parameter):
-                empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
-                stand_in = nn.Parameter(empty, requires_grad=parameter.requires_grad)
-                setattr(module, name, stand_ins.setdefault(id(parameter), stand_in))
         for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):
             if is_sharded(buffer):
                 # The values of buffers may say which units are joined.

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from phew.distributed.sharding import is_sharded
+from phew.running.stand_ins import stand_in_for
 
 
 def has_memory(tensor: torch.Tensor) -> bool:
@@ -30,11 +31,7 @@ def stand_in_for_wrapped(model: nn.Module) -> list[nn.Parameter]:
 
     Call it while a model is preserved, which undoes it.
     """
-    stand_ins: dict[int, nn.Parameter] = {}
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            if is_wrapper(parameter):
-                empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
-                stand_in = nn.Parameter(empty, requires_grad=False)
-                setattr(module, name, stand_ins.setdefault(id(parameter), stand_in))
-    return list(stand_ins.values())
+    stand_ins = stand_in_for(model, is_wrapper)
+    for stand_in in stand_ins:
+        stand_in.requires_grad_(False)
+    return stand_ins
