@@ -1,0 +1,181 @@
+"""Products with weights of which only kept entries exist, and their derivatives.
+
+Three products are closed under differentiation, so that each can be differentiated any number of
+times. For a linear layer, with the dense weight W that has zeros where nothing is kept:
+
+    product             y = x W^T + b          from x and the kept weights w
+    transposed product  gx = g W               from the gradient g of y and w
+    sampled product     gw = (g^T x) at the    from g and x
+                        places of w
+
+Convolutions are the same with another W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from phew.sparse.indices import Indices
+from phew.sparse.operators import Geometry
+
+
+def product(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    indices: Indices,
+    geometry: Geometry,
+    way: str = "auto",
+) -> Tensor:
+    """Apply a linear layer or a convolution whose weight is sparse.
+
+    Args:
+        input: (images, in_channels, *size), with as many sizes as the kernel has.
+        weight: The kept weights (num_kept,), in the order of the memory of the dense weight.
+        bias: (out_channels,), or None.
+        indices: The places of the kept weights.
+        geometry: How the weight is applied.
+        way: "sparse", "dense", or "auto" for what is faster.
+
+    Returns:
+        (images, out_channels, *out_size).
+    """
+    return _Product.apply(input, weight, bias, *indices, *geometry, way)  # type: ignore[no-any-return]
+
+
+def expand(weight: Tensor, indices: Indices, shape: Sequence[int]) -> Tensor:
+    """Return the dense weight of a shape, with zeros where nothing is kept."""
+    return _Expand.apply(weight, *indices, list(shape))  # type: ignore[no-any-return]
+
+
+def gather(dense: Tensor, indices: Indices) -> Tensor:
+    """Return the kept weights (num_kept,) of a dense weight."""
+    return _Gather.apply(dense, *indices)  # type: ignore[no-any-return]
+
+
+class _Differentiable(Function):
+    """A function of two factors, which it saves, and of indices and plain values."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Sequence[Any], output: Tensor) -> None:
+        """Save the first two inputs, and what follows a third one."""
+        first, second, _, *shared = inputs
+        ctx.save_for_backward(first, second, *shared[:3])
+        ctx.plain = shared[3:]
+
+
+# Derivatives are products that have derivatives again. torch.compile cannot follow these, and knows no
+# second derivatives.
+
+
+def _any_product(*inputs: Any) -> Tensor:
+    apply = torch.ops.phew.product if torch.compiler.is_compiling() else _Product.apply
+    return apply(*inputs)
+
+
+def _transposed_product(*inputs: Any) -> Tensor:
+    apply = (
+        torch.ops.phew.transposed_product
+        if torch.compiler.is_compiling()
+        else _TransposedProduct.apply
+    )
+    return apply(*inputs)
+
+
+def _sampled_product(grad: Tensor, input: Tensor, *shared: Any) -> Tensor:
+    if torch.compiler.is_compiling():
+        return torch.ops.phew.sampled_product(grad, input, *shared)
+    return _SampledProduct.apply(grad, input, None, *shared)
+
+
+class _Product(_Differentiable):
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        return torch.ops.phew.product(*inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, *indices = ctx.saved_tensors
+        needs_input, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        shared = (*indices, *ctx.plain)
+        of_input = of_weight = of_bias = None
+        if needs_input:
+            of_input = _transposed_product(grad, weight, list(input.shape[2:]), *shared)
+        if needs_weight:
+            of_weight = _sampled_product(grad, input, *shared)
+        if needs_bias:
+            of_bias = grad.sum([0, *range(2, grad.ndim)])
+        return of_input, of_weight, of_bias, *[None] * len(shared)
+
+
+class _TransposedProduct(_Differentiable):
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        return torch.ops.phew.transposed_product(*inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        first, weight, *indices = ctx.saved_tensors
+        needs_first, needs_weight, *_ = ctx.needs_input_grad
+        shared = (*indices, *ctx.plain)
+        of_first = _any_product(grad, weight, None, *shared) if needs_first else None
+        of_weight = _sampled_product(first, grad, *shared) if needs_weight else None
+        return of_first, of_weight, None, *[None] * len(shared)
+
+
+class _SampledProduct(_Differentiable):
+    @staticmethod
+    def forward(grad: Tensor, input: Tensor, _: None, *shared: Any) -> Tensor:
+        return torch.ops.phew.sampled_product(grad, input, *shared)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        first, input, *indices = ctx.saved_tensors
+        needs_first, needs_input, *_ = ctx.needs_input_grad
+        shared = (*indices, *ctx.plain)
+        of_first = of_input = None
+        if needs_first:
+            of_first = _any_product(input, grad, None, *shared)
+        if needs_input:
+            of_input = _transposed_product(first, grad, list(input.shape[2:]), *shared)
+        return of_first, of_input, None, *[None] * len(shared)
+
+
+class _Expand(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        return torch.ops.phew.expand(*inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Sequence[Any], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:4])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _Gather.apply(grad, *ctx.saved_tensors), None, None, None, None
+
+
+class _Gather(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        return torch.ops.phew.gather(*inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Sequence[Any], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:4])
+        ctx.shape = list(inputs[0].shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _Expand.apply(grad, *ctx.saved_tensors, ctx.shape), None, None, None
