@@ -11,7 +11,7 @@ except ModuleNotFoundError as error:
         "clone's root folder (`pytest` instead of `python -m pytest`)."
     ) from None
 
-from phew import analysis, baselines
+from phew import analysis, baselines, sparse
 from phew.api import prune, sample_masks
 from phew.capture import capture
 from phew.capture.graph_of import inspect
@@ -24,6 +24,7 @@ from phew.masks.hold import release
 from phew.masks.masks import Masks
 from phew.masks.module_hold import NotHeldWarning
 from phew.running.leftovers import NotRestoredWarning
+from phew.sparse.convert import to_dense, to_sparse
 from phew.walks.devices import built_with_cuda
 
 __all__ = [
@@ -45,4 +46,7 @@ __all__ = [
     "prune_checkpoint",
     "release",
     "sample_masks",
+    "sparse",
+    "to_dense",
+    "to_sparse",
 ]

@@ -1,0 +1,264 @@
+"""Models change between dense layers that are held by masks and sparse layers, in place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from phew.arguments import check_module
+from phew.distributed.sharding import reshard
+from phew.masks.fit import check_fit
+from phew.masks.mask_file import Scalar
+from phew.masks.masks import Masks
+from phew.masks.packed import PackedMasks
+from phew.sparse.costs import report_of
+from phew.sparse.holding import hold_beside, let_go
+from phew.sparse.kinds import holders_of, reasons_for_dense, sparse_class_of, weighted_layers
+from phew.sparse.layers import WAYS, SparseLayer
+from phew.sparse.replaced import mark_replaced
+from phew.sparse.report import SparseReport
+from phew.sparse.trial import Trial, trial_of
+from phew.support.warn import listed
+
+_ORIGIN = "_phew_sparse_origin"
+"""The attribute of a converted model that has its `_Origin`."""
+
+
+class _Origin(NamedTuple):
+    """What the masks of a converted model were, but for those that its sparse layers have.
+
+    Attributes:
+        names: The names of all masks.
+        dense: The masks of weights that stay dense.
+        unit_masks: See `Masks`.
+        active_units: See `Masks`.
+        info: See `Masks`.
+    """
+
+    names: tuple[str, ...]
+    dense: Masks
+    unit_masks: Mapping[str, Tensor]
+    active_units: Mapping[str, tuple[int, int]]
+    info: Mapping[str, Scalar]
+
+
+def to_sparse(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    *,
+    example_inputs: Any = None,
+    way: str = "auto",
+) -> SparseReport:
+    """Change a model's layers into sparse ones, in place: they have nothing but kept weights.
+
+    Linear layers and convolutions become `phew.sparse.Linear`, `Conv1d`, `Conv2d` and `Conv3d`,
+    whose `weight` is the vector of the kept weights. So gradients, optimizer states and what
+    processes send each other are of kept weights alone. Layers keep their hooks, attributes and
+    names. What cannot be converted stays dense, and the masks are held there as by `Masks.apply`;
+    the report says which and why.
+
+    Optimizers are to be made afterwards: the step of one that was made before raises.
+
+    The keys of `state_dict()` are those of the dense model, and `mask` beside each sparse
+    `weight`. `load_state_dict` takes states of the sparse and of the dense model.
+
+    Args:
+        model: The model that the masks were made from, dense, with the masks applied or not.
+        masks: The masks, as `phew.sample_masks` makes them; true = kept.
+        example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of
+            keyword arguments. The dense model runs once on it, in evaluation mode, to count
+            operations, and to see which weights are read by others than their layer, which stay
+            dense. May be left out: then it runs if it describes its input, as models of timm,
+            torchvision and transformers do.
+        way: How products are computed: by "sparse" loops, by "dense" ones of a weight that is
+            expanded for the moment, or "auto" for what is faster.
+
+    Returns:
+        The layers, and what the network now costs; `print` shows a table.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If the masks do not fit the model, or it is sparse already. The model is
+            unchanged then, and whatever else is raised.
+
+    Example:
+        >>> import torch, phew
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Linear(6, 4))
+        >>> masks = phew.sample_masks(model, torch.zeros(1, 8), density=0.25)
+        >>> report = phew.to_sparse(model, masks, example_inputs=torch.zeros(1, 8))
+        >>> model[0].weight.numel() == int(masks["0.weight"].sum())
+        True
+        >>> report.total.num_operations
+        18
+    """
+    check_module(model)
+    if way not in WAYS:
+        raise ValueError(f"way must be one of {', '.join(map(repr, WAYS))}, got {way!r}.")
+    sparse = [name for name, module in model.named_modules() if isinstance(module, SparseLayer)]
+    if sparse:
+        raise ValueError(
+            f"model must be dense, got the sparse layers {listed(sparse)}. Call phew.to_dense."
+        )
+    masks = masks if isinstance(masks, Masks) else Masks(masks)
+    reshard(model)
+    check_fit(masks.contents, dict(model.named_parameters(remove_duplicate=False)))
+    trial = trial_of(model, weighted_layers(model), example_inputs)
+    holders = holders_of(model)
+    reasons = _reasons(model, masks, holders, trial)
+    layers = {holders[name][0]: name for name in masks if name not in reasons}
+    report = report_of(model, masks.contents, holders, reasons, trial)
+    weights = {layer: layer.get_parameter("weight") for layer in layers}
+    changes = []
+    for layer, name in layers.items():
+        kind = sparse_class_of(layer)
+        assert kind is not None
+        changes.append(kind.change_to_sparse(layer, masks.contents[name], way))
+    dense = Masks({name: masks.contents[name] for name in reasons})
+    with _undone_on_failure(model):
+        for change in changes:
+            change()
+        origin = _Origin(tuple(masks), dense, masks.unit_masks, masks.active_units, masks.info)
+        model.__dict__[_ORIGIN] = origin
+        hold_beside(model, dense)
+    let_go(weights)
+    mark_replaced(weights.values(), "to_sparse")
+    return report
+
+
+def _reasons(
+    model: nn.Module, masks: Masks, holders: Mapping[str, tuple[nn.Module, str]], trial: Trial
+) -> dict[str, str]:
+    """Return why some masked parameters stay dense, by their names."""
+    reasons = dict(reasons_for_dense(model, holders))
+    for name, (module, _) in holders.items():
+        if id(module) in trial.read:
+            reasons.setdefault(name, "it is read by other code than its layer")
+    kept_whole = "its mask keeps all weights"
+    return {
+        name: reasons.get(name, kept_whole)
+        for name in masks
+        if name in reasons or masks.contents.num_kept(name) == masks.contents.shapes[name].numel()
+    }
+
+
+def to_dense(model: nn.Module) -> Masks:
+    """Change the sparse layers of a model back into the dense ones that they were, in place.
+
+    The weights are those of the sparse model, and zeros, and the masks are held as by
+    `Masks.apply`. Optimizers are to be made afterwards: the step of one that was made before
+    raises.
+
+    Args:
+        model: The model, or a part of it or a wrapper around it.
+
+    Returns:
+        The masks that are held.
+
+    Raises:
+        TypeError: If the model is no module.
+        ValueError: If the model is not sparse, or a mask does not fit a weight that stayed dense.
+            The model is unchanged then, and whatever else is raised.
+
+    Example:
+        >>> import torch, phew
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+        >>> masks = phew.Masks({"0.weight": torch.eye(2, 3, dtype=torch.bool)})
+        >>> report = phew.to_sparse(model, masks)
+        >>> phew.to_dense(model) == masks
+        True
+        >>> model
+        Sequential(
+          (0): Linear(in_features=3, out_features=2, bias=True)
+        )
+    """
+    check_module(model)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    origins = {
+        path: module.__dict__[_ORIGIN]
+        for path, module in modules.items()
+        if _ORIGIN in module.__dict__
+    }
+    layers = {path: module for path, module in modules.items() if isinstance(module, SparseLayer)}
+    if not layers and not origins:
+        raise ValueError("model must be sparse, got one without sparse layers.")
+    masks = _masks_of(layers, origins)
+    dense = {
+        _joined(path, name): mask
+        for path, origin in origins.items()
+        for name, mask in origin.dense.items()
+    }
+    check_fit(dense, dict(model.named_parameters(remove_duplicate=False)))
+    vectors = {layer: layer.weight for layer in layers.values()}
+    changes = [layer.change_to_dense() for layer in vectors]
+    with _undone_on_failure(model):
+        for change in changes:
+            change()
+        for path in origins:
+            del modules[path].__dict__[_ORIGIN]
+        hold_beside(model, masks.contents)
+    mark_replaced(vectors.values(), "to_dense")
+    return masks
+
+
+def _masks_of(layers: Mapping[str, SparseLayer], origins: Mapping[str, _Origin]) -> Masks:
+    """Return the masks of a sparse model, as they were given."""
+    masks: dict[str, Tensor] = {}
+    unit_masks: dict[str, Tensor] = {}
+    active_units: dict[str, tuple[int, int]] = {}
+    info: dict[str, Scalar] = {}
+    seen: set[SparseLayer] = set()
+    for path, origin in origins.items():
+        for name in origin.names:
+            full = _joined(path, name)
+            layer = layers.get(full.removesuffix("weight").removesuffix("."))
+            if name in origin.dense:
+                masks[full] = origin.dense[name]
+            elif layer is not None:
+                masks[full] = layer.dense_mask()
+                seen.add(layer)
+        unit_masks |= {_joined(path, name): mask for name, mask in origin.unit_masks.items()}
+        active_units |= {_joined(path, name): each for name, each in origin.active_units.items()}
+        info = dict(origin.info) | info
+    for path, layer in layers.items():
+        if layer not in seen:
+            masks[_joined(path, "weight")] = layer.dense_mask()
+            seen.add(layer)
+    known = {name: counts for name, counts in active_units.items() if name in masks}
+    return Masks(PackedMasks.of(masks), unit_masks=unit_masks, active_units=known, info=info)
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+@contextmanager
+def _undone_on_failure(model: nn.Module) -> Iterator[None]:
+    """Put back the classes and attributes of a model's modules if an exception is raised."""
+    saved = [
+        (
+            module,
+            type(module),
+            dict(module.__dict__),
+            {
+                name: copy.copy(value)
+                for name, value in module.__dict__.items()
+                if isinstance(value, dict | set)
+            },
+        )
+        for module in model.modules()
+    ]
+    try:
+        yield
+    except BaseException:
+        for module, kind, attributes, contents in saved:
+            module.__class__ = kind
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for name, content in contents.items():
+                attributes[name].clear()
+                attributes[name].update(content)
+        raise

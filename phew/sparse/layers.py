@@ -1,0 +1,405 @@
+"""Sparse layers: their weight is the vector of the kept weights of a mask, and nothing else.
+
+A layer keeps the attributes, hooks and other parameters of the dense layer that it was, and gets
+
+    weight       the kept weights, in the order of the memory of the dense weight
+    mask         a buffer: the bits of the mask, which `state_dict()` holds
+    row_starts   a buffer, derived from the mask: see `phew.sparse.indices`
+    columns      the same
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phew.masks.packed import unpack
+from phew.sparse.indices import Indices, indices_of, indices_of_bits
+from phew.sparse.operators import Geometry
+from phew.sparse.products import expand, gather, product
+
+WAYS = ("auto", "sparse", "dense")
+
+_DERIVED = ("row_starts", "columns")
+
+
+class SparseLayer(nn.Module):
+    """What sparse layers share: the state, and the way from dense layers and back.
+
+    Attributes:
+        weight: The kept weights.
+        bias: As the dense layer has it.
+        mask: The bits of the mask (see `phew.masks.packed.PackedMasks`).
+        row_starts: Where the kept weights of each row begin.
+        columns: The columns of the kept weights.
+        way: "sparse" or "dense", or "auto" for what is faster.
+        dense_class: The class of the dense layer.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    mask: Tensor
+    row_starts: Tensor
+    columns: Tensor
+    way: str
+    dense_class: type[nn.Module]
+
+    _geometry: Geometry
+    _is_transposed: bool
+    _has_places: bool
+
+    _own_attributes: ClassVar[tuple[str, ...]] = (
+        "way",
+        "dense_class",
+        "_geometry",
+        "_is_transposed",
+        "_has_places",
+    )
+
+    @classmethod
+    def from_dense(cls, layer: nn.Module, mask: Tensor, *, way: str = "auto") -> SparseLayer:
+        """Make a sparse layer of a dense one, which stays as it is.
+
+        Args:
+            layer: The dense layer. Other parameters than its weight are shared with it.
+            mask: Bool, of the shape of the weight; true = kept.
+            way: "sparse" or "dense", or "auto" for what is faster.
+
+        Returns:
+            The sparse layer.
+
+        Example:
+            >>> import torch, phew
+            >>> layer = phew.sparse.Linear.from_dense(torch.nn.Linear(3, 2), torch.eye(2, 3) > 0)
+            >>> layer
+            Linear(in_features=3, out_features=2, bias=True, kept=2/6)
+        """
+        sparse = copy.copy(layer)
+        for name, value in layer.__dict__.items():
+            if isinstance(value, dict | set):
+                sparse.__dict__[name] = copy.copy(value)
+        cls.change_to_sparse(sparse, mask, way)()
+        assert isinstance(sparse, SparseLayer)
+        return sparse
+
+    @classmethod
+    @torch.no_grad()
+    def change_to_sparse(cls, layer: nn.Module, mask: Tensor, way: str) -> Callable[[], None]:
+        """Prepare the change of a dense layer into one of this class, in place.
+
+        Args:
+            layer: The dense layer, which is changed when what is returned is called.
+            mask: Bool, of the shape of the weight; true = kept.
+            way: See `from_dense`.
+
+        Returns:
+            A function that makes the change.
+        """
+        weight = layer.weight
+        assert isinstance(weight, nn.Parameter)
+        attributes = cls._attributes_for(layer)
+        attributes |= {"way": way, "dense_class": type(layer), "_has_places": True}
+        transposed = attributes["_is_transposed"]
+        mask = mask.to(weight.device)
+        indices = indices_of(mask.t().contiguous() if transposed else mask)
+
+        def kept(dense: Tensor) -> Tensor:
+            return gather(dense.t() if transposed else dense, indices)
+
+        vector = _parameter_like(weight, kept)
+
+        def change() -> None:
+            layer.__class__ = cls
+            layer.__dict__.update(attributes)
+            layer._parameters["weight"] = vector
+            for name, indices_tensor in zip(Indices._fields, indices, strict=True):
+                layer.register_buffer(name, indices_tensor, persistent=name not in _DERIVED)
+
+        return change
+
+    @torch.no_grad()
+    def change_to_dense(self) -> Callable[[], None]:
+        """Prepare the change into the dense layer that this was, in place.
+
+        Returns:
+            A function that makes the change.
+        """
+        weight = _parameter_like(self.weight, self._expanded)
+
+        def change() -> None:
+            self._parameters["weight"] = weight
+            for name in Indices._fields:
+                delattr(self, name)
+            dense_class = self.dense_class
+            for name in self._own_attributes:
+                self.__dict__.pop(name, None)
+            self.__class__ = dense_class  # type: ignore[assignment]
+
+        return change
+
+    @classmethod
+    def _attributes_for(cls, layer: nn.Module) -> dict[str, Any]:
+        """Return the attributes that say how this layer applies its weight."""
+        raise NotImplementedError
+
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        """The shape of the dense weight."""
+        shape = self._geometry.dense_shape(len(self.row_starts) - 1)
+        return shape[::-1] if self._is_transposed else shape
+
+    def dense_weight(self) -> Tensor:
+        """Return the dense weight, with zeros where nothing is kept; it is differentiable."""
+        return self._expanded(self.weight)
+
+    def dense_mask(self) -> Tensor:
+        """Return the mask (bool) of the dense weight, on the CPU."""
+        shape = self._geometry.dense_shape(len(self.row_starts) - 1)
+        mask = unpack(self.mask.cpu(), torch.Size(shape))
+        return mask.t().contiguous() if self._is_transposed else mask
+
+    def extra_repr(self) -> str:
+        """The dense layer's own, and how many weights are kept."""
+        kept = f"kept={self.weight.numel():,}/{self._num_weights:,}"
+        way = "" if self.way == "auto" else f", way={self.way!r}"
+        dense = self.dense_class.extra_repr(self)
+        return f"{dense}, {kept}{way}" if dense else f"{kept}{way}"
+
+    @property
+    def _num_weights(self) -> int:
+        return self._geometry.num_columns * (len(self.row_starts) - 1)
+
+    @property
+    def _indices(self) -> Indices:
+        return Indices(self.mask, self.row_starts, self.columns)
+
+    def _expanded(self, weight: Tensor) -> Tensor:
+        shape = self._geometry.dense_shape(len(self.row_starts) - 1)
+        dense = expand(weight, self._indices, shape)
+        return dense.t().contiguous() if self._is_transposed else dense
+
+    def _product(self, input: Tensor) -> Tensor:
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
+        device = input.device.type
+        if device != "meta" and torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            input, weight = _cast(input, dtype), _cast(weight, dtype)
+            bias = None if bias is None else _cast(bias, dtype)
+        return product(input, weight, bias, self._indices, self._geometry, self.way)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        was_meta = self.mask.is_meta
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if was_meta and not self.mask.is_meta:
+            # The memory is not initialised: masks come with the state that is loaded.
+            self._has_places = False
+        return self
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Take a sparse state, or the state of a dense layer."""
+        key, mask_key = f"{prefix}weight", f"{prefix}mask"
+        weight, mask = state_dict.get(key), state_dict.get(mask_key)
+        if weight is not None:
+            obstacle = self._obstacle_to_loading(key, weight, mask)
+            if obstacle is not None:
+                error_msgs.append(obstacle)
+                own = {key: self.weight, mask_key: self.mask}
+                state_dict = {**state_dict, **own}
+            elif mask is None and weight.dim() > 1:
+                weight = weight.detach().to(self.columns.device)
+                vector = gather(weight.t() if self._is_transposed else weight, self._indices)
+                state_dict = {**state_dict, key: vector, mask_key: self.mask}
+            elif mask is not None and not self._knows_places():
+                self._take_places(mask)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def _obstacle_to_loading(self, key: str, weight: Tensor, mask: Tensor | None) -> str | None:
+        """Say what keeps a state from being loaded, if anything does."""
+        shape, num_kept = self.dense_shape, self.weight.numel()
+        if mask is None and weight.dim() > 1:
+            if tuple(weight.shape) != shape:
+                return (
+                    f"{key} must have the shape of the dense weight, {shape}, or of the "
+                    f"{num_kept:,} kept ones, got {tuple(weight.shape)}."
+                )
+            if not self._knows_places():
+                return (
+                    f"{key} must be a sparse state while the layer has no data, got a dense one. "
+                    "Load the state of a sparse model."
+                )
+            return None
+        if tuple(weight.shape) != (num_kept,):
+            return f"{key} must have {num_kept:,} kept weights, got {tuple(weight.shape)}."
+        if mask is None:
+            return None
+        if mask.dtype != torch.uint8 or mask.shape != self.mask.shape:
+            return (
+                f"{key.removesuffix('weight')}mask must be {len(self.mask):,} bytes, "
+                f"got {tuple(mask.shape)} of {mask.dtype}."
+            )
+        if self._knows_places() and not mask.to(self.mask.device).equal(self.mask):
+            return (
+                f"{key.removesuffix('weight')}mask must be the mask of this layer, got another. "
+                "Convert the dense model by the masks of the state: see "
+                "phew.sparse.masks_of_state."
+            )
+        return None
+
+    def _knows_places(self) -> bool:
+        return self._has_places and not self.mask.is_meta
+
+    def _take_places(self, mask: Tensor) -> None:
+        """Take the places of kept weights from the bits of a mask, before it is loaded."""
+        shape = self._geometry.dense_shape(len(self.row_starts) - 1)
+        device = mask.device if self.mask.is_meta else self.mask.device
+        indices = indices_of_bits(mask.to(device), shape)
+        self.row_starts, self.columns = indices.row_starts, indices.columns
+        self._has_places = True
+
+
+class Linear(SparseLayer):
+    """A linear layer with a sparse weight; see `phew.to_sparse`."""
+
+    @classmethod
+    def _attributes_for(cls, layer: Any) -> dict[str, Any]:
+        transposed = is_transposed(layer)
+        in_features = layer.nx if transposed else layer.in_features
+        return {"_geometry": Geometry(in_features), "_is_transposed": transposed}
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the layer to inputs (*, in_features)."""
+        in_features = self._geometry.in_channels
+        if input.dim() == 0 or input.shape[-1] != in_features:
+            raise ValueError(
+                f"input must have {in_features} features, got the shape {tuple(input.shape)}."
+            )
+        if input.dim() == 2:
+            return self._product(input)
+        output = self._product(input.reshape(-1, in_features))
+        return output.view(*input.shape[:-1], output.shape[1])
+
+
+class _Conv(SparseLayer):
+    """A convolution; see `phew.to_sparse`."""
+
+    _num_dims: ClassVar[int]
+
+    _pads: list[int] | None
+    _pad_mode: str
+    _pads_as_tensorflow: bool
+
+    _own_attributes = (*SparseLayer._own_attributes, "_pads", "_pad_mode", "_pads_as_tensorflow")
+
+    @classmethod
+    def _attributes_for(cls, layer: Any) -> dict[str, Any]:
+        padding, pads = _paddings(layer)
+        geometry = Geometry(
+            *(layer.in_channels, layer.kernel_size, layer.stride, padding, layer.dilation),
+            layer.groups,
+        )
+        mode = layer.padding_mode
+        return {
+            "_geometry": geometry,
+            "_is_transposed": False,
+            "_pads": pads,
+            "_pad_mode": "constant" if mode == "zeros" else mode,
+            "_pads_as_tensorflow": type(layer).__name__ == "Conv2dSame",
+        }
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the layer to inputs (images, in_channels, *size) or (in_channels, *size)."""
+        num_dims, in_channels = self._num_dims, self._geometry.in_channels
+        if input.dim() == num_dims + 1:
+            return self.forward(input[None])[0]
+        if input.dim() != num_dims + 2 or input.shape[1] != in_channels:
+            raise ValueError(
+                f"input must have {in_channels} channels before {num_dims} "
+                f"dimension{'s' if num_dims > 1 else ''}, got the shape {tuple(input.shape)}."
+            )
+        if self._pads is not None:
+            input = F.pad(input, self._pads, self._pad_mode)
+        elif self._pads_as_tensorflow:
+            input = F.pad(input, _tensorflow_pads(input, self._geometry))
+        return self._product(input)
+
+
+class Conv1d(_Conv):
+    """A 1D convolution with a sparse weight; see `phew.to_sparse`."""
+
+    _num_dims = 1
+
+
+class Conv2d(_Conv):
+    """A 2D convolution with a sparse weight; see `phew.to_sparse`."""
+
+    _num_dims = 2
+
+
+class Conv3d(_Conv):
+    """A 3D convolution with a sparse weight; see `phew.to_sparse`."""
+
+    _num_dims = 3
+
+
+def is_transposed(layer: nn.Module) -> bool:
+    """Return whether a layer's weight has its inputs first, as the Conv1D of transformers has."""
+    return type(layer).__name__ == "Conv1D"
+
+
+def _paddings(layer: Any) -> tuple[tuple[int, ...], list[int] | None]:
+    """Return the padding by zeros on both sides, and what `F.pad` pads before, if it must."""
+    nothing = (0,) * len(layer.kernel_size)
+    if isinstance(layer.padding, str):
+        totals = [
+            dilation * (size - 1) if layer.padding == "same" else 0
+            for size, dilation in zip(layer.kernel_size, layer.dilation, strict=True)
+        ]
+        sides = [(total // 2, total - total // 2) for total in totals]
+    else:
+        sides = [(padding, padding) for padding in layer.padding]
+    if layer.padding_mode == "zeros" and all(first == last for first, last in sides):
+        return tuple(first for first, _ in sides), None
+    # F.pad takes the last dimension first.
+    return nothing, [padding for pair in reversed(sides) for padding in pair]
+
+
+def _tensorflow_pads(input: Tensor, geometry: Geometry) -> list[int]:
+    """Return what `F.pad` pads by, so that outputs are as large as the input over the stride."""
+    pads: list[int] = []
+    for length, size, stride, dilation in zip(
+        input.shape[2:], geometry.kernel_size, geometry.stride, geometry.dilation, strict=True
+    ):
+        total = max((-(-length // stride) - 1) * stride + (size - 1) * dilation + 1 - length, 0)
+        pads = [total // 2, total - total // 2, *pads]
+    return pads
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Cast a tensor as autocast does, which leaves doubles as they are."""
+    return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
+
+
+def _parameter_like(old: nn.Parameter, convert: Callable[[Tensor], Tensor]) -> nn.Parameter:
+    """Return a parameter with another's converted values and gradient, and its attributes."""
+    new = nn.Parameter(convert(old.detach()), requires_grad=old.requires_grad)
+    if old.grad is not None:
+        new.grad = convert(old.grad.detach())
+    new.__dict__.update(old.__dict__)
+    return new

@@ -1,0 +1,141 @@
+"""What a sparse network costs: weights, bytes and operations, layer by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from typing import Any
+
+from phew.support.tables import WIDTH, Row, folded, numbers_table
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """The costs of one masked weight, of all weights without a mask, or of all together.
+
+    Attributes:
+        name: Name of the parameter.
+        reason: Why its layer stays dense; None where it is sparse.
+        num_kept: Kept weights.
+        num_weights: Weights.
+        num_bytes: Bytes of parameters and of what says where the kept ones are.
+        num_dense_bytes: Bytes of the dense parameters.
+        num_operations: Multiplications, each with an addition, of kept weights in the run of the
+            example; those of pruned weights too where the layer is dense. None if not known.
+        num_dense_operations: The same of all weights.
+    """
+
+    name: str
+    reason: str | None
+    num_kept: int
+    num_weights: int
+    num_bytes: int
+    num_dense_bytes: int
+    num_operations: int | None
+    num_dense_operations: int | None
+
+    @property
+    def density(self) -> float:
+        """Kept weights / weights; 1 where there are none."""
+        return self.num_kept / self.num_weights if self.num_weights else 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers as what JSON can hold."""
+        return dataclasses.asdict(self) | {"density": self.density}
+
+    def facts(self) -> tuple[str, ...]:
+        """The cells of the table, but for the name."""
+        return (
+            f"{self.num_kept:,}",
+            f"{self.num_weights:,}",
+            _percent(self.num_kept, self.num_weights),
+            f"{self.num_bytes:,}",
+            _percent(self.num_bytes, self.num_dense_bytes),
+            "-" if self.num_operations is None else f"{self.num_operations:,}",
+            _percent(self.num_operations, self.num_dense_operations),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseReport:
+    """What `phew.to_sparse` made of a network, and what it costs. `print` shows tables.
+
+    Attributes:
+        layers: The costs of each masked weight.
+        others: Those of all parameters and buffers without a mask.
+        note: Why operations are not known; None if they are.
+    """
+
+    layers: tuple[LayerCost, ...]
+    others: LayerCost
+    note: str | None = None
+
+    @property
+    def total(self) -> LayerCost:
+        """The costs of the network."""
+        rows = (*self.layers, self.others)
+
+        def known(values: list[int | None]) -> int | None:
+            numbers = [value for value in values if value is not None]
+            return sum(numbers) if numbers else None
+
+        return LayerCost(
+            "total",
+            None,
+            sum(row.num_kept for row in rows),
+            sum(row.num_weights for row in rows),
+            sum(row.num_bytes for row in rows),
+            sum(row.num_dense_bytes for row in rows),
+            known([row.num_operations for row in rows]),
+            known([row.num_dense_operations for row in rows]),
+        )
+
+    @property
+    def left_dense(self) -> dict[str, str]:
+        """Name of a masked weight whose layer stays dense to the reason."""
+        return {row.name: row.reason for row in self.layers if row.reason is not None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers as what JSON can hold."""
+        return {
+            "layers": [row.as_dict() for row in self.layers],
+            "others": self.others.as_dict(),
+            "total": self.total.as_dict(),
+            "note": self.note,
+        }
+
+    def __str__(self) -> str:
+        """The tables of sparse and of dense weights, and the reasons of the latter."""
+        header = ("parameter", "kept", "weights", "", "bytes", "", "operations", "")
+        rows = [self._cells(row) for row in self._folded()]
+        total = self.total
+        lines = numbers_table(
+            header,
+            [*rows, ("without masks", *self.others.facts())],
+            ("total", *total.facts()),
+        )
+        reasons: dict[str, list[str]] = {}
+        for row in folded(Row((name,), (reason,)) for name, reason in self.left_dense.items()):
+            reasons.setdefault(row.facts[0], []).append(row.names[0])
+        for reason, names in reasons.items():
+            text = f"dense, because {reason}: {', '.join(names)}"
+            lines += textwrap.wrap(
+                text, WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  "
+            )
+        lines.append("percentages: of the dense network's")
+        if self.note is not None:
+            lines.append(f"operations are not known: {self.note}")
+        return "\n".join(lines)
+
+    def _folded(self) -> list[Row]:
+        return folded(Row((row.name,), row.facts()) for row in self.layers)
+
+    @staticmethod
+    def _cells(row: Row) -> tuple[str, ...]:
+        return (" ".join(filter(None, (row.names[0], row.times))), *row.facts)
+
+
+def _percent(part: int | None, whole: int | None) -> str:
+    if part is None or whole is None:
+        return ""
+    return f"{part / whole:.1%}" if whole else ""
