@@ -116,7 +116,7 @@ def _reason(layer: nn.Module) -> str | None:
         return "the forward of its layer is replaced"
     taken = [
         name
-        for name in ("mask", "row_starts", "columns", *SparseLayer._own_attributes)
+        for name in (*SparseLayer._own_attributes, "mask")
         if hasattr(layer, name)
     ]
     return f"its layer has a {taken[0]!r} of its own" if taken else None

@@ -1,11 +1,8 @@
 """Sparse layers: their weight is the vector of the kept weights of a mask, and nothing else.
 
-A layer keeps the attributes, hooks and other parameters of the dense layer that it was, and gets
-
-    weight       the kept weights, in the order of the memory of the dense weight
-    mask         a buffer: the bits of the mask, which `state_dict()` holds
-    row_starts   a buffer, derived from the mask: see `phew.sparse.indices`
-    columns      the same
+A layer keeps the attributes, hooks and other parameters of the dense layer that it was. Where the
+kept weights are is no buffer: DistributedDataParallel sends buffers around in each step, and
+`to_empty` leaves them without values. `state_dict()` holds it, as the bits of the mask.
 """
 
 from __future__ import annotations
@@ -19,13 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phew.masks.packed import unpack
-from phew.sparse.indices import Indices, indices_of, indices_of_bits
+from phew.sparse.indices import Indices, indices_of
 from phew.sparse.operators import Geometry
 from phew.sparse.products import expand, gather, product
 
 WAYS = ("auto", "sparse", "dense")
-
-_DERIVED = ("row_starts", "columns")
 
 
 class SparseLayer(nn.Module):
@@ -34,31 +29,27 @@ class SparseLayer(nn.Module):
     Attributes:
         weight: The kept weights.
         bias: As the dense layer has it.
-        mask: The bits of the mask (see `phew.masks.packed.PackedMasks`).
-        row_starts: Where the kept weights of each row begin.
-        columns: The columns of the kept weights.
+        indices: Where the kept weights are, on the device of the weight; on one with data still if
+            the weight is on the meta device.
         way: "sparse" or "dense", or "auto" for what is faster.
         dense_class: The class of the dense layer.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
-    mask: Tensor
-    row_starts: Tensor
-    columns: Tensor
+    indices: Indices
     way: str
     dense_class: type[nn.Module]
 
     _geometry: Geometry
     _is_transposed: bool
-    _has_places: bool
 
     _own_attributes: ClassVar[tuple[str, ...]] = (
+        "indices",
         "way",
         "dense_class",
         "_geometry",
         "_is_transposed",
-        "_has_places",
     )
 
     @classmethod
@@ -103,10 +94,11 @@ class SparseLayer(nn.Module):
         weight = layer.weight
         assert isinstance(weight, nn.Parameter)
         attributes = cls._attributes_for(layer)
-        attributes |= {"way": way, "dense_class": type(layer), "_has_places": True}
         transposed = attributes["_is_transposed"]
-        mask = mask.to(weight.device)
+        if not weight.is_meta:
+            mask = mask.to(weight.device)
         indices = indices_of(mask.t().contiguous() if transposed else mask)
+        attributes |= {"indices": indices, "way": way, "dense_class": type(layer)}
 
         def kept(dense: Tensor) -> Tensor:
             return gather(dense.t() if transposed else dense, indices)
@@ -117,8 +109,6 @@ class SparseLayer(nn.Module):
             layer.__class__ = cls
             layer.__dict__.update(attributes)
             layer._parameters["weight"] = vector
-            for name, indices_tensor in zip(Indices._fields, indices, strict=True):
-                layer.register_buffer(name, indices_tensor, persistent=name not in _DERIVED)
 
         return change
 
@@ -133,8 +123,6 @@ class SparseLayer(nn.Module):
 
         def change() -> None:
             self._parameters["weight"] = weight
-            for name in Indices._fields:
-                delattr(self, name)
             dense_class = self.dense_class
             for name in self._own_attributes:
                 self.__dict__.pop(name, None)
@@ -150,7 +138,7 @@ class SparseLayer(nn.Module):
     @property
     def dense_shape(self) -> tuple[int, ...]:
         """The shape of the dense weight."""
-        shape = self._geometry.dense_shape(len(self.row_starts) - 1)
+        shape = self._geometry.dense_shape(len(self.indices.row_starts) - 1)
         return shape[::-1] if self._is_transposed else shape
 
     def dense_weight(self) -> Tensor:
@@ -159,8 +147,8 @@ class SparseLayer(nn.Module):
 
     def dense_mask(self) -> Tensor:
         """Return the mask (bool) of the dense weight, on the CPU."""
-        shape = self._geometry.dense_shape(len(self.row_starts) - 1)
-        mask = unpack(self.mask.cpu(), torch.Size(shape))
+        shape = self._geometry.dense_shape(len(self.indices.row_starts) - 1)
+        mask = unpack(self.indices.mask.cpu(), torch.Size(shape))
         return mask.t().contiguous() if self._is_transposed else mask
 
     def extra_repr(self) -> str:
@@ -172,15 +160,11 @@ class SparseLayer(nn.Module):
 
     @property
     def _num_weights(self) -> int:
-        return self._geometry.num_columns * (len(self.row_starts) - 1)
-
-    @property
-    def _indices(self) -> Indices:
-        return Indices(self.mask, self.row_starts, self.columns)
+        return self._geometry.num_columns * (len(self.indices.row_starts) - 1)
 
     def _expanded(self, weight: Tensor) -> Tensor:
-        shape = self._geometry.dense_shape(len(self.row_starts) - 1)
-        dense = expand(weight, self._indices, shape)
+        shape = self._geometry.dense_shape(len(self.indices.row_starts) - 1)
+        dense = expand(weight, self._indices_on(weight.device), shape)
         return dense.t().contiguous() if self._is_transposed else dense
 
     def _product(self, input: Tensor) -> Tensor:
@@ -191,15 +175,30 @@ class SparseLayer(nn.Module):
             dtype = torch.get_autocast_dtype(device)
             input, weight = _cast(input, dtype), _cast(weight, dtype)
             bias = None if bias is None else _cast(bias, dtype)
-        return product(input, weight, bias, self._indices, self._geometry, self.way)
+        indices = self.indices
+        if indices.columns.device != weight.device:
+            indices = self._indices_on(weight.device)
+        return product(input, weight, bias, indices, self._geometry, self.way)
+
+    def _indices_on(self, device: torch.device) -> Indices:
+        """Return where the kept weights are, and keep it on a device unless that has no data."""
+        if self.indices.columns.device == device:
+            return self.indices
+        moved = Indices(*(tensor.to(device) for tensor in self.indices))
+        if device.type != "meta":
+            self.indices = moved
+        return moved
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        was_meta = self.mask.is_meta
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if was_meta and not self.mask.is_meta:
-            # The memory is not initialised: masks come with the state that is loaded.
-            self._has_places = False
+        self._indices_on(self.weight.device)
         return self
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        destination[f"{prefix}mask"] = self.indices.mask
 
     def _load_from_state_dict(
         self,
@@ -213,65 +212,45 @@ class SparseLayer(nn.Module):
     ) -> None:
         """Take a sparse state, or the state of a dense layer."""
         key, mask_key = f"{prefix}weight", f"{prefix}mask"
-        weight, mask = state_dict.get(key), state_dict.get(mask_key)
+        state_dict = dict(state_dict)
+        weight, mask = state_dict.get(key), state_dict.pop(mask_key, None)
+        is_dense = mask is None and weight is not None and weight.dim() > 1
+        if strict and mask is None and not is_dense:
+            missing_keys.append(mask_key)
         if weight is not None:
             obstacle = self._obstacle_to_loading(key, weight, mask)
             if obstacle is not None:
                 error_msgs.append(obstacle)
-                own = {key: self.weight, mask_key: self.mask}
-                state_dict = {**state_dict, **own}
-            elif mask is None and weight.dim() > 1:
-                weight = weight.detach().to(self.columns.device)
-                vector = gather(weight.t() if self._is_transposed else weight, self._indices)
-                state_dict = {**state_dict, key: vector, mask_key: self.mask}
-            elif mask is not None and not self._knows_places():
-                self._take_places(mask)
+                state_dict[key] = self.weight
+            elif is_dense:
+                dense = weight.detach().t() if self._is_transposed else weight.detach()
+                state_dict[key] = gather(dense, self._indices_on(weight.device))
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
     def _obstacle_to_loading(self, key: str, weight: Tensor, mask: Tensor | None) -> str | None:
         """Say what keeps a state from being loaded, if anything does."""
-        shape, num_kept = self.dense_shape, self.weight.numel()
+        own, shape = self.indices.mask, tuple(weight.shape)
+        num_kept = self.weight.numel()
         if mask is None and weight.dim() > 1:
-            if tuple(weight.shape) != shape:
-                return (
-                    f"{key} must have the shape of the dense weight, {shape}, or of the "
-                    f"{num_kept:,} kept ones, got {tuple(weight.shape)}."
-                )
-            if not self._knows_places():
-                return (
-                    f"{key} must be a sparse state while the layer has no data, got a dense one. "
-                    "Load the state of a sparse model."
-                )
-            return None
-        if tuple(weight.shape) != (num_kept,):
-            return f"{key} must have {num_kept:,} kept weights, got {tuple(weight.shape)}."
-        if mask is None:
-            return None
-        if mask.dtype != torch.uint8 or mask.shape != self.mask.shape:
+            if shape == self.dense_shape:
+                return None
             return (
-                f"{key.removesuffix('weight')}mask must be {len(self.mask):,} bytes, "
-                f"got {tuple(mask.shape)} of {mask.dtype}."
+                f"{key!r} must have the dense weight's shape {self.dense_shape}, or be the "
+                f"{num_kept:,} kept weights with their mask, got the shape {shape}."
             )
-        if self._knows_places() and not mask.to(self.mask.device).equal(self.mask):
+        if mask is not None and not (
+            mask.dtype == own.dtype and mask.shape == own.shape and mask.to(own.device).equal(own)
+        ):
             return (
-                f"{key.removesuffix('weight')}mask must be the mask of this layer, got another. "
-                "Convert the dense model by the masks of the state: see "
+                f"{key!r} must have the mask of its layer, got another. Load the state into the "
+                "dense model, made sparse by the masks of the state: see "
                 "phew.sparse.masks_of_state."
             )
+        if shape != (num_kept,):
+            return f"{key!r} must have {num_kept:,} kept weights, got the shape {shape}."
         return None
-
-    def _knows_places(self) -> bool:
-        return self._has_places and not self.mask.is_meta
-
-    def _take_places(self, mask: Tensor) -> None:
-        """Take the places of kept weights from the bits of a mask, before it is loaded."""
-        shape = self._geometry.dense_shape(len(self.row_starts) - 1)
-        device = mask.device if self.mask.is_meta else self.mask.device
-        indices = indices_of_bits(mask.to(device), shape)
-        self.row_starts, self.columns = indices.row_starts, indices.columns
-        self._has_places = True
 
 
 class Linear(SparseLayer):
