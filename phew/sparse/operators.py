@@ -69,7 +69,7 @@ def _transposed_product(grad: Tensor, weight: Tensor, size: Sequence[int], *rest
     dense = _expand(weight, *indices, geometry.dense_shape(grad.shape[1]))
     if not geometry.kernel_size:
         return grad @ dense
-    input = grad.new_empty(len(grad), geometry.in_channels, *size)
+    input = grad.new_empty(grad.shape[0], geometry.in_channels, *size)
     return _convolution_backward(grad, input, dense, geometry, [True, False, False])[0]
 
 
@@ -117,11 +117,11 @@ def _parsed(arguments: Sequence[Any]) -> tuple[Indices, Geometry, str]:
 def _product_shape(input: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
     indices, geometry, _ = _parsed(rest)
     out_channels = len(indices.row_starts) - 1
-    return input.new_empty(len(input), out_channels, *geometry.out_size(input.shape[2:]))
+    return input.new_empty(input.shape[0], out_channels, *geometry.out_size(input.shape[2:]))
 
 
 def _transposed_shape(grad: Tensor, weight: Tensor, size: Sequence[int], *rest: Any) -> Tensor:
-    return grad.new_empty(len(grad), _parsed(rest)[1].in_channels, *size)
+    return grad.new_empty(grad.shape[0], _parsed(rest)[1].in_channels, *size)
 
 
 def _sampled_shape(grad: Tensor, input: Tensor, *rest: Any) -> Tensor:

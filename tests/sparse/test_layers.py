@@ -43,6 +43,10 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+# torch.compile warns of what it does itself.
+COMPILES = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
 def masked_layer(name: str) -> tuple[nn.Module, Tensor, Tensor]:
     """Return a dense layer with zeros where its mask prunes, the mask and an input."""
     torch.manual_seed(0)
@@ -75,6 +79,7 @@ def _seeded() -> Iterator[None]:
     torch.compiler.reset()
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 @pytest.mark.parametrize("name", LAYERS)
 def test_outputs_and_gradients_equal_those_of_the_masked_layer(name: str) -> None:
     layer, mask, x = masked_layer(name)
@@ -178,6 +183,7 @@ def test_autocast_computes_in_its_dtype(dtype: torch.dtype) -> None:
         assert model.double()(inputs().double()).dtype == torch.float64
 
 
+@COMPILES
 def test_networks_are_compiled_as_a_whole() -> None:
     model, held = sparse_network()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -191,6 +197,7 @@ def test_networks_are_compiled_as_a_whole() -> None:
     torch.testing.assert_close(compiled(inputs()[:3]), held(inputs()[:3]))
 
 
+@COMPILES
 def test_compiled_networks_follow_autocast() -> None:
     model, _ = sparse_network()
     compiled = torch.compile(model.eval(), fullgraph=True, backend="aot_eager")
@@ -199,6 +206,7 @@ def test_compiled_networks_follow_autocast() -> None:
     torch.testing.assert_close(compiled(inputs()), model(inputs()))
 
 
+@COMPILES
 @pytest.mark.slow
 def test_inductor_compiles_networks() -> None:
     model, held = sparse_network()
@@ -303,6 +311,9 @@ def test_processes_share_gradients_of_kept_weights_alone(tmp_path: object) -> No
             future.set_result(bucket.buffer())
             return future
 
+        # DistributedDataParallel does not take annotations that are texts.
+        future_type = torch.futures.Future[Tensor]
+        record.__annotations__ = {"bucket": torch.distributed.GradBucket, "return": future_type}
         parallel = nn.parallel.DistributedDataParallel(model)
         parallel.register_comm_hook(None, record)
         parallel(inputs()).square().sum().backward()
