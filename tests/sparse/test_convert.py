@@ -1,0 +1,490 @@
+"""Models become sparse and dense again in place, wholly or not at all; the rest is held and named."""
+
+from __future__ import annotations
+
+# mypy: disable-error-code="union-attr,index,operator,no-any-return,arg-type"
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from masked_networks import assert_masked, random_masks, signal_network, train
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import phew
+from phew.sparse import SparseLayer
+
+
+def held(model: nn.Module) -> phew.Masks:
+    masks = random_masks(model)
+    masks.apply(model)
+    return masks
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Linear(4, 4) for _ in range(3))
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.third(self.second(self.first(x)))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
+class Scaled(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+class Named(nn.Linear):
+    """It has the forward of its parent."""
+
+    label = "named"
+
+
+class StandardisedConv(nn.Conv1d):
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, weight - weight.mean(), bias)
+
+
+class Reads(nn.Module):
+    """It applies the weights of its layers itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.called, self.asked = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.linear(x, self.read.weight, self.read.bias)
+        return self.asked(self.called(x).to(self.asked.weight.dtype))
+
+
+def sharing(name: str) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(nn.Linear(4, 4), getattr(nn, name)(4, 4))
+
+
+def replaced_forward() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].forward = lambda x: x
+    return model
+
+
+def hooked_gradient() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight.register_hook(lambda grad: 2 * grad)
+    return model
+
+
+def with_own(name: str) -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    setattr(model[1], name, "own")
+    return model
+
+
+DENSE: dict[str, tuple[Callable[[], nn.Module], dict[str, str]]] = {
+    "shared": (
+        Tied,
+        {"first.weight": "it is shared with another layer"},
+    ),
+    "attention": (
+        lambda: nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(4, 2)),
+        {
+            "1.in_proj_weight": "it is not the weight of a layer",
+            "1.out_proj.weight": "MultiheadAttention reads it itself",
+        },
+    ),
+    "encoder": (
+        lambda: nn.TransformerEncoderLayer(4, 2, 8),
+        {
+            "self_attn.in_proj_weight": "it is not the weight of a layer",
+            "self_attn.out_proj.weight": "MultiheadAttention reads it itself",
+            "linear1.weight": "TransformerEncoderLayer reads it itself",
+            "linear2.weight": "TransformerEncoderLayer reads it itself",
+        },
+    ),
+    "parametrised": (
+        lambda: nn.Sequential(
+            nn.Linear(4, 4),
+            parametrizations.orthogonal(nn.Linear(4, 4), "bias")
+            if False
+            else parametrizations.weight_norm(nn.Linear(4, 4)),
+        ),
+        {
+            "1.parametrizations.weight.original0": "it is not the weight of a layer",
+            "1.parametrizations.weight.original1": "it is not the weight of a layer",
+        },
+    ),
+    "embedding": (
+        lambda: nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4)),
+        {"0.weight": "Embedding has no sparse form"},
+    ),
+    "transposed convolution": (
+        lambda: nn.Sequential(nn.ConvTranspose1d(4, 4, 2), nn.Linear(4, 4)),
+        {"0.weight": "ConvTranspose1d has no sparse form"},
+    ),
+    "recurrent": (
+        lambda: nn.Sequential(nn.Linear(4, 4), nn.GRU(4, 4)),
+        {
+            "1.weight_ih_l0": "it is not the weight of a layer",
+            "1.weight_hh_l0": "it is not the weight of a layer",
+        },
+    ),
+    "bilinear": (
+        lambda: nn.ModuleList([nn.Linear(4, 4), nn.Bilinear(2, 2, 2)]),
+        {"1.weight": "Bilinear has no sparse form"},
+    ),
+    "own forward": (
+        lambda: nn.Sequential(nn.Linear(4, 4), Scaled(4, 4), StandardisedConv(4, 4, 1)),
+        {
+            "1.weight": "Scaled has a forward of its own",
+            "2.weight": "StandardisedConv has a forward of its own",
+        },
+    ),
+    "replaced forward": (replaced_forward, {"1.weight": "the forward of its layer is replaced"}),
+    "complex": (
+        lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4, dtype=torch.complex64)),
+        {"1.weight": "it is torch.complex64"},
+    ),
+    "hooked gradient": (hooked_gradient, {"1.weight": "its gradient has a hook"}),
+    "own mask": (lambda: with_own("mask"), {"1.weight": "its layer has a 'mask' of its own"}),
+    "own indices": (
+        lambda: with_own("indices"),
+        {"1.weight": "its layer has a 'indices' of its own"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_what_has_no_sparse_form_stays_dense_and_held_and_is_named(name: str) -> None:
+    make_model, reasons = DENSE[name]
+    model = make_model()
+    masks = random_masks(model)
+    before = copy.deepcopy(model.state_dict())
+    report = phew.to_sparse(model, masks)
+    assert report.left_dense == reasons
+    for each in reasons:
+        parameter = model.get_parameter(each)
+        assert (parameter[~masks[each]] == 0).all()
+        parameter.grad = None
+        (parameter * torch.ones_like(parameter)).sum().abs().backward()
+        assert (parameter.grad[~masks[each]] == 0).all()
+    for each in masks.keys() - reasons.keys():
+        assert model.get_parameter(each).shape == (int(masks[each].sum()),)
+    assert phew.to_dense(model) == masks
+    assert [*model.state_dict()] == [*before]
+    assert_masked(model, masks)
+
+
+def test_weights_that_others_read_are_seen_in_a_run() -> None:
+    model = Reads()
+    masks = held(model)
+    x = torch.randn(2, 4)
+    expected = model(x)
+    report = phew.to_sparse(model, masks, example_inputs=x)
+    assert report.left_dense == {"read.weight": "it is read by other code than its layer"}
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_a_layer_that_is_used_twice_is_one() -> None:
+    model = Twice()
+    masks = phew.Masks({"first.weight": torch.eye(4) > 0, "second.weight": torch.eye(4) > 0})
+    x = torch.randn(2, 4)
+    masks.apply(model)
+    expected = model(x)
+    report = phew.to_sparse(model, masks, example_inputs=x)
+    assert len(report.layers) == 1
+    assert report.total.num_operations == 2 * 4 * 2
+    torch.testing.assert_close(model(x), expected)
+    assert phew.to_dense(model) == masks
+    assert model.first is model.second
+
+
+def test_a_mask_that_keeps_all_leaves_its_layer_dense() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    masks = phew.Masks({"0.weight": torch.eye(4) > 0, "1.weight": torch.ones(4, 4) > 0})
+    report = phew.to_sparse(model, masks)
+    assert report.left_dense == {"1.weight": "its mask keeps all weights"}
+    assert phew.to_dense(model) == masks
+
+
+def test_the_round_trip_is_exact() -> None:
+    model = signal_network()
+    masks = held(model)
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    kinds = [type(module) for module in model.modules()]
+    attributes = [set(module.__dict__) for module in model.modules()]
+    phew.to_sparse(model, masks)
+    assert all(isinstance(model[index], SparseLayer) for index in (0, 4))
+    assert phew.to_dense(model) == masks
+    after = model.state_dict()
+    assert [*after] == [*before]
+    assert all(after[name].equal(before[name]) for name in before)
+    assert [type(module) for module in model.modules()] == kinds
+    assert [set(module.__dict__) for module in model.modules()] == attributes
+    train(model)
+    assert_masked(model, masks)
+
+
+def test_masks_come_back_with_what_they_know() -> None:
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
+    masks = phew.sample_masks(model, torch.zeros(1, 8), density=0.2)
+    assert masks.unit_masks
+    phew.to_sparse(model, masks)
+    other = phew.to_dense(copy.deepcopy(model))
+    assert other == masks
+    assert other.info == masks.info
+    assert dict(other.active_units) == dict(masks.active_units)
+    assert [*other] == [*masks]
+
+
+def test_models_are_converted_inside_of_others() -> None:
+    model = nn.ModuleDict({"body": signal_network(), "head": nn.Linear(4, 2)})
+    masks = random_masks(model["body"])
+    phew.to_sparse(model["body"], masks)
+    outer = phew.to_dense(model)
+    assert {name: mask.tolist() for name, mask in outer.items()} == {
+        f"body.{name}": mask.tolist() for name, mask in masks.items()
+    }
+    assert_masked(model, outer)
+
+
+def test_a_single_layer_is_a_model() -> None:
+    model = nn.Linear(4, 3)
+    masks = phew.Masks({"weight": torch.eye(3, 4) > 0})
+    phew.to_sparse(model, masks)
+    assert isinstance(model, phew.sparse.Linear)
+    assert phew.to_dense(model) == masks
+
+
+def test_layers_keep_what_was_attached_to_them() -> None:
+    model = signal_network()
+    masks = held(model)
+    calls: list[str] = []
+    model[4].register_forward_hook(lambda *_: calls.append("forward"))
+    model[4].register_full_backward_hook(lambda *_: calls.append("backward"))
+    model[4].label = "head"
+    model[4].weight.label = "weight"
+    model[0].weight.requires_grad_(False)
+    model[4].eval()
+    for convert in (lambda: phew.to_sparse(model, masks), lambda: phew.to_dense(model)):
+        convert()
+        assert (model[4].label, model[4].weight.label) == ("head", "weight")
+        assert not model[0].weight.requires_grad
+        assert model[4].weight.requires_grad
+        assert [module.training for module in model] == [True, True, True, True, False]
+        calls.clear()
+        model(torch.randn(3, 2, 8)).sum().backward()
+        assert calls == ["forward", "backward"]
+
+
+def test_masks_of_units_and_of_others_stay_held() -> None:
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4), nn.Linear(4, 3))
+    units = torch.arange(6) > 1
+    masks = phew.Masks(
+        {"0.weight": torch.rand(6, 8) < 0.3, "3.weight": torch.rand(3, 4) < 0.5},
+        unit_masks={"0.bias": units},
+    )
+    masks.apply(model, unit_masks=True)
+    phew.to_sparse(model, {"0.weight": masks["0.weight"]})
+    train(model, loss_of=lambda model: model(torch.randn(5, 8)).square().sum())
+    assert not model[0].bias[~units].any()
+    assert not model[3].weight[~masks["3.weight"]].any()
+    phew.to_dense(model)
+    train(model, loss_of=lambda model: model(torch.randn(5, 8)).square().sum())
+    assert not model[0].bias[~units].any()
+    for name in masks:
+        assert not model.get_parameter(name)[~masks[name]].any()
+
+
+def test_nothing_is_lost_of_the_masks_that_sparse_layers_had() -> None:
+    # A step of an optimizer, or a state that is loaded, would warn of a mask that is lost.
+    model = signal_network()
+    masks = held(model)
+    phew.to_sparse(model, masks)
+    train(model)
+    model.load_state_dict(model.state_dict())
+    phew.release(model)
+    phew.to_dense(model)
+    train(model)
+    assert_masked(model, masks)
+
+
+def test_the_model_may_be_made_sparse_again() -> None:
+    model = signal_network()
+    masks = held(model)
+    for _ in range(3):
+        phew.to_sparse(model, masks)
+        train(model, steps=1)
+        phew.to_dense(model)
+        train(model, steps=1)
+    assert_masked(model, masks)
+
+
+def test_subclasses_with_the_forward_of_their_parent_are_converted() -> None:
+    model = nn.Sequential(Named(4, 4))
+    masks = held(model)
+    phew.to_sparse(model, masks)
+    assert type(model[0]) is phew.sparse.Linear
+    phew.to_dense(model)
+    assert type(model[0]) is Named
+
+
+def test_the_linear_layers_of_gpt2_are_converted() -> None:
+    from transformers.pytorch_utils import Conv1D
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Conv1D(6, 4), nn.ReLU(), Conv1D(3, 6))
+    masks = held(model)
+    state = {name: each.clone() for name, each in model.state_dict().items()}
+    x = torch.randn(2, 5, 4)
+    expected = model(x)
+    report = phew.to_sparse(model, masks, example_inputs=x)
+    assert report.left_dense == {}
+    assert report.total.num_operations == 10 * masks.num_kept
+    torch.testing.assert_close(model(x), expected)
+    assert model[0].dense_weight().equal(state["0.weight"])
+    assert model[0].dense_shape == (4, 6)
+    other = nn.Sequential(Conv1D(6, 4), nn.ReLU(), Conv1D(3, 6))
+    assert phew.sparse.masks_of_state(other, model.state_dict()) == masks
+    with torch.no_grad():
+        model[0].weight.zero_()
+    model.load_state_dict(state)
+    torch.testing.assert_close(model(x), expected)
+    assert phew.to_dense(model) == masks
+    assert type(model[0]) is Conv1D
+    assert all(each.equal(state[name]) for name, each in model.state_dict().items())
+
+
+def test_layers_of_timm_are_converted() -> None:
+    from timm.layers import Conv2dSame, Linear
+    from timm.layers.std_conv import StdConv2d
+
+    model = nn.Sequential(
+        Conv2dSame(3, 4, 3, stride=2),
+        Conv2dSame(4, 4, (2, 5), dilation=2, groups=2),
+        StdConv2d(4, 4, 1),
+        nn.Flatten(),
+        Linear(4 * 4 * 3, 2),
+    )
+    masks = held(model)
+    x = torch.randn(2, 3, 7, 6)
+    expected = model(x)
+    report = phew.to_sparse(model, masks, example_inputs=x)
+    assert report.left_dense == {"2.weight": "StdConv2d has a forward of its own"}
+    torch.testing.assert_close(model(x), expected)
+    phew.to_dense(model)
+    torch.testing.assert_close(model(x), expected)
+    assert type(model[0]) is Conv2dSame
+
+
+@pytest.mark.slow
+def test_a_transformer_of_torch_runs_fused_and_unfused() -> None:
+    model = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False
+    )
+    masks = held(model)
+    x = torch.randn(2, 3, 8)
+    model.eval()
+    with torch.inference_mode():
+        expected = model(x)
+    phew.to_sparse(model, masks, example_inputs=x)
+    torch.testing.assert_close(model(x), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(x), expected)
+
+
+def wrong_calls() -> dict[str, tuple[Callable[[nn.Module, phew.Masks], Any], str]]:
+    masks_of_others = {"0.weight": torch.ones(2, 2, dtype=torch.bool)}
+    return {
+        "another model": (
+            lambda model, masks: phew.to_sparse(nn.Linear(2, 2), masks),
+            "model must have all masked parameters, got none named '0.weight'. Apply masks to the "
+            "model that they were made from, without the DistributedDataParallel or torch.compile "
+            "around it.",
+        ),
+        "other shapes": (
+            lambda model, masks: phew.to_sparse(model, masks_of_others),
+            "'0.weight' must have the shape of its mask, (2, 2), got (6, 2, 3). Apply masks to the "
+            "model that they were made from, without the DistributedDataParallel or torch.compile "
+            "around it.",
+        ),
+        "an unknown way": (
+            lambda model, masks: phew.to_sparse(model, masks, way="fast"),
+            "way must be one of 'auto', 'sparse', 'dense', got 'fast'.",
+        ),
+        "other inputs": (
+            lambda model, masks: phew.to_sparse(model, masks, example_inputs=torch.zeros(1, 3, 8)),
+            "example_inputs must be accepted by the model, got RuntimeError: Given groups=1, weight "
+            "of size [6, 2, 3], expected input[1, 3, 8] to have 2 channels, but got 3 channels "
+            "instead",
+        ),
+        "a dense model": (
+            lambda model, masks: phew.to_dense(model),
+            "model must be sparse, got one without sparse layers.",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", wrong_calls())
+def test_wrong_calls_leave_the_model_as_it_was(name: str) -> None:
+    call, message = wrong_calls()[name]
+    model = signal_network()
+    masks = held(model)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="must") as error:
+        call(model, masks)
+    assert str(error.value) == message
+    assert all(each.equal(before[key]) for key, each in model.state_dict().items())
+    train(model)
+    assert_masked(model, masks)
+
+
+def test_a_sparse_model_is_not_made_sparse_again() -> None:
+    model = signal_network()
+    masks = held(model)
+    phew.to_sparse(model, masks)
+    message = r"^model must be dense, got the sparse layers 0, 4\. Call phew\.to_dense\.$"
+    with pytest.raises(ValueError, match=message):
+        phew.to_sparse(model, masks)
+    with pytest.raises(ValueError, match=message):
+        phew.to_sparse(model, {})
+    with pytest.raises(TypeError, match="model must be a torch.nn.Module, got int"):
+        phew.to_sparse(3, masks)
+    with pytest.raises(TypeError, match="model must be a torch.nn.Module, got int"):
+        phew.to_dense(3)
+
+
+def test_a_conversion_that_fails_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = signal_network()
+    masks = held(model)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(phew.sparse.convert, "hold_beside", fail)
+    with pytest.raises(MemoryError):
+        phew.to_sparse(model, masks)
+    assert type(model[0]) is nn.Conv1d
+    train(model)
+    assert_masked(model, masks)
+    monkeypatch.undo()
+    phew.to_sparse(model, masks)
+    weight = model[0].weight
+    monkeypatch.setattr(phew.sparse.convert, "hold_beside", fail)
+    with pytest.raises(MemoryError):
+        phew.to_dense(model)
+    assert model[0].weight is weight
+    train(model)
+    monkeypatch.undo()
+    assert phew.to_dense(model) == masks
