@@ -106,7 +106,10 @@ class SparseReport:
 
     def __str__(self) -> str:
         """The tables of sparse and of dense weights, and the reasons of the latter."""
-        header = ("parameter", "kept", "weights", "", "bytes", "", "operations", "")
+        header = (
+            *("parameter", "kept", "weights", "density"),
+            *("bytes", "of dense", "operations", "of dense"),
+        )
         rows = [self._cells(row) for row in self._folded()]
         total = self.total
         lines = numbers_table(
@@ -114,18 +117,31 @@ class SparseReport:
             [*rows, ("without masks", *self.others.facts())],
             ("total", *total.facts()),
         )
-        reasons: dict[str, list[str]] = {}
-        for row in folded(Row((name,), (reason,)) for name, reason in self.left_dense.items()):
-            reasons.setdefault(row.facts[0], []).append(row.names[0])
-        for reason, names in reasons.items():
-            text = f"dense, because {reason}: {', '.join(names)}"
+        remarks = [(name, f"dense, because {reason}") for name, reason in self.left_dense.items()]
+        remarks += [(name, "no smaller than dense") for name in self.no_smaller]
+        names: dict[str, list[str]] = {}
+        for row in folded(Row((name,), (remark,)) for name, remark in remarks):
+            names.setdefault(row.facts[0], []).append(row.names[0])
+        for remark, own in names.items():
             lines += textwrap.wrap(
-                text, WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  "
+                f"{remark}: {', '.join(own)}",
+                WIDTH,
+                break_long_words=False,
+                break_on_hyphens=False,
+                subsequent_indent="  ",
             )
-        lines.append("percentages: of the dense network's")
         if self.note is not None:
             lines.append(f"operations are not known: {self.note}")
         return "\n".join(lines)
+
+    @property
+    def no_smaller(self) -> list[str]:
+        """Names of the weights of sparse layers that take as many bytes as dense ones, or more."""
+        return [
+            row.name
+            for row in self.layers
+            if row.reason is None and row.num_bytes >= row.num_dense_bytes
+        ]
 
     def _folded(self) -> list[Row]:
         return folded(Row((row.name,), row.facts()) for row in self.layers)

@@ -136,7 +136,7 @@ class _Saving(TorchDispatchMode):
     """Saves tensors before operations write to them."""
 
     def __init__(self, saver: TensorSaver) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._saver = saver
 
     def __torch_dispatch__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# mypy: disable-error-code="union-attr,index,operator"
+# mypy: disable-error-code="union-attr,index,operator,arg-type"
 import io
 from pathlib import Path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# mypy: disable-error-code="no-any-return,operator,union-attr,index"
+# mypy: disable-error-code="no-any-return,operator,union-attr,index,arg-type"
 import copy
 import io
 from collections.abc import Callable
