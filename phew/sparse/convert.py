@@ -17,7 +17,13 @@ from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks
 from phew.sparse.costs import report_of
 from phew.sparse.holding import hold_beside, let_go
-from phew.sparse.kinds import holders_of, reasons_for_dense, sparse_class_of, weighted_layers
+from phew.sparse.kinds import (
+    SPARSE_CLASSES,
+    holders_of,
+    reasons_for_dense,
+    sparse_class_of,
+    weighted_layers,
+)
 from phew.sparse.layers import WAYS, SparseLayer
 from phew.sparse.replaced import mark_replaced
 from phew.sparse.report import SparseReport
@@ -88,12 +94,17 @@ def to_sparse(
     Example:
         >>> import torch, phew
         >>> model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Linear(6, 4))
-        >>> masks = phew.sample_masks(model, torch.zeros(1, 8), density=0.25)
+        >>> masks = phew.Masks({"0.weight": torch.eye(6, 8, dtype=torch.bool)})
         >>> report = phew.to_sparse(model, masks, example_inputs=torch.zeros(1, 8))
-        >>> model[0].weight.numel() == int(masks["0.weight"].sum())
-        True
-        >>> report.total.num_operations
-        18
+        >>> model[0].weight.shape
+        torch.Size([6])
+        >>> print(report)
+        parameter      kept  weights  density  bytes  of dense  operations  of dense
+        ----------------------------------------------------------------------------
+        0.weight          6       48    12.5%     98     51.0%           6     12.5%
+        without masks    34       34   100.0%    136    100.0%          24    100.0%
+        ----------------------------------------------------------------------------
+        total            40       82    48.8%    234     71.3%          30     41.7%
     """
     check_module(model)
     if way not in WAYS:
@@ -160,8 +171,9 @@ def to_dense(model: nn.Module) -> Masks:
 
     Raises:
         TypeError: If the model is no module.
-        ValueError: If the model is not sparse, or a mask does not fit a weight that stayed dense.
-            The model is unchanged then, and whatever else is raised.
+        ValueError: If the model is not sparse, its sparse layers were sharded or parametrised, or
+            a mask does not fit a weight that stayed dense. The model is unchanged then, and
+            whatever else is raised.
 
     Example:
         >>> import torch, phew
@@ -185,6 +197,13 @@ def to_dense(model: nn.Module) -> Masks:
     layers = {path: module for path, module in modules.items() if isinstance(module, SparseLayer)}
     if not layers and not origins:
         raise ValueError("model must be sparse, got one without sparse layers.")
+    for path, layer in layers.items():
+        if type(layer) not in SPARSE_CLASSES:
+            raise ValueError(
+                f"{path!r} must be a layer as phew.to_sparse makes it, got a "
+                f"{type(layer).__name__}. Load its state into a sparse model that is not sharded "
+                "or parametrised, and call phew.to_dense on that."
+            )
     masks = _masks_of(layers, origins)
     dense = {
         _joined(path, name): mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from phew.masks.packed import PackedMasks, num_bytes
 from phew.masks.unpacked import UnpackedMasks
@@ -38,19 +39,23 @@ def report_of(
             uses = trial.num_uses.get(id(module)) if local == "weight" else None
             uses = None if id(module) in trial.read else uses
             costs[weight] = _cost(name, weight, masks.num_kept(name), reasons.get(name), uses)
-    others = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor not in costs]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in others)
-    parameters = sum(tensor.numel() for tensor in others if isinstance(tensor, nn.Parameter))
-    uses_of_others = [
-        trial.num_uses[id(module)] * weight.numel()
-        for module, local in holders.values()
-        if local == "weight"
-        and (weight := module._parameters[local]) is not None
-        and id(module) in trial.num_uses
-        and weight not in costs
+    others = [
+        tensor
+        for tensor in (*model.parameters(), *model.buffers())
+        if tensor not in costs and not is_lazy(tensor)
     ]
-    operations = None if trial.note is not None else sum(uses_of_others)
-    other = LayerCost("", None, parameters, parameters, size, size, operations, operations)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in others)
+    num_weights = sum(tensor.numel() for tensor in others if isinstance(tensor, nn.Parameter))
+    operations = None
+    if trial.note is None:
+        layers = {id(module): module._parameters.get("weight") for module in model.modules()}
+        weights = {layer: layers[layer] for layer in trial.num_uses}
+        operations = sum(
+            trial.num_uses[layer] * weight.numel()
+            for layer, weight in weights.items()
+            if weight is not None and weight not in costs
+        )
+    other = LayerCost("", None, num_weights, num_weights, size, size, operations, operations)
     return SparseReport(tuple(costs.values()), other, trial.note)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from phew.distributed.sharding import is_sharded
@@ -21,6 +20,8 @@ _SPARSE: Mapping[type[nn.Module], type[SparseLayer]] = {
     nn.Conv2d: Conv2d,
     nn.Conv3d: Conv3d,
 }
+
+SPARSE_CLASSES = (*_SPARSE.values(),)
 
 _KNOWN: Mapping[tuple[str, str], type[SparseLayer]] = {
     ("timm.layers.linear", "Linear"): Linear,
@@ -114,11 +115,7 @@ def _reason(layer: nn.Module) -> str | None:
         return f"{kind} has no sparse form"
     if any(name in layer.__dict__ for name in _FORWARDS):
         return "the forward of its layer is replaced"
-    taken = [
-        name
-        for name in (*SparseLayer._own_attributes, "mask")
-        if hasattr(layer, name)
-    ]
+    taken = [name for name in (*SparseLayer._own_attributes, "mask") if hasattr(layer, name)]
     return f"its layer has a {taken[0]!r} of its own" if taken else None
 
 
@@ -126,8 +123,6 @@ def _reason_of(weight: nn.Parameter) -> str | None:
     """Say what about a weight keeps it dense, if anything does."""
     if is_sharded(weight):
         return "it is sharded"
-    if is_lazy(weight):
-        return "it has no shape yet"
     if type(weight) is not nn.Parameter or weight.dtype not in _DTYPES:
         kind = "" if type(weight) is nn.Parameter else f"{type(weight).__name__} of "
         return f"it is {kind}{weight.dtype}"

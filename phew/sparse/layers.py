@@ -141,6 +141,11 @@ class SparseLayer(nn.Module):
         shape = self._geometry.dense_shape(len(self.indices.row_starts) - 1)
         return shape[::-1] if self._is_transposed else shape
 
+    @property
+    def mask(self) -> Tensor:
+        """The bits of the mask, which torch.distributed.checkpoint looks up by their key."""
+        return self.indices.mask
+
     def dense_weight(self) -> Tensor:
         """Return the dense weight, with zeros where nothing is kept; it is differentiable."""
         return self._expanded(self.weight)

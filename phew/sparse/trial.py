@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -53,6 +54,8 @@ def trial_of(model: nn.Module, layers: Iterable[nn.Module], example_inputs: Any)
     """
     if any(map(is_sharded, model.parameters())):
         return Trial({}, note="the model is sharded")
+    if any(map(is_lazy, model.parameters())):
+        return Trial({}, note="the model has parameters without a shape, which a run would make")
     is_given = example_inputs is not None
     try:
         args, kwargs = as_call(example_inputs if is_given else described_inputs(model))

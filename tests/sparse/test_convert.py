@@ -5,13 +5,20 @@ from __future__ import annotations
 # mypy: disable-error-code="union-attr,index,operator,no-any-return,arg-type,assignment"
 # mypy: disable-error-code="attr-defined,comparison-overlap,no-untyped-call"
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from masked_networks import assert_masked, random_masks, signal_network, train
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    set_model_state_dict,
+)
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import parametrizations
 from torch.nn.utils.parametrize import register_parametrization
 
@@ -450,6 +457,61 @@ def test_wrong_calls_leave_the_model_as_it_was(name: str) -> None:
     assert all(each.equal(before[key]) for key, each in model.state_dict().items())
     train(model)
     assert_masked(model, masks)
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Any]:
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield torch.distributed.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_sharded_weights_stay_dense(mesh: Any) -> None:
+    model = signal_network()
+    masks = held(model)
+    fully_shard(model, mesh=mesh)
+    report = phew.to_sparse(model, masks, example_inputs=torch.zeros(1, 2, 8))
+    assert report.left_dense == dict.fromkeys(masks, "it is sharded")
+    assert report.note == "the model is sharded"
+    train(model)
+    for name, mask in masks.items():
+        assert not model.get_parameter(name).full_tensor()[~mask].any()
+
+
+@pytest.mark.slow
+def test_sparse_models_are_sharded(mesh: Any) -> None:
+    model = signal_network()
+    masks = held(model)
+    x = torch.randn(3, 2, 8)
+    expected = model(x)
+    phew.to_sparse(model, masks)
+    fully_shard(model[4], mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    torch.testing.assert_close(model(x), expected)
+    train(model)
+    whole = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(model, get_model_state_dict(model, options=whole), options=whole)
+    with pytest.raises(ValueError, match="must be a layer as") as error:
+        phew.to_dense(model)
+    assert str(error.value) == (
+        "'4' must be a layer as phew.to_sparse makes it, got a FSDPLinear. Load its state into a "
+        "sparse model that is not sharded or parametrised, and call phew.to_dense on that."
+    )
+    other = signal_network()
+    phew.to_sparse(other, masks)
+    other.load_state_dict(get_model_state_dict(model, options=whole))
+    torch.testing.assert_close(other.eval()(x), model.eval()(x))
+    assert phew.to_dense(other) == masks
+
+
+def test_parameters_without_a_shape_are_left_alone() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(3))
+    masks = phew.Masks({"0.weight": torch.eye(4) > 0})
+    report = phew.to_sparse(model, masks, example_inputs=torch.zeros(1, 4))
+    assert report.note == "the model has parameters without a shape, which a run would make"
+    assert model(torch.zeros(2, 4)).shape == (2, 3)
 
 
 def test_a_sparse_model_is_not_made_sparse_again() -> None:
