@@ -216,26 +216,28 @@ class SparseLayer(nn.Module):
         error_msgs: list[str],
     ) -> None:
         """Take a sparse state, or the state of a dense layer."""
+        obstacle = self.obstacle_to_loading(state_dict, prefix)
+        if obstacle is not None:
+            error_msgs.append(obstacle)
+            return
         key, mask_key = f"{prefix}weight", f"{prefix}mask"
         state_dict = dict(state_dict)
         weight, mask = state_dict.get(key), state_dict.pop(mask_key, None)
-        is_dense = mask is None and weight is not None and weight.dim() > 1
-        if strict and mask is None and not is_dense:
+        if mask is None and weight is not None and weight.dim() > 1:
+            dense = weight.detach().t() if self._is_transposed else weight.detach()
+            state_dict[key] = gather(dense, self._indices_on(weight.device))
+        elif mask is None:
             missing_keys.append(mask_key)
-        if weight is not None:
-            obstacle = self._obstacle_to_loading(key, weight, mask)
-            if obstacle is not None:
-                error_msgs.append(obstacle)
-                state_dict[key] = self.weight
-            elif is_dense:
-                dense = weight.detach().t() if self._is_transposed else weight.detach()
-                state_dict[key] = gather(dense, self._indices_on(weight.device))
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
-    def _obstacle_to_loading(self, key: str, weight: Tensor, mask: Tensor | None) -> str | None:
-        """Say what keeps a state from being loaded, if anything does."""
+    def obstacle_to_loading(self, state_dict: dict[str, Any], prefix: str) -> str | None:
+        """Say what keeps this layer from loading a state, if anything does."""
+        key = f"{prefix}weight"
+        weight, mask = state_dict.get(key), state_dict.get(f"{prefix}mask")
+        if weight is None:
+            return None
         own, shape = self.indices.mask, tuple(weight.shape)
         num_kept = self.weight.numel()
         if mask is None and weight.dim() > 1:
