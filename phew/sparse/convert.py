@@ -24,10 +24,10 @@ from phew.sparse.kinds import (
     sparse_class_of,
     weighted_layers,
 )
-from phew.sparse.layers import WAYS, SparseLayer
 from phew.sparse.loading import check_states, stop_checking_states
 from phew.sparse.replaced import mark_replaced
 from phew.sparse.report import SparseReport
+from phew.sparse.sparse_layer import WAYS, SparseLayer
 from phew.sparse.trial import Trial, trial_of
 from phew.support.warn import listed
 

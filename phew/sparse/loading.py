@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from phew.sparse.layers import SparseLayer
+from phew.sparse.sparse_layer import SparseLayer
 
 
 def check_states(model: nn.Module) -> None:
     """Have a model refuse a state that does not fit its sparse layers, and stay unchanged then."""
-    model.register_load_state_dict_pre_hook(_check)  # type: ignore[no-untyped-call]
+    model.register_load_state_dict_pre_hook(_check)
 
 
 def stop_checking_states(model: nn.Module) -> None:

@@ -178,7 +178,7 @@ def test_all_that_is_wrong_with_a_state_is_told_at_once() -> None:
     with pytest.raises(RuntimeError, match=message):
         outer.load_state_dict(state)
     phew.to_dense(outer)
-    with pytest.raises(RuntimeError, match="size mismatch for inner.0.weight"):
+    with pytest.raises(RuntimeError, match=r"size mismatch for inner\.0\.weight"):
         outer.load_state_dict(state)
 
 
