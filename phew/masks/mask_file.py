@@ -6,13 +6,11 @@ metadata's entry "phew" is JSON, for a mask of the shape (2, 3) whose 6 bits are
     {"format": 2, "masks": {"weight": [2, 3]}, "unit_masks": {}, "active_units": {},
      "info": {"method": "PHEW", "density": 0.5}}
 
-The entry "phew_sha256" is the SHA-256 of that text followed by the bytes of all tensors, sorted by
-their names, so that a bit that flips on disk is no other mask. Files of format 1 lack it.
+Files of format 1 lack the checksum (see `phew.support.safetensors`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -24,14 +22,13 @@ from typing import Any, TypeAlias
 import torch
 
 from phew.masks.packed import PackedMasks
-from phew.support.files import written_whole
-from phew.support.safetensors import open_checked
+from phew.support.safetensors import check_checksum, open_checked, write_checked
 
 Scalar: TypeAlias = str | int | float | bool
 
 _FORMAT = 2
 _WITHOUT_CHECKSUM = 1
-_CHECKSUM = "phew_sha256"
+_HEADER = "phew"
 
 
 @dataclass(frozen=True)
@@ -98,34 +95,8 @@ def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
         "active_units": content.active_units,
         "info": content.info,
     }
-    text = json.dumps(header)
     packed = {**content.masks.packed, **content.unit_masks.packed}
-    metadata = {"phew": text, _CHECKSUM: _checksum(text, packed)}
-    # A writer of safetensors would hide the number of the system's error, and may leave files of
-    # other names behind if it is killed.
-    with written_whole(Path(path)) as partial, partial.open("wb") as stream:
-        stream.write(_safetensors_header(metadata, packed))
-        for each in packed.values():
-            stream.write(each.numpy().data)
-
-
-def _safetensors_header(metadata: Mapping[str, str], packed: Mapping[str, torch.Tensor]) -> bytes:
-    """Return what a safetensors file of tensors of bytes has before them."""
-    entries: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for name, each in packed.items():
-        first, end = end, end + len(each)
-        entries[name] = {"dtype": "U8", "shape": [len(each)], "data_offsets": [first, end]}
-    text = json.dumps(entries, ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
-
-
-def _checksum(text: str, packed: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(packed):
-        digest.update(packed[name].numpy().data)
-    return digest.hexdigest()
+    write_checked(Path(path), packed, {_HEADER: json.dumps(header)}, _HEADER)
 
 
 def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
@@ -139,7 +110,7 @@ def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
     with open_checked(Path(path), "pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if "phew" not in metadata:
+    if _HEADER not in metadata:
         raise ValueError(f"{rule} is another kind of safetensors. Save masks with Masks.save.")
     try:
         return _parse(metadata, tensors)
@@ -151,14 +122,13 @@ def read_mask_file(path: str | os.PathLike[str]) -> MaskFile:
 
 
 def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> MaskFile:
-    header = json.loads(metadata["phew"])
+    header = json.loads(metadata[_HEADER])
     if header["format"] not in (_FORMAT, _WITHOUT_CHECKSUM):
         raise ValueError(
             f"format must be {_WITHOUT_CHECKSUM} or {_FORMAT}, got {header['format']!r}"
         )
-    has_checksum = header["format"] != _WITHOUT_CHECKSUM
-    if has_checksum and metadata[_CHECKSUM] != _checksum(metadata["phew"], tensors):
-        raise ValueError("its bytes are not those that were saved, by their checksum")
+    if header["format"] != _WITHOUT_CHECKSUM:
+        check_checksum(metadata, tensors, _HEADER)
     masks, unit_masks = (
         PackedMasks(
             {name: _checked_shape(name, shape) for name, shape in shapes.items()},
