@@ -25,6 +25,7 @@ from phew.masks.masks import Masks
 from phew.masks.module_hold import NotHeldWarning
 from phew.running.leftovers import NotRestoredWarning
 from phew.sparse.convert import to_dense, to_sparse
+from phew.sparse.sparse_file import load_sparse, save_sparse
 from phew.walks.devices import built_with_cuda
 
 __all__ = [
@@ -42,10 +43,12 @@ __all__ = [
     "built_with_cuda",
     "capture",
     "inspect",
+    "load_sparse",
     "prune",
     "prune_checkpoint",
     "release",
     "sample_masks",
+    "save_sparse",
     "sparse",
     "to_dense",
     "to_sparse",

@@ -51,7 +51,7 @@ def masks_of_state(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Masks:
         module, local = holder
         weight = module._parameters[local]
         assert weight is not None
-        num_kept = sum(byte.bit_count() for byte in bits.tolist())
+        num_kept = PackedMasks({name: (8 * len(bits),)}, {name: bits.cpu()}).num_kept(name)
         if len(bits) != num_bytes(weight.shape) or len(vector) != num_kept:
             raise ValueError(
                 f"{name!r} must be a sparse weight of the shape {tuple(weight.shape)}, got "

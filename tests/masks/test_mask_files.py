@@ -19,6 +19,7 @@ import torch
 from file_sizes import files_of_at_most
 from masked_networks import example_masks
 
+import phew
 from phew.masks.mask_file import MaskFile, write_mask_file
 from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks
@@ -185,6 +186,14 @@ def test_load_of_safetensors_that_are_not_masks(tmp_path: Path) -> None:
     message = r"path must be a file that Masks.save wrote, got '.*model.safetensors', which is anot"
     with pytest.raises(ValueError, match=message):
         Masks.load(path)
+
+
+def test_load_of_a_sparse_network(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    phew.to_sparse(model, {"weight": torch.eye(2, 3, dtype=torch.bool)})
+    phew.save_sparse(model, tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=r"net.safetensors', which is another kind of safetensors"):
+        Masks.load(tmp_path / "net.safetensors")
 
 
 EMPTY_HEADER = {"format": 1, "masks": {}, "unit_masks": {}, "active_units": {}, "info": {}}
