@@ -29,6 +29,9 @@ from phew.cli.networks import (
     shape_of,
 )
 from phew.masks.masks import Masks
+from phew.sparse.convert import to_sparse
+from phew.sparse.report import SparseReport
+from phew.sparse.sparse_file import save_sparse
 from phew.support.files import check_replaceable
 from phew.walks.options import Fork, Granularity, Power
 
@@ -44,9 +47,17 @@ def prune(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Save the masks here, as safetensors; with --checkpoint a folder for them.",
+            help="Save the masks here, as safetensors; with --sparse the sparse network, with "
+            "--checkpoint a folder for masks.",
         ),
     ] = None,
+    sparse: Annotated[
+        bool,
+        typer.Option(
+            "--sparse",
+            help="Make the network sparse: print what it costs, and save it instead of masks.",
+        ),
+    ] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -102,13 +113,28 @@ def prune(
     model = make_net()
     phew.Masks.load("masks.safetensors").apply(model)
     ```
+    The sparse network itself, its initial weights included, in a file of an eighth of the size:
+    ```
+    phew prune vgg19_bn --density 0.1 --sparse --out net.safetensors
+    ```
+    In Python, on a network of any initial weights:
+    ```
+    model = make_net()
+    phew.load_sparse(model, "net.safetensors")
+    ```
     A checkpoint that does not fit into memory, to `pruned/`:
     ```
     phew prune mynets:make_net --checkpoint llama/ --density 0.1 --out pruned --write-weights
     ```
     """
     with messages_in_one_line():
-        _check_files(out, checkpoint, write_weights=write_weights, resume=resume, device=device)
+        _check_files(
+            *(out, checkpoint),
+            sparse=sparse,
+            write_weights=write_weights,
+            resume=resume,
+            device=device,
+        )
         on_meta = checkpoint is not None
         network, example_inputs = load_network(model, input_shape, init_seed, on_meta=on_meta)
         started = time.perf_counter()
@@ -129,34 +155,52 @@ def prune(
             )
         else:
             masks = sample_masks(graph, device=device or "cpu", **options)
-            if out is not None:
+            if out is not None and not sparse:
                 masks.save(out)
         seconds = time.perf_counter() - started
+        report = _made_sparse(network, masks, example_inputs, out) if sparse else None
 
     if as_json:
         result = {
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
-            "density": masks.density,
-            "num_kept": masks.num_kept,
-            "num_weights": masks.num_weights,
-            "num_walks": masks.num_walks,
             "approximations": [asdict(operation) for operation in graph.notes.approximations],
             "seconds": seconds,
             "out": None if out is None else str(out),
-            "info": dict(masks.info),
-            "summary": masks.summary().as_dict(),
+            "sparse": None if report is None else report.as_dict(),
+            **_facts_of(masks),
         }
         typer.echo(json.dumps(result))
     else:
-        typer.echo(_text_of(masks, seconds, out))
+        typer.echo(_text_of(masks, report, seconds, out))
 
 
-def _text_of(masks: Masks, seconds: float, out: Path | None) -> str:
-    saved = "not saved (--out FILE saves the masks)" if out is None else f"saved to {out}"
+def _made_sparse(
+    network: nn.Module, masks: Masks, example_inputs: Any, out: Path | None
+) -> SparseReport:
+    report = to_sparse(network, masks, example_inputs=example_inputs)
+    if out is not None:
+        save_sparse(network, out)
+    return report
+
+
+def _facts_of(masks: Masks) -> dict[str, Any]:
+    return {
+        "density": masks.density,
+        "num_kept": masks.num_kept,
+        "num_weights": masks.num_weights,
+        "num_walks": masks.num_walks,
+        "info": dict(masks.info),
+        "summary": masks.summary().as_dict(),
+    }
+
+
+def _text_of(masks: Masks, report: SparseReport | None, seconds: float, out: Path | None) -> str:
+    what = "masks" if report is None else "network"
+    saved = f"not saved (--out FILE saves the {what})" if out is None else f"saved to {out}"
     return (
-        f"{masks.summary()}\ndensity {masks.density:.6g}: "
+        f"{masks.summary() if report is None else report}\ndensity {masks.density:.6g}: "
         f"kept {masks.num_kept:,} of {masks.num_weights:,} weights "
         f"by {masks.num_walks:,} walks in {seconds:.2f} s; {saved}"
     )
@@ -166,6 +210,7 @@ def _check_files(
     out: Path | None,
     checkpoint: Path | None,
     *,
+    sparse: bool,
     write_weights: bool,
     resume: bool,
     device: str | None,
@@ -178,6 +223,10 @@ def _check_files(
             raise ValueError(f"--out must be a file in a folder that exists, got {str(out)!r}.")
         if out is not None:
             check_replaceable(out)
+    elif sparse:
+        raise ValueError(
+            "--sparse must be given without --checkpoint: the network is made sparse in memory."
+        )
     elif out is None:
         raise ValueError("--out must be given with --checkpoint: a folder for the masks.")
     elif device not in (None, "cpu"):

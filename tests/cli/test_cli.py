@@ -68,7 +68,7 @@ def test_help_of_prune_names_every_option() -> None:
     assert result.exit_code == 0
     options = [
         *("density", "seed", "init-seed", "out", "input-shape", "fork", "granularity", "power"),
-        *("include", "exclude", "threads", "json"),
+        *("include", "exclude", "threads", "json", "sparse"),
     ]
     text = plain(result.stdout)
     assert [option for option in options if f"--{option} " not in text] == []
@@ -154,6 +154,7 @@ def test_json_is_all_that_is_printed(tmp_path: Path) -> None:
         "num_walks": masks.num_walks,
         "approximations": [],
         "out": str(path),
+        "sparse": None,
         "info": dict(masks.info),
         "summary": masks.summary().as_dict(),
     }
