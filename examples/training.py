@@ -96,16 +96,20 @@ def evaluate(
     seconds = time.perf_counter() - started
     for name, mask in (masks or {}).items():
         assert not network.get_parameter(name)[~mask].any(), f"{name} has pruned weights not zero"
-    with torch.no_grad():
-        predictions = network.eval()(data.test_inputs).argmax(dim=1)
-    accuracy = (predictions == data.test_labels).float().mean().item()
-    return Result(accuracy, active_units(masks) if masks else 1.0, seconds)
+    return Result(accuracy_of(network, data), active_units(masks) if masks else 1.0, seconds)
 
 
-def train(network: nn.Module, data: DataSet, num_epochs: int, seed: int) -> None:
+@torch.no_grad()
+def accuracy_of(network: nn.Module, data: DataSet) -> float:
+    predictions = network.eval()(data.test_inputs).argmax(dim=1)
+    accuracy: float = (predictions == data.test_labels).float().mean().item()
+    return accuracy
+
+
+def train(network: nn.Module, data: DataSet, num_epochs: int, seed: int) -> torch.optim.Optimizer:
     batch_size = 100
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_epochs)
     for _ in range(num_epochs):
         order = torch.randperm(len(data.train_labels), generator=generator)
@@ -117,6 +121,7 @@ def train(network: nn.Module, data: DataSet, num_epochs: int, seed: int) -> None
             loss.backward()
             optimizer.step()
         schedule.step()
+    return optimizer
 
 
 def active_units(masks: phew.Masks) -> float:
