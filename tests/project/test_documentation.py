@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import phew
+from phew import models
 
 README = Path(__file__).parents[2] / "README.md"
 MODULES = [
@@ -23,6 +24,9 @@ def test_readme_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     exec(compile(code, str(README), "exec"), {})
     assert phew.Masks.load(tmp_path / "masks.safetensors").density == pytest.approx(0.05, abs=1e-3)
+    model = models.resnet_cifar(20)
+    report = phew.load_sparse(model, tmp_path / "net.safetensors")
+    assert not report.left_dense
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -32,5 +36,13 @@ def test_docstring_examples_run(name: str) -> None:
 
 
 def test_public_names_have_examples() -> None:
-    for name in ("capture", "prune", "sample_masks", "Masks"):
+    for name in (
+        "capture",
+        "prune",
+        "sample_masks",
+        "Masks",
+        "to_sparse",
+        "to_dense",
+        "save_sparse",
+    ):
         assert ">>>" in (getattr(phew, name).__doc__ or ""), name
