@@ -42,7 +42,10 @@ from phew.support.warn import listed
 _FORMAT = 1
 _HEADER = "phew_sparse"
 _MASK = ".mask"
-_SAME_MODEL = "Build the model as it was when it was saved."
+_SAME_MODEL = (
+    "Build the model as it was when it was saved, and save it without the DistributedDataParallel "
+    "or torch.compile around it."
+)
 
 
 def save_sparse(model: nn.Module, path: str | os.PathLike[str]) -> None:

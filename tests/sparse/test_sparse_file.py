@@ -231,6 +231,15 @@ def test_states_of_another_network_are_refused(
     check_refused(build(), path, rf"like this one, got '{re.escape(str(path))}': {message}")
 
 
+def test_a_wrapper_makes_another_network(tmp_path: Path) -> None:
+    phew.save_sparse(nn.Sequential(sparse_network()), tmp_path / "net.safetensors")
+    message = (
+        r"it has '0\.0\.bias', .* and 4 more and lacks '0\.weight', .* and 4 more\. Build the "
+        r".* without the DistributedDataParallel or torch.compile around it\."
+    )
+    check_refused(signal_network(), tmp_path / "net.safetensors", message)
+
+
 def test_a_transposed_network_is_another_one(tmp_path: Path) -> None:
     network = sparse_network(lambda: nn.Linear(6, 4, bias=False))
     phew.save_sparse(network, tmp_path / "net.safetensors")
