@@ -1,4 +1,4 @@
-"""What sparse layers share: their state, and the way from dense layers and back.
+"""The base of sparse layers: their state, and the way from dense layers and back.
 
 Their weight is the vector of the kept weights of a mask, and nothing else.
 
@@ -25,7 +25,7 @@ WAYS = ("auto", "sparse", "dense")
 
 
 class SparseLayer(nn.Module):
-    """What sparse layers share: the state, and the way from dense layers and back.
+    """The base of sparse layers: the state, and the way from dense layers and back.
 
     Attributes:
         weight: The kept weights.

@@ -25,7 +25,7 @@ from phew.sparse.code_reads import HARMLESS, read_in_code
 
 @dataclass(frozen=True)
 class Trial:
-    """What a run of a model showed of its layers.
+    """The findings of a run of a model on its layers.
 
     Attributes:
         num_uses: How often each weight of a layer was used, by the layer's id.
