@@ -36,7 +36,7 @@ _ORIGIN = "_phew_sparse_origin"
 
 
 class _Origin(NamedTuple):
-    """What the masks of a converted model were, but for those that its sparse layers have.
+    """The masks of a converted model, but for those that its sparse layers have.
 
     Attributes:
         names: The names of all masks.

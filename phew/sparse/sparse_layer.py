@@ -1,4 +1,4 @@
-"""What sparse layers share: their state, and the way from dense layers and back.
+"""The base of sparse layers: their state, and the way from dense layers and back.
 
 Their weight is the vector of the kept weights of a mask, and nothing else.
 
@@ -25,7 +25,7 @@ WAYS = ("auto", "sparse", "dense")
 
 
 class SparseLayer(nn.Module):
-    """What sparse layers share: the state, and the way from dense layers and back.
+    """The base of sparse layers: the state, and the way from dense layers and back.
 
     Attributes:
         weight: The kept weights.
@@ -65,12 +65,21 @@ class SparseLayer(nn.Module):
         Returns:
             The sparse layer.
 
+        Raises:
+            ValueError: If the mask is not that of the layer's weight.
+
         Example:
             >>> import torch, phew
             >>> layer = phew.sparse.Linear.from_dense(torch.nn.Linear(3, 2), torch.eye(2, 3) > 0)
             >>> layer
             Linear(in_features=3, out_features=2, bias=True, kept=2/6)
         """
+        weight = layer.get_parameter("weight")
+        if mask.shape != weight.shape or mask.dtype != torch.bool:
+            raise ValueError(
+                f"mask must be bool, of the shape {tuple(weight.shape)} of the weight, got "
+                f"{mask.dtype}, {tuple(mask.shape)}."
+            )
         sparse = copy.copy(layer)
         for name, value in layer.__dict__.items():
             if isinstance(value, dict | set):
@@ -80,6 +89,7 @@ class SparseLayer(nn.Module):
         return sparse
 
     @classmethod
+    @torch.inference_mode(False)
     @torch.no_grad()
     def change_to_sparse(cls, layer: nn.Module, mask: Tensor, way: str) -> Callable[[], None]:
         """Prepare the change of a dense layer into one of this class, in place.
@@ -113,6 +123,7 @@ class SparseLayer(nn.Module):
 
         return change
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def change_to_dense(self) -> Callable[[], None]:
         """Prepare the change into the dense layer that this was, in place.

@@ -87,6 +87,18 @@ def test_models_are_converted_inside_of_others() -> None:
     assert_masked(model, outer)
 
 
+def test_models_that_are_converted_in_inference_mode_are_trained() -> None:
+    model = signal_network()
+    masks = held(model)
+    with torch.inference_mode():
+        phew.to_sparse(model, masks, example_inputs=torch.zeros(1, 2, 8))
+    train(model)
+    with torch.inference_mode():
+        phew.to_dense(model)
+    train(model)
+    assert_masked(model, masks)
+
+
 def test_a_single_layer_is_a_model() -> None:
     model = nn.Linear(4, 3)
     masks = phew.Masks({"weight": torch.eye(3, 4) > 0})

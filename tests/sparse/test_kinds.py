@@ -58,15 +58,21 @@ class StandardisedConv(nn.Conv1d):
 
 
 class Reads(nn.Module):
-    """It applies the weights of its layers itself."""
+    """It applies the weight of a layer itself, in a method that its forward calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.read, self.called, self.asked = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = nn.functional.linear(x, self.read.weight, self.read.bias)
+        x = self._read(x)
         return self.asked(self.called(x).to(self.asked.weight.dtype))
+
+    def _read(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.read.weight, self.read.bias)
+
+    def reset(self) -> None:
+        nn.init.zeros_(self.called.weight)
 
 
 def replaced_forward() -> nn.Module:
@@ -181,12 +187,13 @@ def test_what_has_no_sparse_form_stays_dense_and_held_and_is_named(name: str) ->
     assert_masked(model, masks)
 
 
-def test_weights_that_others_read_are_seen_in_a_run() -> None:
+@pytest.mark.parametrize("is_run", [True, False])
+def test_weights_that_others_read_are_seen_in_a_run_and_in_code(is_run: bool) -> None:
     model = Reads()
     masks = held(model)
     x = torch.randn(2, 4)
     expected = model(x)
-    report = phew.to_sparse(model, masks, example_inputs=x)
+    report = phew.to_sparse(model, masks, example_inputs=x if is_run else None)
     assert report.left_dense == {"read.weight": "it is read by other code than its layer"}
     torch.testing.assert_close(model(x), expected)
 
