@@ -81,7 +81,7 @@ def evaluate(network: nn.Module, data: DataSet, num_epochs: int, seed: int) -> R
 
 
 def training_bytes(network: nn.Module, states: list[dict[str, Tensor]]) -> int:
-    """Return the bytes of weights, gradients, what the optimizer keeps, and indices."""
+    """Return the bytes of weights, gradients, optimizer states and indices; no held masks."""
     parameters = list(network.parameters())
     gradients = [each.grad for each in parameters if each.grad is not None]
     kept = [value for state in states for value in state.values()]
