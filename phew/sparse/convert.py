@@ -24,9 +24,10 @@ from phew.sparse.kinds import (
     sparse_class_of,
     weighted_layers,
 )
-from phew.sparse.layers import WAYS, SparseLayer
+from phew.sparse.loading import check_states, stop_checking_states
 from phew.sparse.replaced import mark_replaced
 from phew.sparse.report import SparseReport
+from phew.sparse.sparse_layer import WAYS, SparseLayer
 from phew.sparse.trial import Trial, trial_of
 from phew.support.warn import listed
 
@@ -35,7 +36,7 @@ _ORIGIN = "_phew_sparse_origin"
 
 
 class _Origin(NamedTuple):
-    """What the masks of a converted model were, but for those that its sparse layers have.
+    """The masks of a converted model, but for those that its sparse layers have.
 
     Attributes:
         names: The names of all masks.
@@ -134,6 +135,7 @@ def to_sparse(
             change()
         origin = _Origin(tuple(masks), dense, masks.unit_masks, masks.active_units, masks.info)
         model.__dict__[_ORIGIN] = origin
+        check_states(model)
         hold_beside(model, dense)
     let_go(weights)
     mark_replaced(weights.values(), "to_sparse")
@@ -218,6 +220,7 @@ def to_dense(model: nn.Module) -> Masks:
             change()
         for path in origins:
             del modules[path].__dict__[_ORIGIN]
+            stop_checking_states(modules[path])
         hold_beside(model, masks.contents)
     mark_replaced(vectors.values(), "to_dense")
     return masks

@@ -12,7 +12,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from phew.distributed.sharding import is_sharded
 from phew.masks.parameter_hold import ParameterHold
-from phew.sparse.layers import Conv1d, Conv2d, Conv3d, Linear, SparseLayer
+from phew.sparse.layers import Conv1d, Conv2d, Conv3d, Linear
+from phew.sparse.sparse_layer import SparseLayer
 
 _SPARSE: Mapping[type[nn.Module], type[SparseLayer]] = {
     nn.Linear: Linear,

@@ -1,4 +1,4 @@
-"""What a sparse network costs: weights, bytes and operations, layer by layer."""
+"""The costs of a sparse network: weights, bytes and operations, layer by layer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LayerCost:
 
 @dataclasses.dataclass(frozen=True)
 class SparseReport:
-    """What `phew.to_sparse` made of a network, and what it costs. `print` shows tables.
+    """The layers that `phew.to_sparse` changed or left, and what they cost; `print` shows a table.
 
     Attributes:
         layers: The costs of each masked weight.

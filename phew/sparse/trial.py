@@ -20,18 +20,17 @@ from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
 from phew.running.preserve import TensorSaver, preserved
 from phew.running.tensors import all_tensors, tensors_in
-
-_HARMLESS = ("dtype", "device", "requires_grad", "grad", "layout")
-"""Attributes of a weight that do not depend on its shape or values."""
+from phew.sparse.code_reads import HARMLESS, read_in_code
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a run of a model showed of its layers.
+    """The findings of a run of a model on its layers.
 
     Attributes:
         num_uses: How often each weight of a layer was used, by the layer's id.
-        read: Ids of layers whose weight was read outside of their forward.
+        read: Ids of layers whose weight was read outside of their forward; if the model did not
+            run, of those that code reads so.
         note: Why the model did not run; None if it did.
     """
 
@@ -53,21 +52,25 @@ def trial_of(model: nn.Module, layers: Iterable[nn.Module], example_inputs: Any)
         ValueError: If the model does not accept the example inputs.
     """
     if any(map(is_sharded, model.parameters())):
-        return Trial({}, note="the model is sharded")
+        return _no_run(model, "the model is sharded")
     if any(map(is_lazy, model.parameters())):
-        return Trial({}, note="the model has parameters without a shape, which a run would make")
+        return _no_run(model, "the model has parameters without a shape, which a run would make")
     is_given = example_inputs is not None
     try:
         args, kwargs = as_call(example_inputs if is_given else described_inputs(model))
     except ValueError:
-        return Trial({}, note="example_inputs were not given")
+        return _no_run(model, "example_inputs were not given")
     try:
         return _run(model, layers, args, kwargs)
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
         if not is_given:
-            return Trial({}, note=f"the model does not accept what it describes, {told}")
+            return _no_run(model, f"the model does not accept what it describes, {told}")
         raise ValueError(f"example_inputs must be accepted by the model, got {told}") from error
+
+
+def _no_run(model: nn.Module, note: str) -> Trial:
+    return Trial({}, read_in_code(model), note)
 
 
 def _run(
@@ -132,7 +135,7 @@ class _Watch(TorchFunctionMode):
 
 def _is_harmless(func: Callable[..., Any]) -> bool:
     attribute = getattr(func, "__self__", None)
-    return getattr(attribute, "__name__", None) in _HARMLESS
+    return getattr(attribute, "__name__", None) in HARMLESS
 
 
 class _Saving(TorchDispatchMode):

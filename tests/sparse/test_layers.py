@@ -345,6 +345,14 @@ def test_every_way_is_the_same() -> None:
     torch.testing.assert_close(outputs[1], outputs[2])
 
 
+def test_masks_of_other_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match="mask must be bool") as error:
+        phew.sparse.Linear.from_dense(nn.Linear(3, 2), torch.ones(3, 2))
+    assert str(error.value) == (
+        "mask must be bool, of the shape (2, 3) of the weight, got torch.float32, (3, 2)."
+    )
+
+
 def test_a_layer_says_which_way_it_is_forced() -> None:
     sparse = phew.sparse.Linear.from_dense(nn.Linear(3, 2), torch.eye(2, 3) > 0, way="dense")
     assert isinstance(sparse, SparseLayer)

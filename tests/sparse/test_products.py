@@ -104,7 +104,7 @@ def test_only_gradients_that_are_needed_are_computed(
         tensor.detach().requires_grad_(need)
         for tensor, need in zip((input, weight, bias), needed, strict=True)
     ]
-    output = product(*tensors, indices, geometry, way)
+    output = product(tensors[0], tensors[1], tensors[2], indices, geometry, way)
     assert output.requires_grad == any(needed)
     if any(needed):
         output.sum().backward()

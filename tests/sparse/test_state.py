@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # mypy: disable-error-code="union-attr,index,operator,arg-type"
+import copy
 import io
 from pathlib import Path
 
@@ -156,19 +157,29 @@ def test_wrong_states_are_refused(name: str) -> None:
     state = model.state_dict() | changed
     if name.startswith("a dense"):
         del state["4.mask"]
-    before = model[4].weight.clone()
+    before = {key: each.clone() for key, each in model.state_dict().items()}
+    state = {key: each + 1 if each.is_floating_point() else each for key, each in state.items()}
     with pytest.raises(RuntimeError, match=r"Error\(s\) in loading") as error:
         model.load_state_dict(state)
-    assert message in str(error.value)
-    assert model[4].weight.equal(before)
+    assert str(error.value) == f"Error(s) in loading state_dict for Sequential:\n\t{message}"
+    assert all(each.equal(before[key]) for key, each in model.state_dict().items())
+    # Some loaders call this function of each module alone.
+    messages: list[str] = []
+    model[4]._load_from_state_dict(state, "4.", {}, True, [], [], messages)
+    assert messages == [message]
+    assert model[4].bias.equal(before["4.bias"])
 
 
 def test_all_that_is_wrong_with_a_state_is_told_at_once() -> None:
-    model = sparse_network()
-    state = model.state_dict()
-    state["0.weight"], state["4.weight"] = torch.zeros(1), torch.zeros(2)
-    with pytest.raises(RuntimeError, match=r"(?s)'0.weight' must have.*'4.weight' must have"):
-        model.load_state_dict(state)
+    outer = nn.ModuleDict({"inner": copy.deepcopy(sparse_network())})
+    state = outer.state_dict()
+    state["inner.0.weight"], state["inner.4.weight"] = torch.zeros(1), torch.zeros(2)
+    message = r"(?s)'inner.0.weight' must have.*'inner.4.weight' must have"
+    with pytest.raises(RuntimeError, match=message):
+        outer.load_state_dict(state)
+    phew.to_dense(outer)
+    with pytest.raises(RuntimeError, match=r"size mismatch for inner\.0\.weight"):
+        outer.load_state_dict(state)
 
 
 def test_a_dense_model_becomes_sparse_as_its_state_is() -> None:
