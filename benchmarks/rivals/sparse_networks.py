@@ -48,6 +48,8 @@ class LlamaBlock(nn.Module):
             num_key_value_heads=num_heads,
             num_hidden_layers=1,
         )
+        # A model sets it, but a layer alone does not, and then attention warns.
+        config._attn_implementation = "sdpa"
         self.layer = LlamaDecoderLayer(config, 0)
         self.rotary = LlamaRotaryEmbedding(config)
 
