@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+SCRIPTS = {"sparse": "sparse_benchmark"}
+"""Scripts whose own name would be that of a package on PyPI."""
+
 BENCHMARKS = (
     *("bound", "hops", "edge_tables", "end_to_end", "scaling", "large", "ranks", "forecast"),
-    *("peers", "gpu", "model_coverage"),
+    *("peers", "gpu", "model_coverage", "sparse"),
 )
 
 
@@ -29,7 +32,7 @@ def main() -> None:
             parser.error(f"NAME must be one of {', '.join(BENCHMARKS)}, got {name}.")
     flags = [argument for argument in sys.argv[1:] if argument not in arguments.names]
     for name in arguments.names or BENCHMARKS:
-        script = Path(__file__).with_name(f"{name}.py")
+        script = Path(__file__).with_name(f"{SCRIPTS.get(name, name)}.py")
         subprocess.run([sys.executable, script, *flags], check=True)
 
 

@@ -1,1 +1,1 @@
-"""The walk engines that phew is compared with, and the graphs that these take."""
+"""What phew is compared with: walk engines, the graphs that they take, and runtimes of networks."""

@@ -39,7 +39,7 @@ class Benchmark:
 
     @property
     def name(self) -> str:
-        return Path(self.file).stem
+        return Path(self.file).stem.removesuffix("_benchmark")
 
     def main(self) -> None:
         """Measure as the command line says, and print a line of JSON for each row, or tables."""

@@ -58,7 +58,7 @@ class LayerCost:
 
 @dataclasses.dataclass(frozen=True)
 class SparseReport:
-    """The layers that `phew.to_sparse` changed or left, and the costs of the network. `print` shows tables.
+    """The layers that `phew.to_sparse` changed or left, and what they cost; `print` shows a table.
 
     Attributes:
         layers: The costs of each masked weight.
