@@ -59,9 +59,9 @@ def _dense(masked: Masked, num_threads: int) -> Run:
     return partial(masked.copy(), masked.example)
 
 
-def _phew(way: str, masked: Masked, num_threads: int) -> Run:
+def _phew(masked: Masked, num_threads: int) -> Run:
     model = masked.copy()
-    phew.to_sparse(model, masked.masks, example_inputs=masked.example, way=way)
+    phew.to_sparse(model, masked.masks, example_inputs=masked.example)
     return partial(model, masked.example)
 
 
@@ -201,13 +201,10 @@ def _deepsparse(masked: Masked, num_threads: int) -> Run:
 
 DENSE = "dense float32"
 PHEW = "phew"
-PHEW_SPARSE = "phew, way=sparse"
 
 WAYS: dict[str, Way] = {
     DENSE: Way(_dense),
-    PHEW: Way(partial(_phew, "auto")),
-    PHEW_SPARSE: Way(partial(_phew, "sparse")),
-    "phew, way=dense": Way(partial(_phew, "dense")),
+    PHEW: Way(_phew),
     "dense bfloat16": Way(_bfloat16, tolerance=0.1),
     "dense int8, dynamic": Way(_int8, tolerance=0.2),
     "torch CSR": Way(partial(_replaced, CsrLinear)),

@@ -27,7 +27,7 @@ from phew.sparse.kinds import (
 from phew.sparse.loading import check_states, stop_checking_states
 from phew.sparse.replaced import mark_replaced
 from phew.sparse.report import SparseReport
-from phew.sparse.sparse_layer import WAYS, SparseLayer
+from phew.sparse.sparse_layer import SparseLayer
 from phew.sparse.trial import Trial, trial_of
 from phew.support.warn import listed
 
@@ -58,7 +58,6 @@ def to_sparse(
     masks: Mapping[str, Tensor],
     *,
     example_inputs: Any = None,
-    way: str = "auto",
 ) -> SparseReport:
     """Change a model's layers into sparse ones, in place: they have nothing but kept weights.
 
@@ -81,8 +80,6 @@ def to_sparse(
             operations, and to see which weights are read by others than their layer, which stay
             dense. May be left out: then it runs if it describes its input, as models of timm,
             torchvision and transformers do.
-        way: How products are computed: by "sparse" loops, by "dense" ones of a weight that is
-            expanded for the moment, or "auto" for what is faster.
 
     Returns:
         The layers, and what the network now costs; `print` shows a table.
@@ -108,8 +105,6 @@ def to_sparse(
         total            40       82    48.8%    234     71.3%          30     41.7%
     """
     check_module(model)
-    if way not in WAYS:
-        raise ValueError(f"way must be one of {', '.join(map(repr, WAYS))}, got {way!r}.")
     sparse = [name for name, module in model.named_modules() if isinstance(module, SparseLayer)]
     if sparse:
         raise ValueError(
@@ -128,7 +123,7 @@ def to_sparse(
     for layer, name in layers.items():
         kind = sparse_class_of(layer)
         assert kind is not None
-        changes.append(kind.change_to_sparse(layer, masks.contents[name], way))
+        changes.append(kind.change_to_sparse(layer, masks.contents[name]))
     dense = Masks({name: masks.contents[name] for name in reasons})
     with _undone_on_failure(model):
         for change in changes:

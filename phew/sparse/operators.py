@@ -1,7 +1,7 @@
 """The operators of sparse layers, registered with torch as `torch.ops.phew.product` and so on.
 
-Each decides, when it runs, whether the loops of the engine are faster or the dense weight, expanded
-for the moment. They have no derivatives here (see `phew.sparse.products`).
+Each expands the weight for the moment of the product and calls torch. They have no derivatives here
+(see `phew.sparse.products`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Geometry(NamedTuple):
 
 
 def _product(input: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-    indices, geometry, way = _parsed(rest)
+    indices, geometry = _parsed(rest)
     dense = _expand(weight, *indices, geometry.dense_shape(len(indices.row_starts) - 1))
     if not geometry.kernel_size:
         return torch.nn.functional.linear(input, dense, bias)
@@ -65,7 +65,7 @@ def _product(input: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> 
 
 
 def _transposed_product(grad: Tensor, weight: Tensor, size: Sequence[int], *rest: Any) -> Tensor:
-    indices, geometry, way = _parsed(rest)
+    indices, geometry = _parsed(rest)
     dense = _expand(weight, *indices, geometry.dense_shape(grad.shape[1]))
     if not geometry.kernel_size:
         return grad @ dense
@@ -74,7 +74,7 @@ def _transposed_product(grad: Tensor, weight: Tensor, size: Sequence[int], *rest
 
 
 def _sampled_product(grad: Tensor, input: Tensor, *rest: Any) -> Tensor:
-    indices, geometry, way = _parsed(rest)
+    indices, geometry = _parsed(rest)
     if not geometry.kernel_size:
         return _gather(grad.T @ input, *indices)
     dense = grad.new_empty(geometry.dense_shape(grad.shape[1]))
@@ -104,18 +104,18 @@ def _gather(dense: Tensor, mask: Tensor, row_starts: Tensor, columns: Tensor) ->
     return dense.reshape(-1)[positions]
 
 
-def _parsed(arguments: Sequence[Any]) -> tuple[Indices, Geometry, str]:
+def _parsed(arguments: Sequence[Any]) -> tuple[Indices, Geometry]:
     """Return the arguments that all products share as what they were made from."""
-    indices, geometry = Indices(*arguments[:3]), arguments[3:-1]
+    indices, geometry = Indices(*arguments[:3]), arguments[3:]
     sizes = (tuple(each) for each in geometry[1:5])
-    return indices, Geometry(geometry[0], *sizes, geometry[5]), arguments[-1]
+    return indices, Geometry(geometry[0], *sizes, geometry[5])
 
 
 # The shapes of results, which torch.compile and torch.export ask for.
 
 
 def _product_shape(input: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-    indices, geometry, _ = _parsed(rest)
+    indices, geometry = _parsed(rest)
     out_channels = len(indices.row_starts) - 1
     return input.new_empty(input.shape[0], out_channels, *geometry.out_size(input.shape[2:]))
 
@@ -142,7 +142,7 @@ _library = torch.library.Library("phew", "DEF")
 _INDICES = "Tensor mask, Tensor row_starts, Tensor columns"
 _SHARED = (
     f"{_INDICES}, int in_channels, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
-    "SymInt[] dilation, int groups, str way"
+    "SymInt[] dilation, int groups"
 )
 
 

@@ -30,7 +30,6 @@ def product(
     bias: Tensor | None,
     indices: Indices,
     geometry: Geometry,
-    way: str = "auto",
 ) -> Tensor:
     """Apply a linear layer or a convolution whose weight is sparse.
 
@@ -40,12 +39,11 @@ def product(
         bias: (out_channels,), or None.
         indices: The places of the kept weights.
         geometry: How the weight is applied.
-        way: "sparse", "dense", or "auto" for what is faster.
 
     Returns:
         (images, out_channels, *out_size).
     """
-    return _Product.apply(input, weight, bias, *indices, *geometry, way)  # type: ignore[no-any-return]
+    return _Product.apply(input, weight, bias, *indices, *geometry)  # type: ignore[no-any-return]
 
 
 def expand(weight: Tensor, indices: Indices, shape: Sequence[int]) -> Tensor:

@@ -113,7 +113,6 @@ def load_sparse(
     source: str | os.PathLike[str] | Mapping[str, Tensor],
     *,
     example_inputs: Any = None,
-    way: str = "auto",
 ) -> SparseReport:
     """Make a dense model the sparse one whose state was saved, masks and all.
 
@@ -123,7 +122,6 @@ def load_sparse(
             Trainer of transformers writes them, or such a state, e.g. of `torch.load`. Nothing in a
             safetensors file is executed.
         example_inputs: See `to_sparse`.
-        way: See `to_sparse`.
 
     Returns:
         The report of `to_sparse`.
@@ -155,7 +153,7 @@ def load_sparse(
         raise ValueError(
             f"source must be the state of a sparse model like this one, got {found}: {error}"
         ) from error
-    report = to_sparse(model, masks, example_inputs=example_inputs, way=way)
+    report = to_sparse(model, masks, example_inputs=example_inputs)
     model.load_state_dict(state, strict=False)
     return report
 

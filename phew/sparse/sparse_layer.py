@@ -21,8 +21,6 @@ from phew.sparse.indices import Indices, indices_of
 from phew.sparse.operators import Geometry
 from phew.sparse.products import expand, gather, product
 
-WAYS = ("auto", "sparse", "dense")
-
 
 class SparseLayer(nn.Module):
     """The base of sparse layers: the state, and the way from dense layers and back.
@@ -32,14 +30,12 @@ class SparseLayer(nn.Module):
         bias: As the dense layer has it.
         indices: Where the kept weights are, on the device of the weight; on one with data still if
             the weight is on the meta device.
-        way: "sparse" or "dense", or "auto" for what is faster.
         dense_class: The class of the dense layer.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
     indices: Indices
-    way: str
     dense_class: type[nn.Module]
 
     _geometry: Geometry
@@ -47,20 +43,18 @@ class SparseLayer(nn.Module):
 
     _own_attributes: ClassVar[tuple[str, ...]] = (
         "indices",
-        "way",
         "dense_class",
         "_geometry",
         "_is_transposed",
     )
 
     @classmethod
-    def from_dense(cls, layer: nn.Module, mask: Tensor, *, way: str = "auto") -> SparseLayer:
+    def from_dense(cls, layer: nn.Module, mask: Tensor) -> SparseLayer:
         """Make a sparse layer of a dense one, which stays as it is.
 
         Args:
             layer: The dense layer. Other parameters than its weight are shared with it.
             mask: Bool, of the shape of the weight; true = kept.
-            way: "sparse" or "dense", or "auto" for what is faster.
 
         Returns:
             The sparse layer.
@@ -84,20 +78,19 @@ class SparseLayer(nn.Module):
         for name, value in layer.__dict__.items():
             if isinstance(value, dict | set):
                 sparse.__dict__[name] = copy.copy(value)
-        cls.change_to_sparse(sparse, mask, way)()
+        cls.change_to_sparse(sparse, mask)()
         assert isinstance(sparse, SparseLayer)
         return sparse
 
     @classmethod
     @torch.inference_mode(False)
     @torch.no_grad()
-    def change_to_sparse(cls, layer: nn.Module, mask: Tensor, way: str) -> Callable[[], None]:
+    def change_to_sparse(cls, layer: nn.Module, mask: Tensor) -> Callable[[], None]:
         """Prepare the change of a dense layer into one of this class, in place.
 
         Args:
             layer: The dense layer, which is changed when what is returned is called.
             mask: Bool, of the shape of the weight; true = kept.
-            way: See `from_dense`.
 
         Returns:
             A function that makes the change.
@@ -109,7 +102,7 @@ class SparseLayer(nn.Module):
         if not weight.is_meta:
             mask = mask.to(weight.device)
         indices = indices_of(mask.t().contiguous() if transposed else mask)
-        attributes |= {"indices": indices, "way": way, "dense_class": type(layer)}
+        attributes |= {"indices": indices, "dense_class": type(layer)}
 
         def kept(dense: Tensor) -> Tensor:
             return gather(dense.t() if transposed else dense, indices)
@@ -171,9 +164,8 @@ class SparseLayer(nn.Module):
     def extra_repr(self) -> str:
         """The dense layer's own, and how many weights are kept."""
         kept = f"kept={self.weight.numel():,}/{self._num_weights:,}"
-        way = "" if self.way == "auto" else f", way={self.way!r}"
         dense = self.dense_class.extra_repr(self)
-        return f"{dense}, {kept}{way}" if dense else f"{kept}{way}"
+        return f"{dense}, {kept}" if dense else kept
 
     @property
     def _num_weights(self) -> int:
@@ -195,7 +187,7 @@ class SparseLayer(nn.Module):
         indices = self.indices
         if indices.columns.device != weight.device:
             indices = self._indices_on(weight.device)
-        return product(input, weight, bias, indices, self._geometry, self.way)
+        return product(input, weight, bias, indices, self._geometry)
 
     def _indices_on(self, device: torch.device) -> Indices:
         """Return where the kept weights are, and keep it on a device unless that has no data."""

@@ -186,10 +186,6 @@ def wrong_calls() -> dict[str, tuple[Callable[[nn.Module, phew.Masks], Any], str
             "model that they were made from, without the DistributedDataParallel or torch.compile "
             "around it.",
         ),
-        "an unknown way": (
-            lambda model, masks: phew.to_sparse(model, masks, way="fast"),
-            "way must be one of 'auto', 'sparse', 'dense', got 'fast'.",
-        ),
         "other inputs": (
             lambda model, masks: phew.to_sparse(model, masks, example_inputs=torch.zeros(1, 3, 8)),
             "example_inputs must be accepted by the model, got RuntimeError: Given groups=1, "

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import phew
-from phew.sparse import SparseLayer
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(5, 4), (3, 5)),
@@ -335,25 +334,9 @@ def test_gradients_are_clipped_as_those_of_held_weights() -> None:
     torch.testing.assert_close(norms[0], norms[1])
 
 
-def test_every_way_is_the_same() -> None:
-    layer, mask, x = masked_layer("2d in groups")
-    outputs = [
-        phew.sparse.Conv2d.from_dense(layer, mask, way=way)(x)
-        for way in ("auto", "sparse", "dense")
-    ]
-    torch.testing.assert_close(outputs[0], outputs[2])
-    torch.testing.assert_close(outputs[1], outputs[2])
-
-
 def test_masks_of_other_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="mask must be bool") as error:
         phew.sparse.Linear.from_dense(nn.Linear(3, 2), torch.ones(3, 2))
     assert str(error.value) == (
         "mask must be bool, of the shape (2, 3) of the weight, got torch.float32, (3, 2)."
     )
-
-
-def test_a_layer_says_which_way_it_is_forced() -> None:
-    sparse = phew.sparse.Linear.from_dense(nn.Linear(3, 2), torch.eye(2, 3) > 0, way="dense")
-    assert isinstance(sparse, SparseLayer)
-    assert "way='dense'" in repr(sparse)

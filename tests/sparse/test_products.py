@@ -13,8 +13,6 @@ from phew.sparse.indices import Indices, indices_of
 from phew.sparse.operators import Geometry
 from phew.sparse.products import expand, gather, product
 
-WAYS = ["dense"]
-
 GEOMETRIES = {
     "linear": (Geometry(5), 4, ()),
     "one input": (Geometry(1), 3, ()),
@@ -64,10 +62,9 @@ def random_case(
     return random(2, geometry.in_channels, *size), weight, random(num_out), indices, mask
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_products_equal_those_of_the_dense_weight(name: str, density: float, way: str) -> None:
+def test_products_equal_those_of_the_dense_weight(name: str, density: float) -> None:
     geometry, num_out, size = GEOMETRIES[name]
     input, weight, bias, indices, mask = random_case(geometry, num_out, size, density)
     dense = torch.zeros(mask.shape, dtype=torch.float64)
@@ -75,28 +72,26 @@ def test_products_equal_those_of_the_dense_weight(name: str, density: float, way
     for biases in (bias, None):
         expected = dense_product(input, dense, biases, geometry)
         torch.testing.assert_close(
-            product(input, weight, biases, indices, geometry, way), expected, rtol=0, atol=1e-12
+            product(input, weight, biases, indices, geometry), expected, rtol=0, atol=1e-12
         )
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_gradients_are_those_of_finite_differences(name: str, way: str) -> None:
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
     geometry, num_out, size = GEOMETRIES[name]
     input, weight, bias, indices, _ = random_case(geometry, num_out, size)
 
     def apply(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return product(input, weight, bias, indices, geometry, way)
+        return product(input, weight, bias, indices, geometry)
 
     assert torch.autograd.gradcheck(apply, (input, weight, bias))
     assert torch.autograd.gradgradcheck(apply, (input, weight, bias))
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["linear", "2d uneven"])
 @pytest.mark.parametrize("needed", [*itertools.product([False, True], repeat=3)])
 def test_only_gradients_that_are_needed_are_computed(
-    name: str, way: str, needed: tuple[bool, bool, bool]
+    name: str, needed: tuple[bool, bool, bool]
 ) -> None:
     geometry, num_out, size = GEOMETRIES[name]
     input, weight, bias, indices, _ = random_case(geometry, num_out, size)
@@ -104,19 +99,18 @@ def test_only_gradients_that_are_needed_are_computed(
         tensor.detach().requires_grad_(need)
         for tensor, need in zip((input, weight, bias), needed, strict=True)
     ]
-    output = product(tensors[0], tensors[1], tensors[2], indices, geometry, way)
+    output = product(tensors[0], tensors[1], tensors[2], indices, geometry)
     assert output.requires_grad == any(needed)
     if any(needed):
         output.sum().backward()
     assert [tensor.grad is not None for tensor in tensors] == list(needed)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["linear", "2d in groups"])
-def test_an_empty_batch_has_an_empty_product(name: str, way: str) -> None:
+def test_an_empty_batch_has_an_empty_product(name: str) -> None:
     geometry, num_out, size = GEOMETRIES[name]
     input, weight, bias, indices, _ = random_case(geometry, num_out, size)
-    output = product(input[:0], weight, bias, indices, geometry, way)
+    output = product(input[:0], weight, bias, indices, geometry)
     assert output.shape == (0, num_out, *geometry.out_size(size))
     output.sum().backward()
     assert weight.grad is not None
@@ -124,28 +118,24 @@ def test_an_empty_batch_has_an_empty_product(name: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["linear", "2d"])
-def test_products_have_the_dtype_of_their_arguments(
-    name: str, way: str, dtype: torch.dtype
-) -> None:
+def test_products_have_the_dtype_of_their_arguments(name: str, dtype: torch.dtype) -> None:
     geometry, num_out, size = GEOMETRIES[name]
     input, weight, bias, indices, mask = random_case(geometry, num_out, size)
     input, weight, bias = (tensor.detach().to(dtype) for tensor in (input, weight, bias))
     dense = torch.zeros(mask.shape, dtype=dtype)
     dense[mask] = weight
-    result = product(input, weight, bias, indices, geometry, way)
+    result = product(input, weight, bias, indices, geometry)
     assert result.dtype == dtype
     expected = dense_product(input.double(), dense.double(), bias.double(), geometry)
     torch.testing.assert_close(result.double(), expected, rtol=0, atol=20 * torch.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["linear", "1d", "2d uneven", "3d in groups"])
-def test_operators_keep_the_rules_of_torch(name: str, way: str) -> None:
+def test_operators_keep_the_rules_of_torch(name: str) -> None:
     geometry, num_out, size = GEOMETRIES[name]
     input, weight, bias, indices, mask = random_case(geometry, num_out, size)
-    shared = (*indices, *geometry, way)
+    shared = (*indices, *geometry)
     grad = torch.randn(2, num_out, *geometry.out_size(size), dtype=torch.float64)
     operators = torch.ops.phew
     input, weight, bias = input.detach(), weight.detach(), bias.detach()
