@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "casters.hpp"
+#include "hold_bindings.hpp"
 #include "phew/loops/loops.hpp"
 #include "phew/walk_engine.hpp"
 #ifdef PHEW_CUDA
@@ -356,6 +357,7 @@ PYBIND11_MODULE(_core, module) {
   bind_errors(module);
   bind_graph(module);
   bind_loops(module);
+  bind_hold(module);
   bind_options(module);
   bind_walks(module);
   bind_measures(module);
