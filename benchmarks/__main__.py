@@ -9,7 +9,7 @@ from pathlib import Path
 
 BENCHMARKS = (
     *("bound", "hops", "edge_tables", "end_to_end", "scaling", "large", "ranks", "forecast"),
-    *("peers", "gpu", "model_coverage"),
+    *("peers", "gpu", "model_coverage", "hold"),
 )
 
 

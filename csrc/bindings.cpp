@@ -1,4 +1,4 @@
-// The engine for Python. Nothing else knows Python, but for casters.hpp.
+// The engine for Python. Nothing else knows Python, but for the files beside it.
 #include <pybind11/functional.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>

@@ -97,13 +97,15 @@ class ParameterHold:
         long. A hook that runs later, when the gradient is the parameter's own, would be called
         neither by `torch.autograd.grad` nor before all that users may call there.
         """
-        references = references_to(grad)
+        is_unshared = (
+            not torch.compiler.is_compiling() and references_to(grad) in unshared_references()
+        )
         if grad.layout is not torch.strided:  # a sparse gradient: left to the step hook
             return grad
         pruned = self._pruned_like(grad)
         if pruned is None:
             return grad
-        return pruned.zeroed(grad, is_unshared=references in unshared_references())
+        return pruned.zeroed(grad, is_unshared)
 
     def zero(self, parameter: torch.Tensor) -> None:
         """Zero the pruned entries of a parameter or its gradient; to be called without grad."""

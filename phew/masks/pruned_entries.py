@@ -24,13 +24,13 @@ class PrunedEntries(Protocol):
 
     Attributes:
         shape: The shape of the parameter.
-        own_shape: The shape of this rank's part of it.
     """
 
     shape: torch.Size
 
     @property
-    def own_shape(self) -> torch.Size: ...
+    def own_shape(self) -> torch.Size:
+        """The shape of this rank's part of the parameter."""
 
     def mask(self) -> torch.Tensor:
         """Return a bool tensor of the parameter's shape, true = kept."""
@@ -65,14 +65,17 @@ class PrunedFlags:
 
     @property
     def own_shape(self) -> torch.Size:
+        """The shape of this rank's part."""
         return own_part(self._pruned).shape
 
     def mask(self) -> torch.Tensor:
+        """Return the mask, sharded as the parameter is."""
         kept = torch.empty_like(self._pruned)
         own_part(kept).copy_(own_part(self._pruned).logical_not())
         return kept
 
     def at(self, tensor: torch.Tensor) -> PrunedEntries:
+        """Return the same entries on a tensor's device, as bits if that is the CPU."""
         if self._pruned.device != tensor.device:
             if not is_sharded(self._pruned):
                 return pruned_entries(self.mask(), tensor)
@@ -80,6 +83,7 @@ class PrunedFlags:
         return self
 
     def fits(self, parameter: nn.Parameter) -> bool:
+        """Return whether a parameter has the same shape and sharding."""
         if self.shape != parameter.shape:
             return False
         return not is_sharded(self._pruned) or (
@@ -89,10 +93,12 @@ class PrunedFlags:
         )
 
     def zero(self, tensor: torch.Tensor) -> None:
+        """Fill them in."""
         # Filling, unlike multiplying, also makes zeros of infinite weights.
         tensor.masked_fill_(own_part(self._pruned), 0)
 
     def zeroed(self, grad: torch.Tensor, is_unshared: bool) -> torch.Tensor:
+        """Return a copy of a gradient, filled in."""
         return grad.masked_fill(own_part(self._pruned), 0)
 
 
@@ -116,23 +122,29 @@ class PrunedBits:
 
     @property
     def own_shape(self) -> torch.Size:
+        """The same as `shape`: no part of it is on another rank."""
         return self.shape
 
     def mask(self) -> torch.Tensor:
+        """Return the mask, unpacked."""
         order = _memory_order(self._strides)
-        bits = np.unpackbits(
-            self._bits[self._strides], count=self.shape.numel(), bitorder="little"
-        )
-        in_order = torch.from_numpy(bits.view(np.bool_)).view([self.shape[dim] for dim in order])
+        # NumPy's unpackbits would break a graph that torch.compile makes of a backward pass.
+        packed = torch.from_numpy(self._bits[self._strides])
+        bits = packed[:, None] >> torch.arange(8, dtype=torch.uint8, device="cpu") & 1
+        flat = bits.view(-1)[: self.shape.numel()].view(torch.bool)
+        in_order = flat.view([self.shape[dim] for dim in order])
         return in_order.permute([order.index(dim) for dim in range(len(order))])
 
     def at(self, tensor: torch.Tensor) -> PrunedEntries:
+        """Return the same entries on a tensor's device, as flags if that is not the CPU."""
         return self if tensor.is_cpu else PrunedFlags(self.mask(), tensor)
 
     def fits(self, parameter: nn.Parameter) -> bool:
+        """Return whether a parameter has the same shape."""
         return self.shape == parameter.shape
 
     def zero(self, tensor: torch.Tensor) -> None:
+        """Run the loop in place."""
         changed = self._copy(tensor, tensor)
         if changed is None:
             tensor.masked_fill_(~self.mask(), 0)
@@ -140,9 +152,11 @@ class PrunedBits:
             increment_version(tensor)
 
     def zeroed(self, grad: torch.Tensor, is_unshared: bool) -> torch.Tensor:
+        """Run the loop on a gradient, in place if it is unshared."""
         zeroed: torch.Tensor | None = None
-        # A gradient that is differentiated itself needs an operation that autograd knows.
-        if not grad.requires_grad and forward_ad._current_level < 0:
+        # What is differentiated, or compiled, needs an operation that torch knows.
+        is_recorded = grad.requires_grad or forward_ad._current_level >= 0
+        if not is_recorded and not torch.compiler.is_compiling():
             zeroed = grad if is_unshared else torch.empty_like(grad)
         if zeroed is None or self._copy(grad, zeroed) is None:
             return grad.masked_fill(~self.mask(), 0)
@@ -166,7 +180,8 @@ class PrunedBits:
         except RuntimeError:  # tensors in transforms of torch.func have no memory
             return None
         size = _ITEM_SIZES[tensor.dtype]
-        return _core.zero_pruned(source, self._bits[strides], tensor.numel(), target, size)
+        changed: bool = _core.zero_pruned(source, self._bits[strides], tensor.numel(), target, size)
+        return changed
 
 
 def _has_loop(tensor: torch.Tensor) -> bool:

@@ -42,7 +42,7 @@ def references_to(grad: torch.Tensor) -> References | None:
         return References(
             sys.getrefcount(grad),
             grad._use_count(),  # type: ignore[attr-defined]
-            torch._C._storage_Use_Count(grad.untyped_storage()._cdata),  # type: ignore[attr-defined]
+            torch._C._storage_Use_Count(grad.untyped_storage()._cdata),
             0 if base is None else sys.getrefcount(base),
             0 if base is None else base._use_count(),  # type: ignore[attr-defined]
         )
