@@ -62,7 +62,10 @@ class ParameterHold:
         try:
             if is_sharded(parameter):
                 # FSDP2 sets gradients itself, and then calls these hooks alone.
-                parameter.register_post_accumulate_grad_hook(self.zero_grad)  # type: ignore[no-untyped-call]
+                handle = parameter.register_post_accumulate_grad_hook(self.zero_grad)  # type: ignore[no-untyped-call]
+                # It goes before those of users, who may step an optimizer there.
+                hooks: Any = parameter._post_accumulate_grad_hooks
+                hooks.move_to_end(handle.id, last=False)
             else:
                 parameter.register_hook(self)
         finally:
@@ -80,13 +83,14 @@ class ParameterHold:
 
     @torch.no_grad()
     def take(self, parameter: nn.Parameter) -> None:
-        """Hold a parameter that was hooked, in place of any other hold."""
+        """Hold a parameter that was hooked, and its gradient, in place of any other hold."""
         for _, _, hold in _hooks_on(parameter):
             if hold is not self:
                 hold.unhook(parameter)
         self._attributes = parameter.__dict__
         _holds[id(self._attributes)] = self
         self.zero(parameter)
+        self.zero_grad(parameter)
 
     def __call__(self, grad: torch.Tensor) -> torch.Tensor:
         """Return the gradient of what is kept.
