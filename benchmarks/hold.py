@@ -22,16 +22,15 @@ import phew
 
 DENSITY = 0.1
 BATCH_SIZE = 32
-ROUNDS = 20
-QUICK_ROUNDS = 2
-
 WAYS = ("dense", "held", "torch.nn.utils.prune")
 
 PERCEPTRON = (784, 1024, 1024, 10)
 """The units of a multilayer perceptron of 1.9 million weights."""
 
-STEPS_PER_ROUND = {"perceptron": 5, "resnet18_32": 1}
-QUICK_STEPS_PER_ROUND = {"lenet5": 1}
+ROUNDS = {"perceptron": (20, 5), "resnet18_32": (8, 1)}
+"""The number of rounds, and of steps in each, by network."""
+
+QUICK_ROUNDS = {"lenet5": (2, 1)}
 
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
@@ -64,13 +63,10 @@ class Row:
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    num_rounds = QUICK_ROUNDS if quick else ROUNDS
     for num_threads in numbers_of_threads():
-        for network, num_steps in (QUICK_STEPS_PER_ROUND if quick else STEPS_PER_ROUND).items():
+        for network, rounds in (QUICK_ROUNDS if quick else ROUNDS).items():
             for optimizer in OPTIMIZERS:
-                yield from in_fresh_process(
-                    time_ways, network, optimizer, num_threads, num_rounds, num_steps
-                )
+                yield from in_fresh_process(time_ways, network, optimizer, num_threads, *rounds)
 
 
 def time_ways(
@@ -161,7 +157,7 @@ def step_of(
 NOTES = f"""\
 - A step is a forward pass, a backward pass and the optimizer's, at a batch of {BATCH_SIZE}.
 - Random masks keep {DENSITY:.0%} of the weights. The perceptron has {PERCEPTRON} units.
-- The ways take turns in one process. A ratio is the median over {ROUNDS} turns.
+- The ways take turns in one process. A ratio is the median over all turns.
 - Unfused AdamW takes square roots of the zeros of pruned weights, for which PyTorch takes several
   times as long on CPUs as for other numbers; with `fused=True` it does not."""
 

@@ -121,8 +121,10 @@ class ParameterHold:
     @torch.no_grad()
     def zero_grad(self, parameter: torch.Tensor) -> None:
         """Zero the pruned entries of the parameter's gradient, if it has one."""
-        if parameter.grad is not None and parameter.grad.layout is torch.strided:
-            self.zero(parameter.grad)
+        # The parameters of a ScriptModule that was copied are no leaves, and have no gradient.
+        grad = parameter.grad if parameter.is_leaf else None
+        if grad is not None and grad.layout is torch.strided:
+            self.zero(grad)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_attributes": {}}

@@ -30,8 +30,8 @@ std::vector<Bits> make_numbers(std::size_t n) {
   constexpr auto kSign = static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
   constexpr Bits kChoices[] = {kSign, std::numeric_limits<Bits>::max(), 1,
                                static_cast<Bits>(kSign >> 1), static_cast<Bits>(kSign | 5)};
-  std::vector<Bits> numbers;
-  for (std::size_t i = 0; i < n; ++i) numbers.push_back(kChoices[i % 5]);
+  std::vector<Bits> numbers(n);
+  for (std::size_t i = 0; i < n; ++i) numbers[i] = kChoices[i % 5];
   return numbers;
 }
 
