@@ -177,7 +177,7 @@ def instruction_sets() -> list[str]:
     """
     The instruction sets that this processor has, the fastest last.
     """
-def zero_pruned(numbers: int, kept: numpy.typing.NDArray[numpy.uint8], num: int, zeroed: int, item_size: int) -> bool:
+def zero_pruned(numbers: int, kept: numpy.typing.NDArray[numpy.uint8], num: int, zeroed: int, item_size: int, *, num_threads: int) -> bool:
     """
     Copy numbers from an address to another, or to the same, those as zeros whose bit in `kept` is
     not set. Return whether any of these was another number.

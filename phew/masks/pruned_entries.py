@@ -180,7 +180,14 @@ class PrunedBits:
         except RuntimeError:  # tensors in transforms of torch.func have no memory
             return None
         size = _ITEM_SIZES[tensor.dtype]
-        changed: bool = _core.zero_pruned(source, self._bits[strides], tensor.numel(), target, size)
+        changed: bool = _core.zero_pruned(
+            source,
+            self._bits[strides],
+            tensor.numel(),
+            target,
+            size,
+            num_threads=torch.get_num_threads(),
+        )
         return changed
 
 

@@ -209,7 +209,7 @@ def test_a_gradient_from_before_the_masks_is_masked() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("size", [1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 1000, 300_001])
 def test_masks_of_any_size_and_type(dtype: torch.dtype, size: int) -> None:
     vector = Vector(size).to(dtype)
     mask = torch.rand(size) < 0.5
