@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from rivals.sparse_inference import DENSE, PHEW, PHEW_SPARSE, WAYS, version_of
+from rivals.sparse_inference import DENSE, PHEW, WAYS, version_of
 from rivals.sparse_networks import (
     ConvShape,
     Masked,
@@ -36,8 +36,8 @@ DENSITIES = (0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
 COMPARED_DENSITIES = (0.1, 0.02)
 """The densities at which layers and networks run in all ways."""
 
-OWN_WAYS = (DENSE, PHEW, PHEW_SPARSE)
-LINEAR_WAYS = (*OWN_WAYS, *(way for way in WAYS if way not in (*OWN_WAYS, "phew, way=dense")))
+OWN_WAYS = (DENSE, PHEW)
+LINEAR_WAYS = tuple(WAYS)
 RUNTIMES = (DENSE, PHEW, "dense bfloat16", "ONNX Runtime", "OpenVINO", "DeepSparse")
 
 CONVS = (

@@ -1,4 +1,4 @@
-// The engine for Python. Nothing else knows Python, but for casters.hpp.
+// The engine for Python. Nothing else knows Python, but for the files beside it.
 #include <pybind11/functional.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "casters.hpp"
+#include "hold_bindings.hpp"
 #include "phew/loops/loops.hpp"
 #include "phew/walk_engine.hpp"
 #ifdef PHEW_CUDA
@@ -356,6 +357,7 @@ PYBIND11_MODULE(_core, module) {
   bind_errors(module);
   bind_graph(module);
   bind_loops(module);
+  bind_hold(module);
   bind_options(module);
   bind_walks(module);
   bind_measures(module);

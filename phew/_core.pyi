@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WeightsChangedError', 'WiringLink', 'instruction_set', 'instruction_sets']
+__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WeightsChangedError', 'WiringLink', 'instruction_set', 'instruction_sets', 'zero_pruned']
 class WeightsChangedError(RuntimeError):
     pass
 class WeightedLink:
@@ -176,5 +176,10 @@ def instruction_set() -> str:
 def instruction_sets() -> list[str]:
     """
     The instruction sets that this processor has, the fastest last.
+    """
+def zero_pruned(numbers: int, kept: numpy.typing.NDArray[numpy.uint8], num: int, zeroed: int, item_size: int, *, num_threads: int) -> bool:
+    """
+    Copy numbers from an address to another, or to the same, those as zeros whose bit in `kept` is
+    not set. Return whether any of these was another number.
     """
 __version__: str = '0.1.0'

@@ -2,8 +2,8 @@
 
 Three things hold a parameter:
 
-- a tensor hook drops the gradient of its pruned entries, so gradient norms, clipping and
-  momentum see only what is kept;
+- a tensor hook drops the gradient of its pruned entries, so gradient norms, clipping, momentum
+  and steps inside a backward pass see only what is kept;
 - a process-wide hook after every optimizer step zeroes them again, for weight decay, stale
   momentum and updates that mix entries;
 - a `load_state_dict` post-hook of each module that owns it zeroes what was loaded. This hook

@@ -172,11 +172,13 @@ class Masks(Mapping[str, torch.Tensor]):
         a parameter of another shape or type, one that is gone, one that is computed.
 
         Not held are values that are written by hand (`weight.data.copy_`, adapters that are merged
-        into a weight, loaders that do not call `load_state_dict`) until the next step of an
-        optimizer that trains the weight; what is added to a held weight's product, as adapters do;
-        parameters that are passed to a model (`torch.func.functional_call`), their gradients, and
-        optimizers that are not `torch.optim.Optimizer`; a copy of a ScriptModule that is no part of
-        a module. Apply the masks again after these.
+        into a weight, loaders that call `_load_from_state_dict` or nothing in place of
+        `load_state_dict`) until the next step of an optimizer that trains the weight; what is added
+        to a held weight's product, as adapters do; parameters that are passed to a model
+        (`torch.func.functional_call`), and their gradients; a copy of a ScriptModule that is no
+        part of a module. An optimizer that is no `torch.optim.Optimizer` gets gradients without
+        pruned weights, so if it goes element by element, as SGD and Adam do, zeros stay; nothing
+        undoes what else it writes, or follows what is replaced. Apply the masks again after these.
 
         Args:
             model: The model that the masks were made from.

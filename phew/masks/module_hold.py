@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -127,23 +127,28 @@ class ModuleHold:
         module = parent._modules.get(name)
         return module is None or module is not self.module()
 
-    def follow(self, lost: dict[str, str]) -> None:
+    def follow(self, lost: dict[str, str], only: Container[int] | None = None) -> None:
         """Hold what stands at the names now.
 
         Args:
             lost: Gets the reason for each name that cannot be held any more.
+            only: The ids of the parameters that may be zeroed now; None for all.
         """
         module = self.module()
         if module is not None:
             for name in list(self.held):
-                self._follow_parameter(module, name, lost)
+                self._follow_parameter(module, name, lost, only)
             for child in self._follow_modules(module, lost):
                 for _, below in child.walk(""):
-                    below.follow(lost)
+                    below.follow(lost, only)
 
-    def _follow_parameter(self, module: nn.Module, name: str, lost: dict[str, str]) -> None:
+    def _follow_parameter(
+        self, module: nn.Module, name: str, lost: dict[str, str], only: Container[int] | None
+    ) -> None:
         parameter, held = parameter_of(module, name), self.held[name]
         if parameter is not None:
+            if only is not None and id(parameter) not in only:
+                return  # for the time being: a step of its own follows
             if not isinstance(parameter, nn.Parameter) or parameter.is_meta:
                 return  # for the time being: of a functional call, or without data
             other = ParameterHold.on(parameter)
@@ -155,7 +160,6 @@ class ModuleHold:
             self.held[name] = held.for_other(parameter)
             self.held[name].hook(parameter)
             self.held[name].take(parameter)
-            self.held[name].zero_grad(parameter)
             return
         # Another thread may be reading the dictionary, so it is replaced.
         self.held = {other: self.held[other] for other in self.held if other != name}
@@ -250,11 +254,11 @@ def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _follow(module_holds: Iterable[ModuleHold]) -> None:
+def _follow(module_holds: Iterable[ModuleHold], only: Container[int] | None = None) -> None:
     """Hold what stands at the names now, and warn of what cannot be held."""
     lost: dict[str, str] = {}
     for module_hold in module_holds:
-        module_hold.follow(lost)
+        module_hold.follow(lost, only)
     _warn_of(lost)
 
 
@@ -282,16 +286,21 @@ def _follow_before_step(optimizer: Optimizer, args: object, kwargs: object) -> N
     module_holds = [module_hold for ref in refs if (module_hold := ref()) is not None]
     changed = [module_hold for module_hold in module_holds if module_hold.has_changed()]
     if changed:
-        trained = _trained_by(optimizer, module_holds)
-        _follow([module_hold for module_hold in changed if module_hold in trained])
+        ids = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        trained = _with_any_of(ids, module_holds)
+        # A step inside a backward pass, whose gradients of other weights are still to come.
+        is_in_backward = torch._C._current_graph_task_id() >= 0
+        _follow(
+            [module_hold for module_hold in changed if module_hold in trained],
+            only=ids if is_in_backward else None,
+        )
 
 
-def _trained_by(optimizer: Optimizer, module_holds: Iterable[ModuleHold]) -> set[ModuleHold]:
-    """Return the holds of models of which an optimizer trains a parameter.
+def _with_any_of(ids: set[int], module_holds: Iterable[ModuleHold]) -> set[ModuleHold]:
+    """Return the holds of models that have a parameter of some ids, those that are trained.
 
     Another model may be between its forward and its backward pass, where nothing may be zeroed.
     """
-    ids = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     trained: set[ModuleHold] = set()
     for module_hold in module_holds:
         module = module_hold.module()

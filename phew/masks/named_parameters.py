@@ -64,7 +64,7 @@ def why_lost(
         return f"it is computed by {', '.join(type(step).__name__ for step in steps)} now"
     if parameter.shape != held.pruned.shape:
         return f"its shape is {tuple(parameter.shape)}, that of its mask {tuple(held.pruned.shape)}"
-    if not held.fits(parameter):
+    if not held.pruned.fits(parameter):
         return "it is sharded in another way than its mask"
     obstacle = obstacle_of(parameter)
     return None if obstacle is None else f"it must {obstacle}".removesuffix(".")

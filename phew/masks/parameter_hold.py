@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from torch.utils.hooks import unserializable_hook
 
-from phew.distributed.sharding import is_sharded, own_part, placed_like
+from phew.distributed.sharding import is_sharded, own_part
+from phew.masks.pruned_entries import PrunedEntries, pruned_entries
+from phew.masks.references import references_to, unshared_references
 
 
 @unserializable_hook  # pickled with its module instead
@@ -24,11 +26,11 @@ class ParameterHold:
     that was swapped is held no longer.)
 
     Attributes:
-        pruned: Bool tensor of the parameter's shape, sharded as the parameter is; true = pruned.
+        pruned: The pruned entries, sharded as the parameter is.
         is_released: Whether the caller let go of the mask.
     """
 
-    def __init__(self, pruned: torch.Tensor) -> None:
+    def __init__(self, pruned: PrunedEntries) -> None:
         self.pruned = pruned
         self.is_released = False
         self._attributes: dict[str, Any] = {}
@@ -36,9 +38,7 @@ class ParameterHold:
     @classmethod
     def of_mask(cls, mask: torch.Tensor, parameter: nn.Parameter) -> ParameterHold:
         """Make the hold of a mask, true = kept, for a parameter of its shape."""
-        pruned = _placed(mask, parameter)
-        own_part(pruned).logical_not_()
-        return cls(pruned)
+        return cls(pruned_entries(mask, parameter))
 
     @classmethod
     def on(cls, parameter: torch.Tensor) -> ParameterHold | None:
@@ -50,19 +50,9 @@ class ParameterHold:
         """Return whether this is what holds a parameter."""
         return getattr(parameter, "__dict__", None) is self._attributes
 
-    def fits(self, parameter: nn.Parameter) -> bool:
-        """Return whether a parameter, or this rank's part of it, can be given this hold's mask."""
-        if self.pruned.shape != parameter.shape:
-            return False
-        return not is_sharded(self.pruned) or (
-            is_sharded(parameter)
-            and self.pruned.device_mesh == parameter.device_mesh
-            and self.pruned.placements == parameter.placements
-        )
-
     def for_other(self, parameter: nn.Parameter) -> ParameterHold:
         """Return a hold of the same mask for a parameter that it fits."""
-        return ParameterHold(_placed(self.pruned, parameter))
+        return ParameterHold.of_mask(self.pruned.mask(), parameter)
 
     def hook(self, parameter: nn.Parameter) -> None:
         """Hook the parameter's gradient; `take` is to follow."""
@@ -72,7 +62,10 @@ class ParameterHold:
         try:
             if is_sharded(parameter):
                 # FSDP2 sets gradients itself, and then calls these hooks alone.
-                parameter.register_post_accumulate_grad_hook(self.zero_grad)  # type: ignore[no-untyped-call]
+                handle = parameter.register_post_accumulate_grad_hook(self.zero_grad)  # type: ignore[no-untyped-call]
+                # It goes before those of users, who may step an optimizer there.
+                hooks: Any = parameter._post_accumulate_grad_hooks
+                hooks.move_to_end(handle.id, last=False)
             else:
                 parameter.register_hook(self)
         finally:
@@ -90,34 +83,48 @@ class ParameterHold:
 
     @torch.no_grad()
     def take(self, parameter: nn.Parameter) -> None:
-        """Hold a parameter that was hooked, in place of any other hold."""
+        """Hold a parameter that was hooked, and its gradient, in place of any other hold."""
         for _, _, hold in _hooks_on(parameter):
             if hold is not self:
                 hold.unhook(parameter)
         self._attributes = parameter.__dict__
         _holds[id(self._attributes)] = self
         self.zero(parameter)
+        self.zero_grad(parameter)
 
     def __call__(self, grad: torch.Tensor) -> torch.Tensor:
-        """Return the gradient of what is kept."""
+        """Return the gradient of what is kept.
+
+        Autograd may hand the same memory to several parameters, and hooks may keep it. So it is
+        changed in place only if it is certain that all references to it are those of this call,
+        and copied otherwise, as under `torch.autograd.grad`. A copy takes two to three times as
+        long. A hook that runs later, when the gradient is the parameter's own, would be called
+        neither by `torch.autograd.grad` nor before all that users may call there.
+        """
+        is_unshared = (
+            not torch.compiler.is_compiling() and references_to(grad) in unshared_references()
+        )
         if grad.layout is not torch.strided:  # a sparse gradient: left to the step hook
             return grad
         pruned = self._pruned_like(grad)
-        return grad if pruned is None else grad.masked_fill(pruned, 0)
+        if pruned is None:
+            return grad
+        return pruned.zeroed(grad, is_unshared)
 
     def zero(self, parameter: torch.Tensor) -> None:
         """Zero the pruned entries of a parameter or its gradient; to be called without grad."""
         own = own_part(parameter)
         pruned = self._pruned_like(own)
         if pruned is not None:
-            # Filling, unlike multiplying, also makes zeros of infinite weights.
-            own.masked_fill_(pruned, 0)
+            pruned.zero(own)
 
     @torch.no_grad()
     def zero_grad(self, parameter: torch.Tensor) -> None:
         """Zero the pruned entries of the parameter's gradient, if it has one."""
-        if parameter.grad is not None and parameter.grad.layout is torch.strided:
-            self.zero(parameter.grad)
+        # The parameters of a ScriptModule that was copied are no leaves, and have no gradient.
+        grad = parameter.grad if parameter.is_leaf else None
+        if grad is not None and grad.layout is torch.strided:
+            self.zero(grad)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_attributes": {}}
@@ -127,17 +134,16 @@ class ParameterHold:
             del _holds[id(self._attributes)]
         self._attributes = {}
 
-    def _pruned_like(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """Return this rank's pruned entries on a tensor's device, or None if they do not fit."""
+    def _pruned_like(self, tensor: torch.Tensor) -> PrunedEntries | None:
+        """Return the pruned entries on a tensor's device, or None if they do not fit."""
         if tensor.is_meta:
             return None
-        self.pruned = self.pruned.to(tensor.device)
-        pruned = own_part(self.pruned)
-        if pruned.shape != tensor.shape:
+        if self.pruned.own_shape != tensor.shape:
             # The parameter was resized in place: the next step looks at it anew.
             self._forget()
             return None
-        return pruned
+        self.pruned = self.pruned.at(tensor)
+        return self.pruned
 
 
 _holds: MutableMapping[int, ParameterHold] = WeakValueDictionary()
@@ -160,10 +166,3 @@ def _hooks_on(parameter: nn.Parameter) -> list[tuple[str, int, ParameterHold]]:
         for key, hook in (getattr(parameter, kind) or {}).items()
         if isinstance(hold := getattr(hook, "__self__", hook), ParameterHold)
     ]
-
-
-def _placed(flags: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
-    """Return a copy on a parameter's device, in its memory order and sharded as it is."""
-    placed = torch.empty_like(parameter, dtype=torch.bool, requires_grad=False)
-    own_part(placed).copy_(own_part(placed_like(flags, parameter)))
-    return placed

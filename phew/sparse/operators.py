@@ -107,8 +107,9 @@ def _gather(dense: Tensor, mask: Tensor, row_starts: Tensor, columns: Tensor) ->
 def _parsed(arguments: Sequence[Any]) -> tuple[Indices, Geometry]:
     """Return the arguments that all products share as what they were made from."""
     indices, geometry = Indices(*arguments[:3]), arguments[3:]
-    sizes = (tuple(each) for each in geometry[1:5])
-    return indices, Geometry(geometry[0], *sizes, geometry[5])
+    in_channels, *sizes, groups = geometry
+    kernel_size, stride, padding, dilation = (tuple(each) for each in sizes)
+    return indices, Geometry(in_channels, kernel_size, stride, padding, dilation, groups)
 
 
 # The shapes of results, which torch.compile and torch.export ask for.

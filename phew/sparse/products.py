@@ -14,7 +14,7 @@ Convolutions are the same with another W.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -43,17 +43,17 @@ def product(
     Returns:
         (images, out_channels, *out_size).
     """
-    return _Product.apply(input, weight, bias, *indices, *geometry)  # type: ignore[no-any-return]
+    return _applied(_Product, input, weight, bias, *indices, *geometry)
 
 
 def expand(weight: Tensor, indices: Indices, shape: Sequence[int]) -> Tensor:
     """Return the dense weight of a shape, with zeros where nothing is kept."""
-    return _Expand.apply(weight, *indices, list(shape))  # type: ignore[no-any-return]
+    return _applied(_Expand, weight, *indices, list(shape))
 
 
 def gather(dense: Tensor, indices: Indices) -> Tensor:
     """Return the kept weights (num_kept,) of a dense weight."""
-    return _Gather.apply(dense, *indices)  # type: ignore[no-any-return]
+    return _applied(_Gather, dense, *indices)
 
 
 class _Differentiable(Function):
@@ -69,28 +69,30 @@ class _Differentiable(Function):
         ctx.plain = shared[3:]
 
 
-# Derivatives are products that have derivatives again. torch.compile cannot follow these, and knows no
-# second derivatives.
+# Derivatives are products that have derivatives again. torch.compile cannot follow these, and knows
+# no second derivatives.
 
 
 def _any_product(*inputs: Any) -> Tensor:
-    apply = torch.ops.phew.product if torch.compiler.is_compiling() else _Product.apply
-    return apply(*inputs)
+    if torch.compiler.is_compiling():
+        return cast(Tensor, torch.ops.phew.product(*inputs))
+    return _applied(_Product, *inputs)
 
 
 def _transposed_product(*inputs: Any) -> Tensor:
-    apply = (
-        torch.ops.phew.transposed_product
-        if torch.compiler.is_compiling()
-        else _TransposedProduct.apply
-    )
-    return apply(*inputs)
+    if torch.compiler.is_compiling():
+        return cast(Tensor, torch.ops.phew.transposed_product(*inputs))
+    return _applied(_TransposedProduct, *inputs)
 
 
 def _sampled_product(grad: Tensor, input: Tensor, *shared: Any) -> Tensor:
     if torch.compiler.is_compiling():
-        return torch.ops.phew.sampled_product(grad, input, *shared)
-    return _SampledProduct.apply(grad, input, None, *shared)
+        return cast(Tensor, torch.ops.phew.sampled_product(grad, input, *shared))
+    return _applied(_SampledProduct, grad, input, None, *shared)
+
+
+def _applied(function: type[Function], *inputs: Any) -> Tensor:
+    return cast(Tensor, function.apply(*inputs))  # type: ignore[no-untyped-call]
 
 
 class _Product(_Differentiable):
@@ -159,7 +161,7 @@ class _Expand(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _Gather.apply(grad, *ctx.saved_tensors), None, None, None, None
+        return _applied(_Gather, grad, *ctx.saved_tensors), None, None, None, None
 
 
 class _Gather(Function):
@@ -176,4 +178,4 @@ class _Gather(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _Expand.apply(grad, *ctx.saved_tensors, ctx.shape), None, None, None
+        return _applied(_Expand, grad, *ctx.saved_tensors, ctx.shape), None, None, None

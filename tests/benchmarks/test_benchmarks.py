@@ -12,6 +12,7 @@ from typing import Any
 
 import end_to_end
 import forecast
+import hold
 import large
 import model_coverage
 import numpy as np
@@ -212,6 +213,24 @@ def test_a_process_that_fails_says_why(
 ) -> None:
     with pytest.raises(Failure, match=reason):
         within_limits(seconds, 2**36, {}, function, argument)
+
+
+@pytest.mark.slow
+def test_training_under_masks_is_measured_beside_dense_training(
+    lines: list[dict[str, Any]],
+) -> None:
+    rows = rows_of("hold", copy.deepcopy(lines))
+    nums_threads = sorted({1, torch.get_num_threads()})
+    assert [(row["num_threads"], row["optimizer"], row["way"]) for row in rows] == [
+        (num_threads, optimizer, way)
+        for num_threads in nums_threads
+        for optimizer in hold.OPTIMIZERS
+        for way in ("dense", "held", "torch.nn.utils.prune")
+    ]
+    for row in rows:
+        assert row["num_weights"] == 61_470
+        assert row["seconds"] > 0
+        assert (row["ratio"] == 1) == (row["way"] == "dense")
 
 
 @pytest.mark.slow

@@ -242,6 +242,7 @@ def test_the_linear_layers_of_gpt2_are_converted() -> None:
 
 
 def test_layers_of_timm_are_converted() -> None:
+    import zoo  # noqa: F401, declares the operators without which timm cannot be imported
     from timm.layers import Conv2dSame, Linear
     from timm.layers.std_conv import StdConv2d
 

@@ -4,6 +4,7 @@
 #include "phew/loops/loops.hpp"
 
 #include <cstring>
+#include <limits>
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -261,6 +262,57 @@ double sum_scaled(const std::uint32_t* masses, std::uint32_t num_positions,
   return sum;
 }
 
+// As many numbers as are zeroed at a time: those of a register, and no more than a number has bits.
+template <typename Bits>
+struct NumbersAtOnce {
+  static constexpr std::size_t kSize =
+      8 * kNumLanes < 16 * sizeof(Bits) ? 8 * kNumLanes : 16 * sizeof(Bits);
+  static constexpr std::size_t kNum = kSize / sizeof(Bits);
+  using Numbers [[gnu::vector_size(kSize)]] = Bits;
+  using Words [[gnu::vector_size(kSize)]] = std::uint64_t;
+};
+
+// Stores in any case: on an EPYC that takes as long as only where a number changes, 0.1 ns for 4
+// bytes in the cache.
+template <typename Bits>
+bool zero_pruned(const void* numbers, const std::uint8_t* kept, std::size_t n, void* zeroed) {
+  using Numbers = typename NumbersAtOnce<Bits>::Numbers;
+  using Words = typename NumbersAtOnce<Bits>::Words;
+  constexpr std::size_t kNum = NumbersAtOnce<Bits>::kNum;
+  constexpr std::size_t kBitsPerWord = 64;
+  // A number times this is repeated through a word: 0x1'0000'0001 for numbers of 4 bytes.
+  constexpr std::uint64_t kRepeated =
+      ~std::uint64_t{0} / static_cast<std::uint64_t>(std::numeric_limits<Bits>::max());
+  const auto* from = static_cast<const Bits*>(numbers);
+  auto* to = static_cast<Bits*>(zeroed);
+  Numbers bit_of_lane{};
+  for (std::size_t j = 0; j < kNum; ++j) bit_of_lane[j] = static_cast<Bits>(Bits{1} << j);
+  Numbers changed{};
+  std::size_t i = 0;
+  for (; i + kBitsPerWord <= n; i += kBitsPerWord) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, kept + i / 8, sizeof word);
+    for (std::size_t j = 0; j < kBitsPerWord; j += kNum) {
+      Numbers part;
+      std::memcpy(&part, from + i + j, sizeof part);
+      const auto bits =
+          reinterpret_cast<Numbers>(Words{} + static_cast<Bits>(word >> j) * kRepeated);
+      const auto is_kept = reinterpret_cast<Numbers>((bits & bit_of_lane) != 0);
+      changed |= part & ~is_kept;
+      part &= is_kept;
+      std::memcpy(to + i + j, &part, sizeof part);
+    }
+  }
+  Bits any_changed = 0;
+  for (std::size_t j = 0; j < kNum; ++j) any_changed = static_cast<Bits>(any_changed | changed[j]);
+  for (; i < n; ++i) {
+    const auto is_kept = static_cast<Bits>(-(kept[i / 8] >> i % 8 & 1));
+    any_changed = static_cast<Bits>(any_changed | (from[i] & ~is_kept));
+    to[i] = static_cast<Bits>(from[i] & is_kept);
+  }
+  return any_changed != 0;
+}
+
 #define PHEW_STRING_OF(name) #name
 #define PHEW_STRING(name) PHEW_STRING_OF(name)
 #define PHEW_BY_POWER(Format, by_power_1) \
@@ -282,6 +334,7 @@ const Loops PHEW_LOOPS = {
     sum_scaled,
     locate,
     draw_all,
+    {zero_pruned<std::uint16_t>, zero_pruned<std::uint32_t>, zero_pruned<std::uint64_t>},
 };
 
 }  // namespace phew

@@ -35,6 +35,12 @@ struct EdgeLayout {
 using MassFunction = void (*)(const void* weights, std::size_t n, const MassScale& scale,
                               std::uint32_t* masses);
 
+// Copies n numbers of one type, those whose bit is not set as zeros, to other memory or to the
+// same. Returns whether any of these was another number, of which -0 is one. Bit 3 of byte 2 is
+// that of number 19.
+using ZeroFunction = bool (*)(const void* numbers, const std::uint8_t* kept, std::size_t n,
+                              void* zeroed);
+
 // The loops for one instruction set. Where they take masses, these belong to `num_channels` kernels
 // of `num_positions` weights each, one kernel behind the other.
 struct Loops {
@@ -59,6 +65,8 @@ struct Loops {
   // Draws an integer in [0, total) for each of n walkers.
   void (*draw)(const DrawKey& key, const std::uint32_t* walkers, std::size_t n, std::uint64_t total,
                std::uint64_t* draws);
+  // For numbers of 2, 4 and 8 bytes.
+  ZeroFunction zero_pruned[3];
 };
 
 // Returns the loops for each instruction set that this processor has, the fastest last.
