@@ -92,7 +92,7 @@ def _sampled_product(grad: Tensor, input: Tensor, *shared: Any) -> Tensor:
 
 
 def _applied(function: type[Function], *inputs: Any) -> Tensor:
-    return cast(Tensor, function.apply(*inputs))  # type: ignore[no-untyped-call]
+    return cast(Tensor, function.apply(*inputs))
 
 
 class _Product(_Differentiable):

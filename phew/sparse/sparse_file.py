@@ -262,7 +262,7 @@ def _held_masks(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         hold = ParameterHold.on(parameter)
         if hold is not None:
-            yield name, whole(hold.pruned).cpu().logical_not()
+            yield name, whole(hold.pruned.mask()).cpu()
 
 
 def _first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
