@@ -1,1 +1,1 @@
-"""What phew is compared with: walk engines, the graphs that they take, and runtimes of networks."""
+"""Rivals that phew is compared with: walk engines and their graphs, and runtimes of networks."""

@@ -39,6 +39,22 @@ def hold(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
         masks: Masks that fit it (see `check_fit`).
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
+    holds = hook_all(parameters, masks)
+    _let_go(model, kept=set(holds.values()))
+    for parameter, new in holds.items():
+        new.take(parameter)
+    held = {name: holds[parameter] for name, parameter in parameters.items() if parameter in holds}
+    ModuleHold.over(model, "", held, {}).install()
+
+
+def hook_all(
+    parameters: Mapping[str, nn.Parameter], masks: Mapping[str, torch.Tensor]
+) -> dict[nn.Parameter, ParameterHold]:
+    """Make and hook the hold of each masked parameter, or of none if it raises.
+
+    Returns:
+        The holds, each of which is to `take` its parameter.
+    """
     holds: dict[nn.Parameter, ParameterHold] = {}
     for name, mask in masks.items():
         parameter = parameters[name]
@@ -52,11 +68,7 @@ def hold(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
         for parameter, new in holds.items():
             new.unhook(parameter)
         raise
-    _let_go(model, kept=set(holds.values()))
-    for parameter, new in holds.items():
-        new.take(parameter)
-    held = {name: holds[parameter] for name, parameter in parameters.items() if parameter in holds}
-    ModuleHold.over(model, "", held, {}).install()
+    return holds
 
 
 def release(model: nn.Module) -> None:

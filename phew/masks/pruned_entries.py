@@ -154,7 +154,7 @@ class PrunedBits:
     def zeroed(self, grad: torch.Tensor, is_unshared: bool) -> torch.Tensor:
         """Run the loop on a gradient, in place if it is unshared."""
         zeroed: torch.Tensor | None = None
-        # What is differentiated, or compiled, needs an operation that torch knows.
+        # A gradient that is differentiated or compiled needs an operation that torch knows.
         is_recorded = grad.requires_grad or forward_ad._current_level >= 0
         if not is_recorded and not torch.compiler.is_compiling():
             zeroed = grad if is_unshared else torch.empty_like(grad)

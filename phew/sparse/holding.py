@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from phew.masks.module_hold import ModuleHold, module_holds_on, register_step_hooks
+from phew.masks.hold import hook_all
+from phew.masks.module_hold import ModuleHold, module_holds_on
 from phew.masks.parameter_hold import ParameterHold, release_parameter
 
 
@@ -21,19 +22,7 @@ def hold_beside(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
     if not masks:
         return
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    new: dict[nn.Parameter, ParameterHold] = {}
-    for name, mask in masks.items():
-        parameter = parameters[name]
-        if parameter not in new:
-            new[parameter] = ParameterHold.of_mask(mask, parameter)
-    register_step_hooks()
-    try:
-        for parameter, parameter_hold in new.items():
-            parameter_hold.hook(parameter)
-    except BaseException:
-        for parameter, parameter_hold in new.items():
-            parameter_hold.unhook(parameter)
-        raise
+    new = hook_all(parameters, masks)
     for parameter, parameter_hold in new.items():
         release_parameter(parameter, kept={parameter_hold})
         parameter_hold.take(parameter)

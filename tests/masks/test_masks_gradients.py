@@ -341,7 +341,7 @@ def test_steps_inside_a_backward_pass_hold_replaced_weights_one_after_another() 
     assert_kept_momentum(optimizers, model, masks)
 
 
-# What is no torch.optim.Optimizer, and no load_state_dict
+# Optimizers that are no torch.optim.Optimizer, and loaders without load_state_dict
 
 
 class OwnSgd:

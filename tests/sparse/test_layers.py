@@ -249,7 +249,7 @@ def test_functions_of_parameters_have_gradients_and_are_mapped() -> None:
     held(inputs()).square().sum().backward()
     mask = model[4].dense_mask()
     torch.testing.assert_close(gradients["4.weight"], held[4].weight.grad[mask])
-    # Of each example by itself.
+    # vmap gives the gradient of each example by itself.
     each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, inputs()[:, None])
     torch.testing.assert_close(each["4.weight"].sum(0), gradients["4.weight"])
     # An ensemble: the weights differ, the example does not.

@@ -262,7 +262,7 @@ double sum_scaled(const std::uint32_t* masses, std::uint32_t num_positions,
   return sum;
 }
 
-// As many numbers as are zeroed at a time: those of a register, and no more than a number has bits.
+// So many numbers are zeroed at a time: those of a register, and no more than a number has bits.
 template <typename Bits>
 struct NumbersAtOnce {
   static constexpr std::size_t kSize =
