@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare the instructions that fixed runs of the engine take with recorded numbers.
+"""Compare the instructions that fixed runs of the C++ code take with recorded numbers.
 
 Unlike seconds they do not depend on what else a machine does. They depend on the compiler, so what
 another one made is not compared. `--record` writes the numbers anew.
@@ -16,7 +16,15 @@ import tempfile
 from pathlib import Path
 
 RECORD = Path(__file__).with_suffix(".json")
-RUNS = {"measure": "start", "tables": "measure", "hops": "measure", "all": "measure"}
+RUNS = {
+    "measure": "start",
+    "tables": "measure",
+    "hops": "measure",
+    "all": "measure",
+    "product": "layers",
+    "transposed": "layers",
+    "sampled": "layers",
+}
 """A run, and the run whose instructions are subtracted from it."""
 INSTRUCTION_SETS = ("baseline", "avx2")
 TOLERANCE = 0.05
@@ -48,7 +56,7 @@ def main() -> None:
     compiler = version.stdout.splitlines()[0]
     counts = {}
     for instruction_set in INSTRUCTION_SETS:
-        found = {run: count(program, run, instruction_set) for run in ("start", *RUNS)}
+        found = {run: count(program, run, instruction_set) for run in {*RUNS, *RUNS.values()}}
         for run, before in RUNS.items():
             counts[f"{run}, {instruction_set}"] = found[run] - found[before]
     if flags == ["--record"]:

@@ -21,6 +21,7 @@
 #ifdef PHEW_CUDA
 #include "phew/cuda/walk_engine.hpp"
 #endif
+#include "sparse_bindings.hpp"
 
 namespace py = pybind11;
 
@@ -358,6 +359,7 @@ PYBIND11_MODULE(_core, module) {
   bind_graph(module);
   bind_loops(module);
   bind_hold(module);
+  bind_sparse(module);
   bind_options(module);
   bind_walks(module);
   bind_measures(module);

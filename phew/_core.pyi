@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WeightsChangedError', 'WiringLink', 'instruction_set', 'instruction_sets', 'zero_pruned']
+__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LayerShape', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'SparseMatrix', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WeightsChangedError', 'WiringLink', 'expand', 'gather', 'instruction_set', 'instruction_sets', 'sampled_product', 'sparse_product', 'transposed_product', 'zero_pruned']
 class WeightsChangedError(RuntimeError):
     pass
 class WeightedLink:
@@ -35,6 +35,19 @@ class LinkBuffers:
     If has_absent is set, weights of -0 are absent edges.
     """
     def __init__(self, weights: int, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], visits: int = 0, first_number: int = 0, has_absent: bool = False) -> None:
+        ...
+class LayerShape:
+    """
+    The shape of a linear layer, or of a convolution of up to 3 dimensions, and of its input.
+    """
+    def __init__(self, num_images: int, in_channels: int, out_channels: int, in_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dilation: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], groups: int) -> None:
+        ...
+class SparseMatrix:
+    """
+    The addresses of a sparse matrix: values, their columns (uint16, or uint32 if these are
+    wide), and where each row begins (int64, one more than there are rows).
+    """
+    def __init__(self, values: int, columns: int, row_starts: int, wide_columns: bool) -> None:
         ...
 class Options:
     """
@@ -168,6 +181,14 @@ class CudaWalkEngine:
         Where the weights of a link are not those that were measured, its index plus 1 is put at the
         address `changed_link`.
         """
+def expand(matrix: SparseMatrix, item_size: int, num_rows: int, num_columns: int, dense: int, *, num_threads: int) -> None:
+    """
+    Write a sparse matrix as a dense one, whose numbers have item_size bytes.
+    """
+def gather(matrix: SparseMatrix, item_size: int, num_rows: int, num_columns: int, dense: int, values: int, *, num_threads: int) -> None:
+    """
+    Write the values of a sparse matrix, which are not read, from those of a dense one.
+    """
 def instruction_set() -> str:
     """
     The instruction set of the loops in use. The environment variable
@@ -176,6 +197,18 @@ def instruction_set() -> str:
 def instruction_sets() -> list[str]:
     """
     The instruction sets that this processor has, the fastest last.
+    """
+def sampled_product(shape: LayerShape, weight: SparseMatrix, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], out_gradient: int, input: int, weight_gradient: int, *, num_threads: int) -> None:
+    """
+    Compute the gradient of a layer's kept weights; their values are not read.
+    """
+def sparse_product(shape: LayerShape, weight: SparseMatrix, bits: int, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], input: int, bias: int, output: int, *, num_threads: int) -> None:
+    """
+    Apply a layer with a sparse weight, whose mask has these bits. The bias may be 0.
+    """
+def transposed_product(shape: LayerShape, weight: SparseMatrix, dtype: typing.Literal['float64', 'float32', 'float16', 'bfloat16'], out_gradient: int, in_gradient: int, *, num_threads: int) -> None:
+    """
+    Compute the gradient of a layer's input from that of its output.
     """
 def zero_pruned(numbers: int, kept: numpy.typing.NDArray[numpy.uint8], num: int, zeroed: int, item_size: int, *, num_threads: int) -> bool:
     """

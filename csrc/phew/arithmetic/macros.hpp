@@ -16,3 +16,7 @@
 #else
 #define PHEW_UNROLL
 #endif
+
+// PHEW_JOINED(a, b) is ab, whatever macros a and b are.
+#define PHEW_JOINED_OF(left, right) left##right
+#define PHEW_JOINED(left, right) PHEW_JOINED_OF(left, right)

@@ -320,6 +320,7 @@ bool zero_pruned(const void* numbers, const std::uint8_t* kept, std::size_t n, v
 
 }  // namespace
 
+extern const SparseLoops PHEW_JOINED(PHEW_LOOPS, _sparse)[3];
 extern const Loops PHEW_LOOPS;
 const Loops PHEW_LOOPS = {
     PHEW_STRING(PHEW_LOOPS),
@@ -335,6 +336,7 @@ const Loops PHEW_LOOPS = {
     locate,
     draw_all,
     {zero_pruned<std::uint16_t>, zero_pruned<std::uint32_t>, zero_pruned<std::uint64_t>},
+    PHEW_JOINED(PHEW_LOOPS, _sparse),
 };
 
 }  // namespace phew

@@ -10,6 +10,7 @@
 #include "phew/arithmetic/extremes.hpp"
 #include "phew/arithmetic/mass.hpp"
 #include "phew/arithmetic/philox.hpp"
+#include "phew/loops/sparse_loops.hpp"
 
 namespace phew {
 
@@ -67,6 +68,8 @@ struct Loops {
                std::uint64_t* draws);
   // For numbers of 2, 4 and 8 bytes.
   ZeroFunction zero_pruned[3];
+  // For values of float64, float32 and bfloat16.
+  const SparseLoops* sparse;
 };
 
 // Returns the loops for each instruction set that this processor has, the fastest last.

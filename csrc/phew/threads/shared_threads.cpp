@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
+#include <mutex>
 
 #include "phew/threads/workers.hpp"
 
@@ -23,10 +25,18 @@ ParallelRegion find_parallel_region() {
 struct SharedLoop {
   std::size_t num_tasks;
   const std::function<void(std::size_t)>& body;
-  std::atomic<std::size_t> next{0};
+  std::atomic<std::size_t> next;
+  std::once_flag has_failed;
+  std::exception_ptr failure;
 
+  // No exception may leave a parallel region.
   void run() noexcept {
-    for (std::size_t task = 0; (task = next.fetch_add(1)) < num_tasks;) body(task);
+    try {
+      for (std::size_t task = 0; (task = next.fetch_add(1)) < num_tasks;) body(task);
+    } catch (...) {
+      next.store(num_tasks);
+      std::call_once(has_failed, [&] { failure = std::current_exception(); });
+    }
   }
 };
 
@@ -35,15 +45,18 @@ struct SharedLoop {
 void for_each_task(unsigned num_threads, std::size_t num_tasks,
                    const std::function<void(std::size_t)>& body) {
   num_threads = static_cast<unsigned>(std::min<std::size_t>(num_threads, num_tasks));
-  SharedLoop loop{num_tasks, body};
-  if (num_threads <= 1) return loop.run();
-  static const ParallelRegion parallel_region = find_parallel_region();
-  if (parallel_region != nullptr) {
-    parallel_region([](void* data) { static_cast<SharedLoop*>(data)->run(); }, &loop, num_threads,
-                    0);
-  } else {
-    Workers(num_threads).for_each(num_tasks, [&](unsigned, std::size_t task) { body(task); });
+  if (num_threads <= 1) {
+    for (std::size_t task = 0; task < num_tasks; ++task) body(task);
+    return;
   }
+  static const ParallelRegion parallel_region = find_parallel_region();
+  if (parallel_region == nullptr) {
+    Workers(num_threads).for_each(num_tasks, [&](unsigned, std::size_t task) { body(task); });
+    return;
+  }
+  SharedLoop loop{num_tasks, body, {}, {}, {}};
+  parallel_region([](void* data) { static_cast<SharedLoop*>(data)->run(); }, &loop, num_threads, 0);
+  if (loop.failure != nullptr) std::rethrow_exception(loop.failure);
 }
 
 }  // namespace phew
