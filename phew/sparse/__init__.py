@@ -4,7 +4,6 @@ from phew.sparse.convert import to_dense, to_sparse
 from phew.sparse.layers import Conv1d, Conv2d, Conv3d, Linear
 from phew.sparse.report import LayerCost, SparseReport
 from phew.sparse.sparse_layer import SparseLayer
-from phew.sparse.state import masks_of_state
 
 __all__ = [
     "Conv1d",
@@ -14,7 +13,6 @@ __all__ = [
     "Linear",
     "SparseLayer",
     "SparseReport",
-    "masks_of_state",
     "to_dense",
     "to_sparse",
 ]

@@ -37,6 +37,11 @@ class Indices(NamedTuple):
     row_starts: torch.Tensor
     columns: torch.Tensor
 
+    @property
+    def num_rows(self) -> int:
+        """Rows of the dense weight: output channels, or features."""
+        return len(self.row_starts) - 1
+
 
 def indices_of(mask: torch.Tensor) -> Indices:
     """Return the indices of a bool mask of a dense weight's shape, on the mask's device."""
@@ -59,8 +64,7 @@ def columns_dtype(shape: Sequence[int]) -> torch.dtype:
 
 def flat_positions(indices: Indices, num_columns: int) -> torch.Tensor:
     """Return the positions (int64) of kept weights in the flattened dense weight."""
-    num_rows = len(indices.row_starts) - 1
-    rows = torch.arange(num_rows, device=indices.columns.device)
+    rows = torch.arange(indices.num_rows, device=indices.columns.device)
     columns = indices.columns.long()
     if indices.columns.dtype == NARROW:
         columns &= 0xFFFF

@@ -116,7 +116,7 @@ def _reason(layer: nn.Module) -> str | None:
         return f"{kind} has no sparse form"
     if any(name in layer.__dict__ for name in _FORWARDS):
         return "the forward of its layer is replaced"
-    taken = [name for name in (*SparseLayer._own_attributes, "mask") if hasattr(layer, name)]
+    taken = [name for name in (*SparseLayer._own_attributes, "mask", "way") if hasattr(layer, name)]
     return f"its layer has a {taken[0]!r} of its own" if taken else None
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phew.sparse.operators import Geometry
+from phew.sparse.geometry import Geometry
 from phew.sparse.sparse_layer import SparseLayer
 
 
@@ -27,10 +27,11 @@ class Linear(SparseLayer):
             raise ValueError(
                 f"input must have {in_features} features, got the shape {tuple(input.shape)}."
             )
-        if input.dim() == 2:
-            return self._product(input)
-        output = self._product(input.reshape(-1, in_features))
-        return output.view(*input.shape[:-1], output.shape[1])
+        output = self._product(self._as_images(input))
+        return output if input.dim() == 2 else output.view(*input.shape[:-1], output.shape[1])
+
+    def _as_images(self, input: Tensor) -> Tensor:
+        return input[None] if input.dim() == 1 else input.flatten(0, -2)
 
 
 class _Conv(SparseLayer):
@@ -75,6 +76,9 @@ class _Conv(SparseLayer):
         elif self._pads_as_tensorflow:
             input = F.pad(input, _tensorflow_pads(input, self._geometry))
         return self._product(input)
+
+    def _as_images(self, input: Tensor) -> Tensor:
+        return input[None] if input.dim() == self._num_dims + 1 else input
 
 
 class Conv1d(_Conv):

@@ -18,10 +18,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
+from phew.sparse import operators
+from phew.sparse.geometry import Geometry
 from phew.sparse.indices import Indices
-from phew.sparse.operators import Geometry
 
 
 def product(
@@ -43,6 +44,9 @@ def product(
     Returns:
         (images, out_channels, *out_size).
     """
+    if not torch.is_grad_enabled() and forward_ad._current_level < 0:
+        # Nothing is recorded, which takes longer than a small product.
+        return cast(Tensor, operators.product(input, weight, bias, *indices, *geometry))
     return _applied(_Product, input, weight, bias, *indices, *geometry)
 
 
@@ -75,19 +79,19 @@ class _Differentiable(Function):
 
 def _any_product(*inputs: Any) -> Tensor:
     if torch.compiler.is_compiling():
-        return cast(Tensor, torch.ops.phew.product(*inputs))
+        return cast(Tensor, operators.product(*inputs))
     return _applied(_Product, *inputs)
 
 
 def _transposed_product(*inputs: Any) -> Tensor:
     if torch.compiler.is_compiling():
-        return cast(Tensor, torch.ops.phew.transposed_product(*inputs))
+        return cast(Tensor, operators.transposed_product(*inputs))
     return _applied(_TransposedProduct, *inputs)
 
 
 def _sampled_product(grad: Tensor, input: Tensor, *shared: Any) -> Tensor:
     if torch.compiler.is_compiling():
-        return cast(Tensor, torch.ops.phew.sampled_product(grad, input, *shared))
+        return cast(Tensor, operators.sampled_product(grad, input, *shared))
     return _applied(_SampledProduct, grad, input, None, *shared)
 
 
@@ -98,7 +102,7 @@ def _applied(function: type[Function], *inputs: Any) -> Tensor:
 class _Product(_Differentiable):
     @staticmethod
     def forward(*inputs: Any) -> Tensor:
-        return torch.ops.phew.product(*inputs)  # type: ignore[no-any-return]
+        return operators.product(*inputs)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -118,7 +122,7 @@ class _Product(_Differentiable):
 class _TransposedProduct(_Differentiable):
     @staticmethod
     def forward(*inputs: Any) -> Tensor:
-        return torch.ops.phew.transposed_product(*inputs)  # type: ignore[no-any-return]
+        return operators.transposed_product(*inputs)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -133,7 +137,7 @@ class _TransposedProduct(_Differentiable):
 class _SampledProduct(_Differentiable):
     @staticmethod
     def forward(grad: Tensor, input: Tensor, _: None, *shared: Any) -> Tensor:
-        return torch.ops.phew.sampled_product(grad, input, *shared)  # type: ignore[no-any-return]
+        return operators.sampled_product(grad, input, *shared)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -153,7 +157,7 @@ class _Expand(Function):
 
     @staticmethod
     def forward(*inputs: Any) -> Tensor:
-        return torch.ops.phew.expand(*inputs)  # type: ignore[no-any-return]
+        return operators.expand(*inputs)  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Sequence[Any], output: Tensor) -> None:
@@ -169,7 +173,7 @@ class _Gather(Function):
 
     @staticmethod
     def forward(*inputs: Any) -> Tensor:
-        return torch.ops.phew.gather(*inputs)  # type: ignore[no-any-return]
+        return operators.gather(*inputs)  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Sequence[Any], output: Tensor) -> None:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from phew.masks.packed import unpack
+from phew.sparse.choice import chosen_way
+from phew.sparse.geometry import Geometry, Way, check_way
 from phew.sparse.indices import Indices, indices_of
-from phew.sparse.operators import Geometry
 from phew.sparse.products import expand, gather, product
 
 
@@ -31,6 +32,10 @@ class SparseLayer(nn.Module):
         indices: Where the kept weights are, on the device of the weight; on one with data still if
             the weight is on the meta device.
         dense_class: The class of the dense layer.
+        way: How products are made, on CPUs and of float32, float64 and bfloat16: "sparse", by loops
+            over kept weights alone; "dense", by expanding the weight for the moment of each
+            product; "auto", in whichever of these ways is faster. All else is done in the dense
+            way.
     """
 
     weight: nn.Parameter
@@ -49,18 +54,19 @@ class SparseLayer(nn.Module):
     )
 
     @classmethod
-    def from_dense(cls, layer: nn.Module, mask: Tensor) -> SparseLayer:
+    def from_dense(cls, layer: nn.Module, mask: Tensor, *, way: Way = "auto") -> SparseLayer:
         """Make a sparse layer of a dense one, which stays as it is.
 
         Args:
             layer: The dense layer. Other parameters than its weight are shared with it.
             mask: Bool, of the shape of the weight; true = kept.
+            way: See the attribute.
 
         Returns:
             The sparse layer.
 
         Raises:
-            ValueError: If the mask is not that of the layer's weight.
+            ValueError: If the mask is not that of the layer's weight, or there is no such way.
 
         Example:
             >>> import torch, phew
@@ -74,23 +80,25 @@ class SparseLayer(nn.Module):
                 f"mask must be bool, of the shape {tuple(weight.shape)} of the weight, got "
                 f"{mask.dtype}, {tuple(mask.shape)}."
             )
+        check_way(way)
         sparse = copy.copy(layer)
         for name, value in layer.__dict__.items():
             if isinstance(value, dict | set):
                 sparse.__dict__[name] = copy.copy(value)
-        cls.change_to_sparse(sparse, mask)()
+        cls.change_to_sparse(sparse, mask, way)()
         assert isinstance(sparse, SparseLayer)
         return sparse
 
     @classmethod
     @torch.inference_mode(False)
     @torch.no_grad()
-    def change_to_sparse(cls, layer: nn.Module, mask: Tensor) -> Callable[[], None]:
+    def change_to_sparse(cls, layer: nn.Module, mask: Tensor, way: Way) -> Callable[[], None]:
         """Prepare the change of a dense layer into one of this class, in place.
 
         Args:
             layer: The dense layer, which is changed when what is returned is called.
             mask: Bool, of the shape of the weight; true = kept.
+            way: See the attribute.
 
         Returns:
             A function that makes the change.
@@ -98,6 +106,7 @@ class SparseLayer(nn.Module):
         weight = layer.weight
         assert isinstance(weight, nn.Parameter)
         attributes = cls._attributes_for(layer)
+        attributes["_geometry"] = attributes["_geometry"]._replace(way=way)
         transposed = attributes["_is_transposed"]
         if not weight.is_meta:
             mask = mask.to(weight.device)
@@ -143,8 +152,23 @@ class SparseLayer(nn.Module):
     @property
     def dense_shape(self) -> tuple[int, ...]:
         """The shape of the dense weight."""
-        shape = self._geometry.dense_shape(len(self.indices.row_starts) - 1)
+        shape = self._rows_shape
         return shape[::-1] if self._is_transposed else shape
+
+    @property
+    def way(self) -> Way:
+        """How products are made."""
+        return self._geometry.way
+
+    @way.setter
+    def way(self, way: Way) -> None:
+        check_way(way)
+        self._geometry = self._geometry._replace(way=way)
+
+    def chosen_way(self, input: Tensor) -> Literal["sparse", "dense"]:
+        """Return which way an input of this shape, type and device goes."""
+        (images,) = _as_autocast(input, self._as_images(input))
+        return chosen_way("product", images, self.indices, self._geometry)
 
     @property
     def mask(self) -> Tensor:
@@ -157,8 +181,7 @@ class SparseLayer(nn.Module):
 
     def dense_mask(self) -> Tensor:
         """Return the mask (bool) of the dense weight, on the CPU."""
-        shape = self._geometry.dense_shape(len(self.indices.row_starts) - 1)
-        mask = unpack(self.indices.mask.cpu(), torch.Size(shape))
+        mask = unpack(self.indices.mask.cpu(), torch.Size(self._rows_shape))
         return mask.t().contiguous() if self._is_transposed else mask
 
     def extra_repr(self) -> str:
@@ -167,23 +190,30 @@ class SparseLayer(nn.Module):
         dense = self.dense_class.extra_repr(self)
         return f"{dense}, {kept}" if dense else kept
 
+    def _as_images(self, input: Tensor) -> Tensor:
+        """Return the input of a layer as its product takes it."""
+        raise NotImplementedError
+
     @property
     def _num_weights(self) -> int:
-        return self._geometry.num_columns * (len(self.indices.row_starts) - 1)
+        return self._geometry.num_columns * self.indices.num_rows
+
+    @property
+    def _rows_shape(self) -> tuple[int, ...]:
+        """The shape of the dense weight, with its output channels first."""
+        return self._geometry.dense_shape(self.indices.num_rows)
 
     def _expanded(self, weight: Tensor) -> Tensor:
-        shape = self._geometry.dense_shape(len(self.indices.row_starts) - 1)
-        dense = expand(weight, self._indices_on(weight.device), shape)
+        dense = expand(weight, self._indices_on(weight.device), self._rows_shape)
         return dense.t().contiguous() if self._is_transposed else dense
 
     def _product(self, input: Tensor) -> Tensor:
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
-        device = input.device.type
-        if device != "meta" and torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-            input, weight = _cast(input, dtype), _cast(weight, dtype)
-            bias = None if bias is None else _cast(bias, dtype)
+        input, weight, *biases = _as_autocast(
+            input, input, weight, *([] if bias is None else [bias])
+        )
+        bias = biases[0] if biases else None
         indices = self.indices
         if indices.columns.device != weight.device:
             indices = self._indices_on(weight.device)
@@ -255,18 +285,21 @@ class SparseLayer(nn.Module):
             mask.dtype == own.dtype and mask.shape == own.shape and mask.to(own.device).equal(own)
         ):
             return (
-                f"{key!r} must have the mask of its layer, got another. Load the state into the "
-                "dense model, made sparse by the masks of the state: see "
-                "phew.sparse.masks_of_state."
+                f"{key!r} must have the mask of its layer, got another. phew.load_sparse takes a "
+                "dense model, and makes it that of the state."
             )
         if shape != (num_kept,):
             return f"{key!r} must have {num_kept:,} kept weights, got the shape {shape}."
         return None
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Cast a tensor as autocast does, which leaves doubles as they are."""
-    return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
+def _as_autocast(input: Tensor, *tensors: Tensor) -> list[Tensor]:
+    """Return tensors as autocast has them for an operation on an input: it leaves doubles."""
+    device = input.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return [*tensors]
+    dtype = torch.get_autocast_dtype(device)
+    return [tensor if tensor.dtype == torch.float64 else tensor.to(dtype) for tensor in tensors]
 
 
 def _parameter_like(old: nn.Parameter, convert: Callable[[Tensor], Tensor]) -> nn.Parameter:

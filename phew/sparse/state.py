@@ -30,10 +30,11 @@ def masks_of_state(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Masks:
 
     Example:
         >>> import torch, phew
+        >>> from phew.sparse.state import masks_of_state
         >>> model, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
         >>> report = phew.to_sparse(model, {"weight": torch.eye(2, 3, dtype=torch.bool)})
         >>> state = model.state_dict()
-        >>> report = phew.to_sparse(other, phew.sparse.masks_of_state(other, state))
+        >>> report = phew.to_sparse(other, masks_of_state(other, state))
         >>> other.load_state_dict(state)
         <All keys matched successfully>
     """

@@ -340,3 +340,46 @@ def test_masks_of_other_weights_are_refused() -> None:
     assert str(error.value) == (
         "mask must be bool, of the shape (2, 3) of the weight, got torch.float32, (3, 2)."
     )
+
+
+def test_a_layer_says_which_way_it_takes() -> None:
+    layer = nn.Linear(64, 64)
+    mask = torch.arange(64 * 64).view(64, 64) % 10 == 0
+    sparse = phew.sparse.Linear.from_dense(layer, mask)
+    assert sparse.way == "auto"
+    assert sparse.chosen_way(torch.zeros(2, 3, 64)) == "sparse"
+    assert sparse.chosen_way(torch.zeros(64)) == "sparse"
+    assert sparse.chosen_way(torch.zeros(2, 64, dtype=torch.float16)) == "dense"
+    assert sparse.chosen_way(torch.zeros(2, 64, device="meta")) == "dense"
+    sparse.way = "dense"
+    assert sparse.chosen_way(torch.zeros(2, 64)) == "dense"
+    dense = phew.sparse.Linear.from_dense(layer, mask, way="dense")
+    x = torch.randn(2, 64)
+    torch.testing.assert_close(dense(x), phew.sparse.Linear.from_dense(layer, mask)(x))
+    half = torch.arange(64 * 64).view(64, 64) % 2 == 0
+    halved = phew.sparse.Linear.from_dense(layer, half)
+    assert halved.chosen_way(torch.zeros(10, 64)) == "sparse"
+    assert halved.chosen_way(torch.zeros(1000, 64)) == "dense"
+
+
+def test_convolutions_choose_by_density() -> None:
+    layer = nn.Conv2d(8, 8, 3)
+    numbers = torch.arange(8 * 8 * 9).view(8, 8, 3, 3)
+    for share, way in ((10, "sparse"), (2, "dense")):
+        sparse = phew.sparse.Conv2d.from_dense(layer, numbers % share == 0)
+        assert sparse.chosen_way(torch.zeros(2, 8, 9, 9)) == way
+
+
+def test_there_is_no_other_way() -> None:
+    layer = nn.Linear(2, 2)
+    mask = torch.eye(2) > 0
+    message = '^way must be "auto", "sparse" or "dense", got \'fast\'\\.$'
+    with pytest.raises(ValueError, match=message):
+        phew.sparse.Linear.from_dense(layer, mask, way="fast")
+    model = nn.Sequential(layer)
+    with pytest.raises(ValueError, match=message):
+        phew.to_sparse(model, {"0.weight": mask}, way="fast")
+    assert type(model[0]) is nn.Linear
+    sparse = phew.sparse.Linear.from_dense(layer, mask)
+    with pytest.raises(ValueError, match=message):
+        sparse.way = "fast"

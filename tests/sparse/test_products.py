@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import torch
+from sparse_cases import GEOMETRIES, WAYS, case_of, random_case
 from torch import Tensor
 
-from phew.sparse.indices import Indices, indices_of
-from phew.sparse.operators import Geometry
+from phew.sparse.geometry import Geometry, Way
+from phew.sparse.indices import indices_of
 from phew.sparse.products import expand, gather, product
-
-GEOMETRIES = {
-    "linear": (Geometry(5), 4, ()),
-    "one input": (Geometry(1), 3, ()),
-    "one output": (Geometry(7), 1, ()),
-    "1d": (Geometry(2, (3,), (1,), (0,), (1,), 1), 3, (6,)),
-    "1d strided": (Geometry(2, (3,), (2,), (1,), (1,), 1), 3, (7,)),
-    "1d dilated": (Geometry(2, (2,), (1,), (1,), (3,), 1), 2, (6,)),
-    "1d by channel": (Geometry(4, (3,), (1,), (1,), (1,), 4), 4, (5,)),
-    "pointwise": (Geometry(3, (1, 1), (1, 1), (0, 0), (1, 1), 1), 4, (3, 2)),
-    "pointwise strided": (Geometry(3, (1, 1), (2, 2), (0, 0), (1, 1), 1), 2, (4, 3)),
-    "2d": (Geometry(2, (3, 3), (1, 1), (1, 1), (1, 1), 1), 3, (4, 3)),
-    "2d uneven": (Geometry(2, (3, 2), (2, 1), (1, 0), (1, 2), 1), 3, (5, 5)),
-    "2d wide padding": (Geometry(1, (2, 2), (1, 1), (3, 2), (1, 1), 1), 2, (2, 2)),
-    "2d in groups": (Geometry(4, (2, 2), (1, 1), (1, 1), (1, 1), 2), 6, (3, 3)),
-    "2d strides over": (Geometry(2, (2, 2), (3, 3), (0, 0), (1, 1), 1), 2, (6, 7)),
-    "3d": (Geometry(2, (2, 1, 2), (1, 1, 1), (1, 0, 0), (1, 1, 1), 1), 2, (2, 2, 3)),
-    "3d in groups": (Geometry(2, (2, 2, 1), (2, 1, 1), (0, 1, 0), (1, 1, 1), 2), 4, (3, 2, 2)),
-}
 
 CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {
     1: torch.nn.functional.conv1d,
@@ -43,42 +25,28 @@ def dense_product(input: Tensor, dense: Tensor, bias: Tensor | None, geometry: G
     if not geometry.kernel_size:
         return torch.nn.functional.linear(input, dense, bias)
     convolve = CONVOLUTIONS[len(geometry.kernel_size)]
-    return convolve(input, dense, bias, *geometry[2:])
-
-
-def random_case(
-    geometry: Geometry, num_out: int, size: Sequence[int], density: float = 0.5
-) -> tuple[Tensor, Tensor, Tensor, Indices, Tensor]:
-    """Return an input, kept weights, biases, indices and the mask."""
-    generator = torch.Generator().manual_seed(3)
-
-    def random(*shape: int) -> Tensor:
-        numbers = torch.randn(shape, generator=generator, dtype=torch.float64)
-        return numbers.requires_grad_()
-
-    mask = torch.rand(geometry.dense_shape(num_out), generator=generator) < density
-    indices = indices_of(mask)
-    weight = random(len(indices.columns))
-    return random(2, geometry.in_channels, *size), weight, random(num_out), indices, mask
+    return convolve(input, dense, bias, *geometry[2:6])
 
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_products_equal_those_of_the_dense_weight(name: str, density: float) -> None:
-    geometry, num_out, size = GEOMETRIES[name]
+def test_products_equal_those_of_the_dense_weight(name: str, way: Way, density: float) -> None:
+    geometry, num_out, size = case_of(name, way)
     input, weight, bias, indices, mask = random_case(geometry, num_out, size, density)
     dense = torch.zeros(mask.shape, dtype=torch.float64)
     dense[mask] = weight.detach()
-    for biases in (bias, None):
-        expected = dense_product(input, dense, biases, geometry)
+    for images, biases in itertools.product((input, input[:1]), (bias, None)):
+        expected = dense_product(images, dense, biases, geometry)
         torch.testing.assert_close(
-            product(input, weight, biases, indices, geometry), expected, rtol=0, atol=1e-12
+            product(images, weight, biases, indices, geometry), expected, rtol=0, atol=1e-12
         )
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_gradients_are_those_of_finite_differences(name: str) -> None:
-    geometry, num_out, size = GEOMETRIES[name]
+def test_gradients_are_those_of_finite_differences(name: str, way: Way) -> None:
+    geometry, num_out, size = case_of(name, way)
     input, weight, bias, indices, _ = random_case(geometry, num_out, size)
 
     def apply(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -106,9 +74,10 @@ def test_only_gradients_that_are_needed_are_computed(
     assert [tensor.grad is not None for tensor in tensors] == list(needed)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["linear", "2d in groups"])
-def test_an_empty_batch_has_an_empty_product(name: str) -> None:
-    geometry, num_out, size = GEOMETRIES[name]
+def test_an_empty_batch_has_an_empty_product(name: str, way: Way) -> None:
+    geometry, num_out, size = case_of(name, way)
     input, weight, bias, indices, _ = random_case(geometry, num_out, size)
     output = product(input[:0], weight, bias, indices, geometry)
     assert output.shape == (0, num_out, *geometry.out_size(size))
@@ -118,9 +87,12 @@ def test_an_empty_batch_has_an_empty_product(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["linear", "2d"])
-def test_products_have_the_dtype_of_their_arguments(name: str, dtype: torch.dtype) -> None:
-    geometry, num_out, size = GEOMETRIES[name]
+def test_products_have_the_dtype_of_their_arguments(
+    name: str, way: Way, dtype: torch.dtype
+) -> None:
+    geometry, num_out, size = case_of(name, way)
     input, weight, bias, indices, mask = random_case(geometry, num_out, size)
     input, weight, bias = (tensor.detach().to(dtype) for tensor in (input, weight, bias))
     dense = torch.zeros(mask.shape, dtype=dtype)
@@ -131,9 +103,10 @@ def test_products_have_the_dtype_of_their_arguments(name: str, dtype: torch.dtyp
     torch.testing.assert_close(result.double(), expected, rtol=0, atol=20 * torch.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["linear", "1d", "2d uneven", "3d in groups"])
-def test_operators_keep_the_rules_of_torch(name: str) -> None:
-    geometry, num_out, size = GEOMETRIES[name]
+def test_operators_keep_the_rules_of_torch(name: str, way: Way) -> None:
+    geometry, num_out, size = case_of(name, way)
     input, weight, bias, indices, mask = random_case(geometry, num_out, size)
     shared = (*indices, *geometry)
     grad = torch.randn(2, num_out, *geometry.out_size(size), dtype=torch.float64)

@@ -65,12 +65,12 @@ def test_weights_that_stay_dense_cost_what_dense_ones_do() -> None:
 
 def test_the_table_says_what_is_dense_and_why() -> None:
     model = nn.Sequential(
-        *(nn.Sequential(nn.Linear(16, 16), nn.Embedding(4, 4)) for _ in range(2)), nn.Linear(16, 2)
+        *(nn.Sequential(nn.Linear(16, 16), nn.Embedding(4, 4)) for _ in range(2)), nn.Linear(4, 8)
     )
     masks = {
         **{f"{index}.0.weight": torch.eye(16) > 0 for index in range(2)},
         **{f"{index}.1.weight": torch.eye(4) > 0 for index in range(2)},
-        "2.weight": torch.arange(32).view(2, 16) > 3,
+        "2.weight": torch.arange(32).view(8, 4) > 15,
     }
     report = phew.to_sparse(model, masks)
     assert str(report).splitlines() == [
@@ -78,10 +78,10 @@ def test_the_table_says_what_is_dense_and_why() -> None:
         "--------------------------------------------------------------------------------",
         "{0-1}.0.weight x2    16      256     6.2%    264     25.8%           -",
         "{0-1}.1.weight x2     4       16    25.0%     64    100.0%           -",
-        "2.weight             28       32    87.5%    196    153.1%           -",
-        "without masks        34       34   100.0%    136    100.0%           -",
+        "2.weight             16       32    50.0%    172    134.4%           -",
+        "without masks        40       40   100.0%    160    100.0%           -",
         "--------------------------------------------------------------------------------",
-        "total               102      610    16.7%    988     40.5%           -",
+        "total                96      616    15.6%    988     40.1%           -",
         "dense, because Embedding has no sparse form: {0-1}.1.weight",
         "no smaller than dense: 2.weight",
         "operations are not known: example_inputs were not given",
