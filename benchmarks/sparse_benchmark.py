@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from rivals.sparse_inference import DENSE, PHEW, WAYS, version_of
+from rivals.sparse_inference import DENSE, PHEW, PHEW_SPARSE, WAYS, version_of
 from rivals.sparse_networks import (
     ConvShape,
     Masked,
@@ -34,9 +34,10 @@ from phew.models import NETWORKS
 NUMS_THREADS = (1, 2)
 DENSITIES = (0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
 COMPARED_DENSITIES = (0.1, 0.02)
-"""The densities at which layers and networks run in all ways."""
+NETWORK_DENSITIES = (0.1, 0.02, 0.01)
+"""The densities at which layers, and training, go in all ways, and those of networks."""
 
-OWN_WAYS = (DENSE, PHEW)
+OWN_WAYS = (DENSE, PHEW, PHEW_SPARSE)
 LINEAR_WAYS = tuple(WAYS)
 RUNTIMES = (DENSE, PHEW, "dense bfloat16", "ONNX Runtime", "OpenVINO", "DeepSparse")
 
@@ -121,7 +122,7 @@ def _measure_layers(size: Size) -> Iterator[Row]:
 
 def _measure_networks(size: Size) -> Iterator[Row]:
     for name in size.networks:
-        problems = masked_networks(name, COMPARED_DENSITIES)
+        problems = masked_networks(name, NETWORK_DENSITIES)
         for (density, problem), number in itertools.product(problems.items(), size.nums_threads):
             report = phew.to_sparse(problem.copy(), problem.masks, example_inputs=problem.example)
             total = report.total

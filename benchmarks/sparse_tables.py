@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rivals.sparse_inference import BLOCK, DENSE, PHEW
+from rivals.sparse_inference import BLOCK, DENSE, PHEW, PHEW_SPARSE
 from rivals.sparse_training import HELD
 from support.interleaved import MAX_ROUNDS, MIN_ROUNDS, MIN_TURN_SECONDS
 from support.markdown import significant, table
@@ -79,7 +79,7 @@ def layer_table(rows: Sequence[Row]) -> str:
     gains = {(_place(row), row.density, row.way): row.gain for row in layers}
     cells = []
     for place in dict.fromkeys(map(_place, layers)):
-        sparse = [(each, gains[place, each, PHEW]) for each in densities]
+        sparse = [(each, gains[place, each, PHEW_SPARSE]) for each in densities]
         found = crossing(sparse)
         cells.append(
             (
@@ -147,7 +147,7 @@ def tables(rows: Sequence[Row]) -> str:
     detailed = {
         (_place(row), row.density)
         for row in rows
-        if row.kind == LAYER and row.way not in (DENSE, PHEW)
+        if row.kind == LAYER and row.way not in (DENSE, PHEW, PHEW_SPARSE)
     }
     compared = [row for row in rows if row.kind == LAYER and (_place(row), row.density) in detailed]
     for title, chosen in (
@@ -178,7 +178,7 @@ def plot(rows: Sequence[Row]) -> None:
     """Draw gains of the sparse loops against density, and where they cross those of dense."""
     from support import plots
 
-    layers = [row for row in rows if row.kind == LAYER and row.way == PHEW]
+    layers = [row for row in rows if row.kind == LAYER and row.way == PHEW_SPARSE]
     first = layers[0].subject
     numbers = sorted({row.num_threads for row in layers})
     panels: list[tuple[str, list[Row], Callable[[Row], str]]] = [

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import phew
+from phew.sparse.geometry import Way
 from rivals.sparse_networks import Masked
 
 OPSET = 17
@@ -33,7 +34,7 @@ Run: TypeAlias = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
-class Way:
+class Runner:
     """A way to run a network.
 
     Attributes:
@@ -59,9 +60,9 @@ def _dense(masked: Masked, num_threads: int) -> Run:
     return partial(masked.copy(), masked.example)
 
 
-def _phew(masked: Masked, num_threads: int) -> Run:
+def _phew(way: Way, masked: Masked, num_threads: int) -> Run:
     model = masked.copy()
-    phew.to_sparse(model, masked.masks, example_inputs=masked.example)
+    phew.to_sparse(model, masked.masks, example_inputs=masked.example, way=way)
     return partial(model, masked.example)
 
 
@@ -200,18 +201,19 @@ def _deepsparse(masked: Masked, num_threads: int) -> Run:
 
 
 DENSE = "dense float32"
-PHEW = "phew"
+PHEW, PHEW_SPARSE = "phew", "phew, sparse loops"
 
-WAYS: dict[str, Way] = {
-    DENSE: Way(_dense),
-    PHEW: Way(_phew),
-    "dense bfloat16": Way(_bfloat16, tolerance=0.1),
-    "dense int8, dynamic": Way(_int8, tolerance=0.2),
-    "torch CSR": Way(partial(_replaced, CsrLinear)),
-    "torch BSR": Way(partial(_replaced, BsrLinear)),
-    "ONNX Runtime": Way(_onnx_runtime, "onnxruntime"),
-    "OpenVINO": Way(_openvino, "openvino"),
-    "DeepSparse": Way(_deepsparse, "deepsparse"),
-    "sparselab": Way(partial(_replaced, sparselab_layer), "sparselab"),
+WAYS: dict[str, Runner] = {
+    DENSE: Runner(_dense),
+    PHEW: Runner(partial(_phew, "auto")),
+    PHEW_SPARSE: Runner(partial(_phew, "sparse")),
+    "dense bfloat16": Runner(_bfloat16, tolerance=0.1),
+    "dense int8, dynamic": Runner(_int8, tolerance=0.2),
+    "torch CSR": Runner(partial(_replaced, CsrLinear)),
+    "torch BSR": Runner(partial(_replaced, BsrLinear)),
+    "ONNX Runtime": Runner(_onnx_runtime, "onnxruntime"),
+    "OpenVINO": Runner(_openvino, "openvino"),
+    "DeepSparse": Runner(_deepsparse, "deepsparse"),
+    "sparselab": Runner(partial(_replaced, sparselab_layer), "sparselab"),
 }
 """The ways by name; the first is the one that others are compared with."""
