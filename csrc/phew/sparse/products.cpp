@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
-#include <new>
 #include <stdexcept>
 #include <type_traits>
 #include <vector>
@@ -11,6 +10,8 @@
 #include "phew/arithmetic/bfloat16.hpp"
 #include "phew/sparse/padded_copies.hpp"
 #include "phew/sparse/padded_layout.hpp"
+#include "phew/sparse/row_parts.hpp"
+#include "phew/sparse/scratch.hpp"
 #include "phew/threads/shared_threads.hpp"
 
 namespace phew {
@@ -29,8 +30,6 @@ constexpr double kDensityOfBits = 0.3;
 constexpr std::size_t kTasksPerThread = 4;
 // Other threads are not worth waking for fewer numbers, which take some 10 us.
 constexpr std::size_t kWorthThreads = 200'000;
-// A row takes as long as so many kept weights, beside its own.
-constexpr std::int64_t kCostOfRow = 8;
 
 std::size_t size_of(Range range) { return range.last - range.first; }
 
@@ -38,22 +37,6 @@ std::size_t size_of(Range range) { return range.last - range.first; }
 Range part_in(Range range, Range other) {
   const std::size_t first = std::clamp(range.first, other.first, other.last) - other.first;
   return {first, std::clamp(range.last, other.first, other.last) - other.first};
-}
-
-// Registers that begin with a line of the processor's cache are read in one go.
-constexpr std::align_val_t kLineSize{64};
-
-struct DeleteAligned {
-  void operator()(void* memory) const { ::operator delete[](memory, kLineSize); }
-};
-
-template <typename Number>
-using Scratch = std::unique_ptr<Number[], DeleteAligned>;
-
-// Returns memory without values.
-template <typename Number>
-Scratch<Number> scratch(std::size_t num) {
-  return Scratch<Number>(new (kLineSize) Number[num]);
 }
 
 template <typename Value>
@@ -214,7 +197,7 @@ class Product {
     std::fill_n(sums, num_kept(), Number{});
     if (shape_.num_images == 0) return;
     const auto tiles = layout_.tiles(false);
-    const std::vector<Range> chunks = row_chunks(num_chunks(1));
+    const std::vector<Range> chunks = row_parts(weight_.matrix, shape_.out_channels, num_chunks(1));
     for_each_group(in_size() + out_size(), [&](Range blocks) {
       const auto gradients = padded_gradients(out_gradient, blocks);
       const auto sources = padded_inputs(input, blocks);
@@ -314,7 +297,8 @@ class Product {
   // Calls body(block, rows) in threads.
   template <typename Body>
   void for_each_rows(Range blocks, const Body& body) {
-    const std::vector<Range> chunks = row_chunks(num_chunks(size_of(blocks)));
+    const std::vector<Range> chunks =
+        row_parts(weight_.matrix, shape_.out_channels, num_chunks(size_of(blocks)));
     for_each_task(num_threads_, size_of(blocks) * chunks.size(), [&](std::size_t task) {
       body(blocks.first + task / chunks.size(), chunks[task % chunks.size()]);
     });
@@ -329,25 +313,6 @@ class Product {
       body(blocks.first + task / num_parts,
            Range{num * part / num_parts, num * (part + 1) / num_parts});
     });
-  }
-
-  // Cuts the rows where each part takes as long as others.
-  std::vector<Range> row_chunks(std::size_t num) const {
-    const std::int64_t* row_starts = weight_.matrix.row_starts;
-    const auto cost_before = [&](std::size_t row) {
-      return row_starts[row] + kCostOfRow * static_cast<std::int64_t>(row);
-    };
-    const std::int64_t total = cost_before(shape_.out_channels);
-    std::vector<Range> chunks;
-    std::size_t row = 0;
-    for (std::size_t i = 1; i <= num && row < shape_.out_channels; ++i) {
-      const std::size_t first = row;
-      const auto bound = static_cast<std::int64_t>(
-          static_cast<double>(total) * static_cast<double>(i) / static_cast<double>(num));
-      while (row < shape_.out_channels && (i == num || cost_before(row) < bound)) ++row;
-      if (row > first) chunks.push_back({first, row});
-    }
-    return chunks;
   }
 
   // Calls body(group, rows) for the part of some rows in each group of a convolution.
