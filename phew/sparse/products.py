@@ -44,8 +44,7 @@ def product(
     Returns:
         (images, out_channels, *out_size).
     """
-    if not torch.is_grad_enabled() and forward_ad._current_level < 0:
-        # Nothing is recorded, which takes longer than a small product.
+    if not _is_differentiated():
         return cast(Tensor, operators.product(input, weight, bias, *indices, *geometry))
     return _applied(_Product, input, weight, bias, *indices, *geometry)
 
@@ -73,24 +72,37 @@ class _Differentiable(Function):
         ctx.plain = shared[3:]
 
 
-# Derivatives are products that have derivatives again. torch.compile cannot follow these, and knows
-# no second derivatives.
+def _is_differentiated() -> bool:
+    """Return whether the derivatives of what runs now may be asked for.
+
+    If not, operators are called by themselves: making a `Function` for them takes longer than a
+    small product.
+    """
+    return torch.is_grad_enabled() or forward_ad._current_level >= 0
+
+
+def _has_derivatives() -> bool:
+    """Return whether a derivative that runs now may be differentiated.
+
+    torch.compile cannot follow derivatives of derivatives, and has none.
+    """
+    return _is_differentiated() and not torch.compiler.is_compiling()
 
 
 def _any_product(*inputs: Any) -> Tensor:
-    if torch.compiler.is_compiling():
+    if not _has_derivatives():
         return cast(Tensor, operators.product(*inputs))
     return _applied(_Product, *inputs)
 
 
 def _transposed_product(*inputs: Any) -> Tensor:
-    if torch.compiler.is_compiling():
+    if not _has_derivatives():
         return cast(Tensor, operators.transposed_product(*inputs))
     return _applied(_TransposedProduct, *inputs)
 
 
 def _sampled_product(grad: Tensor, input: Tensor, *shared: Any) -> Tensor:
-    if torch.compiler.is_compiling():
+    if not _has_derivatives():
         return cast(Tensor, operators.sampled_product(grad, input, *shared))
     return _applied(_SampledProduct, grad, input, None, *shared)
 
