@@ -63,7 +63,9 @@ def test_layers_networks_and_training_are_measured_in_all_ways(rows: list[Row]) 
     assert {row.operations for row in rows if row.kind != NETWORK} == {None}
     for row in rows:
         if row.kind == NETWORK:
-            assert row.operations == pytest.approx(row.density, rel=0.05)
+            # The last layer, of which PHEW keeps most, stays dense where few weights are kept.
+            assert row.operations is not None
+            assert 0.95 * row.density <= row.operations <= 1.2 * row.density
 
 
 @pytest.mark.slow

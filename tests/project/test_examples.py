@@ -45,4 +45,4 @@ def test_sparse_networks_learn_what_held_ones_do_in_less_memory() -> None:
         assert sparse[accuracy] == pytest.approx(held[accuracy], abs=max(held[deviation], 2))
         for size in (training, file):
             assert held[size] == pytest.approx(dense[size], rel=0.01)
-            assert sparse[size] < 0.15 * dense[size]
+            assert sparse[size] < 0.17 * dense[size]
