@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from rivals.sparse_inference import DENSE, PHEW, PHEW_SPARSE, WAYS, version_of
+from rivals.sparse_inference import DENSE, PHEW, PHEW_COMPILED, PHEW_SPARSE, WAYS, version_of
 from rivals.sparse_networks import (
     ConvShape,
     Masked,
@@ -38,8 +38,8 @@ NETWORK_DENSITIES = (0.1, 0.02, 0.01)
 """The densities at which layers, and training, go in all ways, and those of networks."""
 
 OWN_WAYS = (DENSE, PHEW, PHEW_SPARSE)
-LINEAR_WAYS = tuple(WAYS)
-RUNTIMES = (DENSE, PHEW, "dense bfloat16", "ONNX Runtime", "OpenVINO", "DeepSparse")
+LINEAR_WAYS = tuple(way for way in WAYS if way != PHEW_COMPILED)
+RUNTIMES = (DENSE, PHEW, PHEW_COMPILED, "dense bfloat16", "ONNX Runtime", "OpenVINO", "DeepSparse")
 
 CONVS = (
     ConvShape(64, 64, 3, 56),

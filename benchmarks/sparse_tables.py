@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rivals.sparse_inference import BLOCK, DENSE, PHEW, PHEW_SPARSE
+from rivals.sparse_inference import BLOCK, DENSE, PHEW, PHEW_COMPILED, PHEW_SPARSE
 from rivals.sparse_training import HELD
 from support.interleaved import MAX_ROUNDS, MIN_ROUNDS, MIN_TURN_SECONDS
 from support.markdown import significant, table
@@ -128,8 +128,9 @@ NOTES = f"""\
   {MIN_ROUNDS} to {MAX_ROUNDS} rounds in one process. In a round each way has a turn of
   {1e3 * MIN_TURN_SECONDS:g} ms or one call; the order alternates. Less than 1 is slower.
 - *{PHEW}* is what `phew.to_sparse` makes by default: each layer runs sparse loops where they are
-  faster. In the table of layers, the gain of the sparse loops alone stands in parentheses, and
-  *crossing* is the density below which these are faster than dense.
+  faster. *{PHEW_COMPILED}* is `torch.compile` of that, which fuses normalisations and activations.
+  In the table of layers, the gain of the sparse loops alone stands in parentheses, and *crossing*
+  is the density below which these are faster than dense.
 - Weights of layers are kept evenly at random, those of networks as `phew.sample_masks` keeps them.
   *Operations* is the share of multiplications that is left in the masked network. ViT-B/16 is
   timm's.

@@ -66,6 +66,12 @@ def _phew(way: Way, masked: Masked, num_threads: int) -> Run:
     return partial(model, masked.example)
 
 
+def _phew_compiled(masked: Masked, num_threads: int) -> Run:
+    model = masked.copy()
+    phew.to_sparse(model, masked.masks, example_inputs=masked.example)
+    return partial(torch.compile(model), masked.example)
+
+
 def _bfloat16(masked: Masked, num_threads: int) -> Run:
     return partial(masked.copy().bfloat16(), masked.example.bfloat16())
 
@@ -201,12 +207,13 @@ def _deepsparse(masked: Masked, num_threads: int) -> Run:
 
 
 DENSE = "dense float32"
-PHEW, PHEW_SPARSE = "phew", "phew, sparse loops"
+PHEW, PHEW_SPARSE, PHEW_COMPILED = "phew", "phew, sparse loops", "phew, compiled"
 
 WAYS: dict[str, Runner] = {
     DENSE: Runner(_dense),
     PHEW: Runner(partial(_phew, "auto")),
     PHEW_SPARSE: Runner(partial(_phew, "sparse")),
+    PHEW_COMPILED: Runner(_phew_compiled),
     "dense bfloat16": Runner(_bfloat16, tolerance=0.1),
     "dense int8, dynamic": Runner(_int8, tolerance=0.2),
     "torch CSR": Runner(partial(_replaced, CsrLinear)),
