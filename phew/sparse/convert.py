@@ -33,8 +33,9 @@ from phew.sparse.trial import Trial, trial_of
 from phew.support.warn import listed
 
 DENSEST = 0.5
-"""The density of the densest layers that become sparse. Where more is kept, nothing is faster than
-in dense layers, and little memory is saved: a quarter at 50 %, nothing at 65 %."""
+"""The density of the densest layers that become sparse. Where more is kept,
+convolutions and linear layers of many inputs are slower than dense ones, and little memory is
+saved: a quarter at 50 %, nothing at 65 %."""
 
 _ORIGIN = "_phew_sparse_origin"
 """The attribute of a converted model that has its `_Origin`."""
@@ -70,7 +71,7 @@ def to_sparse(
     Linear layers and convolutions become `phew.sparse.Linear`, `Conv1d`, `Conv2d` and `Conv3d`,
     whose `weight` is the vector of the kept weights. So gradients, optimizer states and what
     processes send each other are of kept weights alone. Layers keep their hooks, attributes and
-    names. What cannot be converted, or keeps so many weights that nothing is gained, stays dense,
+    names. What cannot be converted, or keeps so many weights that little is gained, stays dense,
     and the masks are held there as by `Masks.apply`; the report says which and why.
 
     Optimizers are to be made afterwards: the step of one that was made before raises.
@@ -158,7 +159,7 @@ def _reasons(
     for name in masks:
         share = masks.contents.num_kept(name) / max(masks.contents.shapes[name].numel(), 1)
         if share > DENSEST:
-            reasons.setdefault(name, f"nothing is gained where more than {DENSEST:.0%} is kept")
+            reasons.setdefault(name, f"little is gained where more than {DENSEST:.0%} is kept")
     return {name: reasons[name] for name in masks if name in reasons}
 
 

@@ -27,7 +27,7 @@ def test_readme_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     model = models.resnet_cifar(20)
     report = phew.load_sparse(model, tmp_path / "net.safetensors")
     reasons = {*report.left_dense.values()}
-    assert reasons == {"nothing is gained where more than 50% is kept"}
+    assert reasons == {"little is gained where more than 50% is kept"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -204,7 +204,7 @@ def test_a_mask_that_keeps_most_leaves_its_layer_dense() -> None:
     numbers = torch.arange(16).view(4, 4)
     masks = phew.Masks({"0.weight": numbers < 8, "1.weight": numbers < 9, "2.weight": numbers < 16})
     report = phew.to_sparse(model, masks)
-    reason = "nothing is gained where more than 50% is kept"
+    reason = "little is gained where more than 50% is kept"
     assert report.left_dense == {"1.weight": reason, "2.weight": reason}
     assert phew.to_dense(model) == masks
 
