@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 from phew.sparse.geometry import Geometry
@@ -17,29 +18,31 @@ class Limits(NamedTuple):
     """The densities up to which a product is made by loops over kept weights.
 
     Attributes:
-        few: For linear layers of fewer than `FEW` inputs, and convolutions of one image with a
-            kernel of one position: expanding the weight would take longest there.
-        many: For linear layers of more inputs, and such convolutions of more images.
-        few_kernels: For other convolutions of one image.
-        many_kernels: For other convolutions of more images.
+        linear: For linear layers.
+        pointwise: For convolutions whose kernel has one position, of one image.
+        pointwise_images: For those of several images.
+        kernels: For convolutions whose kernel has several positions.
     """
 
-    few: float
-    many: float
-    few_kernels: float
-    many_kernels: float
+    linear: float
+    pointwise: float
+    pointwise_images: float
+    kernels: float
 
-
-FEW = 100
 
 LIMITS: dict[Product, Limits] = {
-    "product": Limits(0.5, 0.45, 0.5, 0.4),
-    "transposed_product": Limits(0.4, 0.3, 0.15, 0.15),
-    "sampled_product": Limits(0.5, 0.5, 0.45, 0.45),
+    "product": Limits(0.5, 0.45, 0.3, 0.28),
+    "transposed_product": Limits(0.35, 0.3, 0.2, 0.1),
+    "sampled_product": Limits(0.5, 0.4, 0.3, 0.22),
 }
-"""About where both ways took as long on a processor with AVX-512, one thread, float32, in layers of
-256 to 4,096 units and convolutions of ResNet-50 and ResNet-20. Layers of which more than half is
-kept do not become sparse, so that no limit is higher."""
+"""About where both ways took as long on a processor with AVX-512, float32, one and two threads, in
+layers of 1,024 to 4,096 units and convolutions of ResNet-50 and ResNet-20. Of a range, the lower
+end is taken. Layers of which more than half is kept do not become sparse, so that no limit is
+higher."""
+
+SHARE_OF_BFLOAT16 = 0.5
+"""The share of these densities for bfloat16, of which processors that have instructions for it
+multiply twice as many numbers at once. The loops multiply them as float32."""
 
 
 def chosen_way(
@@ -58,10 +61,13 @@ def chosen_way(
     if geometry.way != "auto":
         return geometry.way
     limits = LIMITS[product]
-    is_few = len(tensor) < (2 if geometry.kernel_size else FEW)
-    if geometry.num_positions > 1:
-        limit = limits.few_kernels if is_few else limits.many_kernels
+    if not geometry.kernel_size:
+        limit = limits.linear
+    elif geometry.num_positions > 1:
+        limit = limits.kernels
     else:
-        limit = limits.few if is_few else limits.many
+        limit = limits.pointwise if len(tensor) == 1 else limits.pointwise_images
+    if tensor.dtype == torch.bfloat16:
+        limit *= SHARE_OF_BFLOAT16
     num_weights = geometry.num_columns * indices.num_rows
     return "sparse" if len(indices.columns) <= limit * num_weights else "dense"

@@ -356,18 +356,22 @@ def test_a_layer_says_which_way_it_takes() -> None:
     dense = phew.sparse.Linear.from_dense(layer, mask, way="dense")
     x = torch.randn(2, 64)
     torch.testing.assert_close(dense(x), phew.sparse.Linear.from_dense(layer, mask)(x))
-    half = torch.arange(64 * 64).view(64, 64) % 2 == 0
-    halved = phew.sparse.Linear.from_dense(layer, half)
-    assert halved.chosen_way(torch.zeros(10, 64)) == "sparse"
-    assert halved.chosen_way(torch.zeros(1000, 64)) == "dense"
+    third = phew.sparse.Linear.from_dense(layer, torch.arange(64 * 64).view(64, 64) % 3 == 0)
+    assert third.chosen_way(torch.zeros(10, 64)) == "sparse"
+    assert third.chosen_way(torch.zeros(10, 64, dtype=torch.bfloat16)) == "dense"
 
 
 def test_convolutions_choose_by_density() -> None:
-    layer = nn.Conv2d(8, 8, 3)
-    numbers = torch.arange(8 * 8 * 9).view(8, 8, 3, 3)
-    for share, way in ((10, "sparse"), (2, "dense")):
-        sparse = phew.sparse.Conv2d.from_dense(layer, numbers % share == 0)
-        assert sparse.chosen_way(torch.zeros(2, 8, 9, 9)) == way
+    for kernel_size, num_images, share, way in (
+        (3, 2, 10, "sparse"),
+        (3, 1, 3, "dense"),
+        (1, 1, 3, "sparse"),
+        (1, 2, 3, "dense"),
+    ):
+        layer = nn.Conv2d(8, 8, kernel_size)
+        mask = torch.arange(layer.weight.numel()).view_as(layer.weight) % share == 0
+        sparse = phew.sparse.Conv2d.from_dense(layer, mask)
+        assert sparse.chosen_way(torch.zeros(num_images, 8, 9, 9)) == way
 
 
 def test_there_is_no_other_way() -> None:
