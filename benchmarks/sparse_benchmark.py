@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -162,22 +161,17 @@ def compare(row: Row, problem: Masked, names: Sequence[str], seconds: float) -> 
     """Run a layer or network in several ways, in turns, and check that they agree."""
     with torch.no_grad(), threads(row.num_threads):
         expected = problem.model(problem.example)
-        prepared = [
-            _prepared(
-                replace(row, way=name),
-                WAYS[name].package,
-                partial(WAYS[name].prepare, problem, row.num_threads),
-            )
-            for name in names
-        ]
-        checked = []
-        for each, run in prepared:
-            if run is not None:
-                error = relative_error(run(), expected)
-                assert error <= WAYS[each.way].tolerance, (each, error)
-                each = replace(each, error=error)
-            checked.append((each, run))
-        return _timed(checked, seconds)
+
+        def prepare(name: str) -> tuple[Callable[[], Tensor], float]:
+            run = WAYS[name].prepare(problem, row.num_threads)
+            error = relative_error(run(), expected)
+            assert error <= WAYS[name].tolerance, f"an error of {error:.2g}"
+            return run, error
+
+        return _timed(
+            [_prepared(replace(row, way=name), WAYS[name].package, prepare) for name in names],
+            seconds,
+        )
 
 
 def compare_training(
@@ -185,24 +179,25 @@ def compare_training(
 ) -> list[Row]:
     """Train a network in several ways, in turns, and check that they lose as much."""
     with threads(row.num_threads):
-        prepared = [
-            _prepared(
-                replace(row, way=name),
-                TRAINED[name][0],
-                partial(training_step, name, problem, optimizer),
-            )
-            for name in names
-        ]
-        # The first losses are those of the same weights, the second those after an update.
-        losses = {each.way: (run(), run())[1] for each, run in prepared if run is not None}
-        checked = []
-        for each, run in prepared:
-            if run is not None and each.way != DENSE:
-                error = abs(losses[each.way] - losses[HELD]) / abs(losses[HELD])
-                assert error <= MAX_LOSS_ERROR, (each, error)
-                each = replace(each, error=error)
-            checked.append((each, run))
-        return _timed(checked, seconds)
+        expected = _second_loss(training_step(HELD, problem, optimizer))
+
+        def prepare(name: str) -> tuple[Callable[[], float], float]:
+            step = training_step(name, problem, optimizer)
+            loss = _second_loss(step)
+            error = 0.0 if name == DENSE else abs(loss - expected) / abs(expected)
+            assert error <= MAX_LOSS_ERROR, f"an error of {error:.2g}"
+            return step, error
+
+        return _timed(
+            [_prepared(replace(row, way=name), TRAINED[name][0], prepare) for name in names],
+            seconds,
+        )
+
+
+def _second_loss(step: Callable[[], float]) -> float:
+    """Return the loss after an update; the first one is that of the same weights."""
+    step()
+    return step()
 
 
 def relative_error(output: Tensor, expected: Tensor) -> float:
@@ -212,20 +207,22 @@ def relative_error(output: Tensor, expected: Tensor) -> float:
 
 
 def _prepared(
-    row: Row, package: str, prepare: Callable[[], Callable[[], T]]
+    row: Row, package: str, prepare: Callable[[str], tuple[Callable[[], T], float]]
 ) -> tuple[Row, Callable[[], T] | None]:
-    """Make the function of a way, or say in its row why there is none."""
-    if not package:
-        return row, prepare()
-    version = version_of(package)
+    """Make and check the function of a way, or say in its row why there is none."""
+    version = version_of(package) if package else ""
     if version is None:
         return replace(row, failure="not installed"), None
     row = replace(row, version=version)
     try:
-        return row, prepare()
-    except Exception as error:  # whatever other packages raise is a row of the results
-        message = " ".join(str(error).split())[:MAX_MESSAGE]
-        return replace(row, failure=f"{type(error).__name__}: {message}"), None
+        run, error = prepare(row.way)
+    except Exception as failure:
+        if not package:
+            raise
+        # Whatever other packages raise is a row of the results.
+        message = " ".join(str(failure).split())[:MAX_MESSAGE]
+        return replace(row, failure=f"{type(failure).__name__}: {message}"), None
+    return replace(row, error=error), run
 
 
 def _timed(

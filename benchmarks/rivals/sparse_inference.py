@@ -119,6 +119,8 @@ def sparselab_layer(layer: nn.Linear, mask: Tensor) -> nn.Module:
     """Make a sparselab layer of the kept weights of a layer, which may be trained."""
     import sparselab
 
+    # It keeps transposed weights by the address of the weight, which another may have had before.
+    sparselab.ops._clear_transpose_cache()
     sparse: Any = sparselab.SparseLinear(
         layer.in_features, layer.out_features, bias=layer.bias is not None, sparsity=0.999
     )
