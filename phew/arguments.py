@@ -5,21 +5,41 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from numbers import Real
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from torch import nn
 
-Selector: TypeAlias = str | type[nn.Module]
-"""A name pattern, or a type of module: the parameters that such modules own themselves."""
+Selector: TypeAlias = str | nn.Module | type[nn.Module]
+"""Selects parameters: by a pattern of their names or of those of modules that they are in, with `*`
+and `?` as wildcards; by a module that they are in; or by the type of the module that owns them."""
+Selectors: TypeAlias = Selector | Sequence[Selector]
+"""One selector, or several."""
 
 MAX_NUM_THREADS = 1024
 
 
-def check_module(model: object) -> None:
-    """Raise TypeError unless a model is a module."""
+def as_module(model: object) -> nn.Module:
+    """Return a model, without torch.compile, DataParallel or DistributedDataParallel around it.
+
+    Raises:
+        TypeError: If it is no module.
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    while (inner := _inside(model)) is not None:
+        model = inner
+    return model
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    """Return the model that a wrapper holds, None if a model is no wrapper."""
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return cast(nn.Module, model.module)
+    # Importing torch._dynamo takes seconds, and a compiled model has imported it.
+    if type(model).__name__ == "OptimizedModule" and "_orig_mod" in model._modules:
+        return model._modules["_orig_mod"]
+    return None
 
 
 def as_densities(densities: Sequence[float]) -> list[float]:

@@ -13,7 +13,7 @@ from torch import nn
 from phew.analysis.kept import KeptWeights, whole_masks
 from phew.analysis.paths import squared_paths
 from phew.analysis.summary import Analysis, analyze_graph
-from phew.arguments import Selector, as_densities, check_module
+from phew.arguments import Selectors, as_densities, as_module
 from phew.capture.graph_of import as_graph
 from phew.support.devices import cpu_by_default
 from phew.support.progress import progress_bar
@@ -31,8 +31,8 @@ class Method(Protocol):
         /,
         *,
         density: float,
-        include: Sequence[Selector] | None,
-        exclude: Sequence[Selector],
+        include: Selectors | None,
+        exclude: Selectors,
     ) -> KeptWeights:
         """Return boolean tensors by parameter name."""
 
@@ -120,8 +120,8 @@ def compare(
     *,
     methods: Mapping[str, Method],
     densities: Sequence[float],
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
     progress: bool = False,
 ) -> Comparison:
     """Prune a network by several methods at several densities, and analyse what each leaves.
@@ -152,7 +152,7 @@ def compare(
         >>> [(row.density, row.method) for row in comparison.rows]
         [(0.2, 'PHEW'), (0.2, 'magnitude'), (0.1, 'PHEW'), (0.1, 'magnitude')]
     """
-    check_module(model)
+    model = as_module(model)
     if not methods:
         raise ValueError(f"methods must hold at least one method, got {methods!r}.")
     requested = as_densities(densities)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 from torch import nn
 
-from phew.arguments import Selector, as_density, as_num_threads
+from phew.arguments import Selectors, as_density, as_num_threads
 from phew.capture.graph_of import as_graph
 from phew.masks.masks import Masks
 from phew.walks.devices import as_device
@@ -31,8 +30,8 @@ def ablation(
     density: float,
     variant: Variant,
     seed: int = 0,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Masks:
     """Keep the weights that walks of another kind than PHEW's visit.
 

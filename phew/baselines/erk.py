@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from phew.arguments import Selector
+from phew.arguments import Selectors
 from phew.baselines.problem import Problem
 from phew.baselines.random import draw_scores, keep_shares
 from phew.masks.masks import Masks
@@ -20,8 +19,8 @@ def erk(
     *,
     density: float,
     seed: int = 0,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Masks:
     """Keep weights at random, a larger share of those of small layers.
 

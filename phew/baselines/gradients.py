@@ -16,7 +16,7 @@ Loss: TypeAlias = Callable[[nn.Module], torch.Tensor]
 
 
 def gradients_of(
-    model: nn.Module, loss: Loss, problem: Problem, *, create_graph: bool = False
+    problem: Problem, loss: Loss, *, create_graph: bool = False
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Compute the gradients of a loss with respect to the prunable parameters.
 
@@ -27,6 +27,7 @@ def gradients_of(
         The parameters of the copy and their gradients, by name; zeros where the loss does not
         depend on a parameter.
     """
+    model = problem.model
     # torch copies no tensor that was computed, such as the weight that `torch.nn.utils.prune` sets.
     computed = {
         id(value): value.detach().clone()

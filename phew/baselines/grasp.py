@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from phew.arguments import Selector
+from phew.arguments import Selectors
 from phew.baselines.gradients import Loss, gradients_of
 from phew.baselines.problem import Problem
 from phew.masks.masks import Masks
@@ -20,8 +19,8 @@ def grasp(
     *,
     density: float,
     loss: Loss,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Masks:
     """Keep the weights whose removal would lower the norm of the gradient most.
 
@@ -53,7 +52,7 @@ def grasp(
         Flow", ICLR 2020.
     """
     problem = Problem.of(model, example_inputs, density, include, exclude)
-    weights, gradients = gradients_of(model, loss, problem, create_graph=True)
+    weights, gradients = gradients_of(problem, loss, create_graph=True)
     norm = torch.stack(
         [(gradient * gradient.detach()).sum() for gradient in gradients.values()]
     ).sum()

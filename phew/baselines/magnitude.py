@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from phew.arguments import Selector
+from phew.arguments import Selectors
 from phew.baselines.problem import Problem
 from phew.masks.masks import Masks
 
@@ -17,8 +16,8 @@ def magnitude(
     example_inputs: Any = None,
     *,
     density: float,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Masks:
     """Keep the weights of the largest magnitude, of the whole network.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from phew.arguments import Selector, as_density, check_module, num_to_keep
+from phew.arguments import Selectors, as_density, as_module, num_to_keep
 from phew.capture.graph_of import as_graph
 from phew.graph.reach import absent_weights
 from phew.graph.walk_graph import WalkGraph
@@ -27,13 +27,15 @@ class Problem:
     """A captured model, and the share of its weights that is to be kept.
 
     Attributes:
-        graph: The captured model.
+        model: The model, without a wrapper around it.
+        graph: What was captured of it.
         density: Kept / prunable weights.
         num_kept: The number of weights that the density keeps.
         absent: Flags of the weights that no method keeps, because constants of the model zero them
             (see `absent_weights`).
     """
 
+    model: nn.Module
     graph: WalkGraph
     density: float
     num_kept: int
@@ -45,8 +47,8 @@ class Problem:
         model: nn.Module,
         example_inputs: Any,
         density: float,
-        include: Sequence[Selector] | None,
-        exclude: Sequence[Selector],
+        include: Selectors | None,
+        exclude: Selectors,
     ) -> Problem:
         """Capture a model.
 
@@ -56,10 +58,10 @@ class Problem:
                 the model leave.
         """
         density = as_density(density)
-        check_module(model)
+        model = as_module(model)
         graph = as_graph(model, example_inputs, include, exclude)
         num_kept = num_to_keep(density, graph.num_prunable_weights)
-        problem = cls(graph, density, num_kept, absent_weights(graph))
+        problem = cls(model, graph, density, num_kept, absent_weights(graph))
         num_left = sum(problem.sizes.values())
         if num_kept > num_left:
             names = ", ".join(map(repr, problem.absent))

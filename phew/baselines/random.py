@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from phew.arguments import Selector
+from phew.arguments import Selectors
 from phew.baselines.problem import Problem, best
 from phew.masks.masks import Masks
 
@@ -20,8 +19,8 @@ def random(
     density: float,
     seed: int = 0,
     scope: Literal["global", "layer"] = "global",
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Masks:
     """Keep weights at random.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from phew.arguments import Selector
+from phew.arguments import Selectors
 from phew.baselines.gradients import Loss, gradients_of
 from phew.baselines.problem import Problem
 from phew.masks.masks import Masks
@@ -19,8 +18,8 @@ def snip(
     *,
     density: float,
     loss: Loss,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Masks:
     """Keep the weights that a loss is most sensitive to: the largest |gradient x weight|.
 
@@ -49,7 +48,7 @@ def snip(
         Sensitivity", ICLR 2019.
     """
     problem = Problem.of(model, example_inputs, density, include, exclude)
-    weights, gradients = gradients_of(model, loss, problem)
+    weights, gradients = gradients_of(problem, loss)
     scores = {
         name: (weight.detach().double() * gradients[name].double()).abs()
         for name, weight in weights.items()

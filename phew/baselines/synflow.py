@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from phew.arguments import Selector, as_integer
+from phew.arguments import Selectors, as_integer
 from phew.baselines.problem import Problem, best
 from phew.masks.assembly import keep_rows_of_norms
 from phew.masks.masks import Masks
@@ -26,8 +25,8 @@ def synflow(
     *,
     density: float,
     num_iterations: int = 100,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Masks:
     """Keep the weights on paths of the largest products of magnitudes.
 
@@ -58,7 +57,7 @@ def synflow(
         iteratively conserving synaptic flow", NeurIPS 2020.
     """
     problem = Problem.of(model, example_inputs, density, include, exclude)
-    kept = _iterate(model, example_inputs, problem, num_iterations, power=1)
+    kept = _iterate(problem, example_inputs, num_iterations, power=1)
     return problem.keep(kept, method="SynFlow", num_iterations=num_iterations)
 
 
@@ -68,8 +67,8 @@ def synflow_l2(
     *,
     density: float,
     num_iterations: int = 100,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Masks:
     """Keep the weights on paths of the largest products of squared weights.
 
@@ -97,17 +96,18 @@ def synflow_l2(
         Initialization", 2021; Patil and Dovrolis, "PHEW", ICML 2021, section 5.
     """
     problem = Problem.of(model, example_inputs, density, include, exclude)
-    kept = _iterate(model, example_inputs, problem, num_iterations, power=2)
+    kept = _iterate(problem, example_inputs, num_iterations, power=2)
     return problem.keep(kept, method="SynFlow-L2", num_iterations=num_iterations)
 
 
 def _iterate(
-    model: nn.Module, example_inputs: Any, problem: Problem, num_iterations: int, *, power: int
+    problem: Problem, example_inputs: Any, num_iterations: int, *, power: int
 ) -> dict[str, torch.Tensor]:
     """Return the kept weights after all iterations, with parameters by this power of magnitude."""
     num_iterations = as_integer("num_iterations", num_iterations)
     if num_iterations < 1:
         raise ValueError(f"num_iterations must be at least 1, got {num_iterations}.")
+    model = problem.model
     inputs = described_inputs(model) if example_inputs is None else example_inputs
     # Buffers such as running statistics keep their values.
     state = {name: _double(buffer) for name, buffer in model.named_buffers()}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from phew.arguments import Selector, check_module
+from phew.arguments import Selectors, as_module
 from phew.capture.checks import check_weights
 from phew.capture.left_out import off_every_path, warn_of
 from phew.capture.modes import Mode
@@ -40,8 +40,8 @@ def capture(
     model: nn.Module,
     example_inputs: Any = None,
     *,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> WalkGraph:
     """Turn a model into the graph that walks run on.
 
@@ -72,9 +72,9 @@ def capture(
             arguments. Values do not matter, shapes do. Tensors may be in objects, such as a batch
             of graphs, which are copied. May be left out for models of timm, torchvision and
             transformers that describe their input.
-        include: Which parameters alone are to be pruned: their names, with `*` and `?` as
-            wildcards, and types of modules, which stand for the parameters that such modules own
-            themselves.
+        include: Which parameters alone are to be pruned, by one selector or several: their names or
+            those of modules that they are in, with `*` and `?` as wildcards; modules that they are
+            in; types of modules, which stand for the parameters that such modules own themselves.
         exclude: Which of them are not to be pruned, in the same way.
 
     Returns:
@@ -94,7 +94,7 @@ def capture(
         >>> print(phew.capture(model, torch.zeros(1, 8)))
         WalkGraph: 3 spaces, 2 weighted and 0 wiring links, 40 prunable weights
     """
-    check_module(model)
+    model = as_module(model)
     reshard(model)
     args, kwargs = as_call(described_inputs(model) if example_inputs is None else example_inputs)
     selection = Selection(model, include, exclude)
@@ -195,7 +195,9 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
     linked = {link.parameter for link in links if isinstance(link, WeightedLink)}
     parameters = {name: parameter for name, parameter in model.named_parameters() if name in linked}
     with_parameters = set().union(*tracer.unit_parameters.values())
-    spaces, links, entries, index = tracer.builder.spaces.finish(exits, with_parameters)
+    spaces, links, entries, index = tracer.builder.spaces.finish(
+        exits, with_parameters, tracer.readers.normalised
+    )
     graph = WalkGraph(
         spaces=tuple(spaces),
         links=tuple(links),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from phew.arguments import Selector
+from phew.arguments import Selectors
 from phew.capture import capture
 from phew.graph.report import Report
 from phew.graph.walk_graph import WalkGraph
@@ -16,8 +15,8 @@ from phew.graph.walk_graph import WalkGraph
 def as_graph(
     model: nn.Module | WalkGraph,
     example_inputs: Any,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> WalkGraph:
     """Capture a model, unless it is a graph already."""
     if not isinstance(model, WalkGraph):
@@ -34,8 +33,8 @@ def inspect(
     model: nn.Module | WalkGraph,
     example_inputs: Any = None,
     *,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Report:
     """Report what of a model can be pruned, and how walks pass through it.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Collection, Container, Mapping, Sequence
+from typing import TypeGuard
 
 from torch import nn
 
-from phew.arguments import Selector
+from phew.arguments import Selector, Selectors
 from phew.running.wrapped import is_wrapper
 
 _NOT_INCLUDED = "not in include"
@@ -28,21 +30,19 @@ class Selection:
         refused: Names of the parameters that may not be pruned, and why.
 
     Raises:
-        TypeError: If an argument is not a sequence of patterns and types of modules.
-        ValueError: If a pattern or type matches no parameter.
+        TypeError: If an argument is no selector or sequence of them.
+        ValueError: If a selector matches no parameter.
     """
 
-    def __init__(
-        self, model: nn.Module, include: Sequence[Selector] | None, exclude: Sequence[Selector]
-    ) -> None:
-        self._include = include
+    def __init__(self, model: nn.Module, include: Selectors | None, exclude: Selectors) -> None:
+        self._include = None if include is None else _as_sequence("include", include)
         self.refused: dict[str, str] = {}
         included: set[str] = set()
-        if include is not None:
-            included.update(_matches(model, "include", include))
+        if self._include is not None:
+            included.update(_matches(model, "include", self._include))
             others = (name for name, _ in model.named_parameters() if name not in included)
             self.refused = dict.fromkeys(others, _NOT_INCLUDED)
-        for name, selector in _matches(model, "exclude", exclude).items():
+        for name, selector in _matches(model, "exclude", _as_sequence("exclude", exclude)).items():
             self.refused[name] = f"excluded by {_shown(selector)}"
         self.included = included - self.refused.keys()
         for name, parameter in model.named_parameters():
@@ -125,16 +125,25 @@ def _listed(reasons: Mapping[str, str]) -> str:
     return f" ({'; '.join([*lines, *more])})" if lines else ""
 
 
+def _as_sequence(argument: str, selectors: Selectors) -> Sequence[Selector]:
+    """Return selectors, of which one may stand alone."""
+    given = [selectors] if _is_selector(selectors) else selectors
+    if not isinstance(given, Sequence) or not all(map(_is_selector, given)):
+        raise TypeError(
+            f"{argument} must be a name pattern, a module or a type of module, or a sequence of "
+            f"these, got {selectors!r}."
+        )
+    return given
+
+
+def _is_selector(item: object) -> TypeGuard[Selector]:
+    return isinstance(item, str | nn.Module) or (
+        isinstance(item, type) and issubclass(item, nn.Module)
+    )
+
+
 def _matches(model: nn.Module, argument: str, selectors: Sequence[Selector]) -> dict[str, Selector]:
     """Map the names of the parameters that a selector matches to the first that does."""
-    if (
-        isinstance(selectors, str)
-        or not isinstance(selectors, Sequence)
-        or not all(isinstance(item, str) or _is_module_type(item) for item in selectors)
-    ):
-        raise TypeError(
-            f"{argument} must be a sequence of name patterns and module types, got {selectors!r}."
-        )
     parameters = dict(model.named_parameters(remove_duplicate=False))
     first_name: dict[nn.Parameter, str] = {}
     for name, parameter in parameters.items():
@@ -142,11 +151,10 @@ def _matches(model: nn.Module, argument: str, selectors: Sequence[Selector]) -> 
     matches: dict[str, Selector] = {}
     for selector in selectors:
         if isinstance(selector, str):
-            found = [
-                parameter
-                for name, parameter in parameters.items()
-                if fnmatch.fnmatchcase(name, selector)
-            ]
+            found = _named(parameters, selector)
+        elif isinstance(selector, nn.Module):
+            inside = any(module is selector for module in model.modules())
+            found = list(selector.parameters()) if inside else []
         else:
             found = _owned_by(model, selector)
         if not found:
@@ -158,6 +166,17 @@ def _matches(model: nn.Module, argument: str, selectors: Sequence[Selector]) -> 
         for parameter in found:
             matches.setdefault(first_name[parameter], selector)
     return matches
+
+
+def _named(parameters: Mapping[str, nn.Parameter], pattern: str) -> list[nn.Parameter]:
+    """List the parameters whose name matches, or that of a module that they are in."""
+    matches = re.compile(fnmatch.translate(pattern)).match
+    found = []
+    for name, parameter in parameters.items():
+        parts = name.split(".")
+        if any(matches(".".join(parts[:end])) for end in range(1, len(parts) + 1)):
+            found.append(parameter)
+    return found
 
 
 def _owned_by(model: nn.Module, kind: type[nn.Module]) -> list[nn.Parameter]:
@@ -172,9 +191,7 @@ def _owned_by(model: nn.Module, kind: type[nn.Module]) -> list[nn.Parameter]:
     return owned
 
 
-def _is_module_type(item: object) -> bool:
-    return isinstance(item, type) and issubclass(item, nn.Module)
-
-
 def _shown(selector: Selector) -> str:
-    return repr(selector) if isinstance(selector, str) else selector.__name__
+    if isinstance(selector, str):
+        return repr(selector)
+    return selector.__name__ if isinstance(selector, type) else f"a {type(selector).__name__}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from phew._core import __version__
-from phew.arguments import Selector, as_density, as_num_threads
+from phew.arguments import Selectors, as_density, as_num_threads
 from phew.capture.graph_of import as_graph
 from phew.checkpoints.stored_tensors import Checkpoint
 from phew.graph.digests import digest_of_graph
@@ -49,8 +49,8 @@ def prune_checkpoint(
     fork: Fork = "uniform",
     granularity: Granularity = "weight",
     power: Power = 1,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
     num_threads: int | None = None,
     progress: bool = False,
 ) -> Masks:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from phew._core import __version__
-from phew.arguments import check_module
+from phew.arguments import as_module
 from phew.distributed.sharding import whole
 from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks, pack
@@ -76,7 +76,7 @@ def save_sparse(model: nn.Module, path: str | os.PathLike[str]) -> None:
         >>> copy.weight.equal(model.weight)
         True
     """
-    check_module(model)
+    model = as_module(model)
     state = model.state_dict()
     first_names = _first_names(_checked(state))
     tensors = {
@@ -134,7 +134,7 @@ def load_sparse(
 
     Example: see `save_sparse`.
     """
-    check_module(model)
+    model = as_module(model)
     for name, module in model.named_modules():
         if isinstance(module, SparseLayer):
             raise ValueError(

@@ -27,7 +27,7 @@ def test_compiled_models_are_captured_as_written() -> None:
     compiled: Any = torch.compile(model, backend="aot_eager")
     compiled(torch.zeros(1, 4))
     graph = phew.capture(compiled, torch.zeros(1, 4))
-    assert graph.prunable == ("_orig_mod.0.weight", "_orig_mod.2.weight")
+    assert graph.prunable == ("0.weight", "2.weight")
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 # mypy: disable-error-code="no-any-return"
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -172,10 +174,10 @@ def test_not_prunable_of_what_is_included_alone() -> None:
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ("weight", TypeError, "must be a sequence of name patterns and module types, got 'weight'"),
-        ([5], TypeError, r"must be a sequence of name patterns and module types, got \[5\]\."),
-        ([Tensor], TypeError, "must be a sequence of name patterns and module types, got "),
-        ([nn.ReLU()], TypeError, "must be a sequence of name patterns and module types, got "),
+        (5, TypeError, r"must be a name pattern, a module .*, or a sequence of these, got 5\."),
+        ([5], TypeError, r"must be a name pattern, .*, or a sequence of these, got \[5\]\."),
+        ([Tensor], TypeError, r"must be a name pattern, .*, or a sequence of these, got "),
+        (nn.Linear(4, 2), ValueError, "must match parameters, got a Linear, which matches none"),
         (["head.*"], ValueError, r"must match parameters, got 'head\.\*', which matches none"),
         ([nn.Conv2d], ValueError, "must match parameters, got Conv2d, which matches none"),
         (["WEIGHT"], ValueError, r"got 'WEIGHT', .* The model's are: 'weight', 'bias', \.\.\."),
@@ -187,8 +189,50 @@ def test_bad_selections(argument: str, value: Any, error: type[Exception], messa
 
 
 def test_exclude_none_is_no_selection() -> None:
-    with pytest.raises(TypeError, match=r"exclude must be a sequence of .*, got None\."):
+    with pytest.raises(TypeError, match=r"exclude must be a name pattern, .*, got None\."):
         phew.capture(nn.Linear(4, 2), ROW, exclude=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_one_selector_may_stand_alone(one: bool) -> None:
+    net = Net()
+    for selector in ("head.weight", "head", "h?ad", net.head):
+        graph = phew.capture(net, ROW, exclude=selector if one else [selector])
+        assert graph.prunable == ("conv.weight", "first.weight")
+        included = phew.capture(net, ROW, include=selector if one else (selector,))
+        assert included.prunable == ("head.weight",)
+    assert phew.capture(net, ROW, exclude=nn.Linear).prunable == ("conv.weight",)
+
+
+def test_a_module_stands_for_what_is_in_it() -> None:
+    inner = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))
+    model = nn.Sequential(OrderedDict(body=inner, head=nn.Linear(4, 2)))
+    for selector in (inner, "body", "bod*"):
+        assert phew.capture(model, ROW, exclude=selector).prunable == ("head.weight",)
+    assert phew.capture(model, ROW, include="body.1").prunable == ("body.1.0.weight",)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, partial(torch.compile, backend="eager")])
+def test_names_are_those_inside_of_wrappers(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    wrapped = wrap(model)
+    masks = phew.sample_masks(wrapped, ROW, density=0.5, exclude="2")
+    assert masks == phew.sample_masks(model, ROW, density=0.5, exclude="2")
+    assert [*masks] == ["0.weight"]
+    for method in (phew.baselines.magnitude, phew.baselines.synflow):
+        assert [*method(wrapped, ROW, density=0.5, exclude="2")] == ["0.weight"]
+    snip = phew.baselines.snip(wrapped, ROW, density=0.5, loss=lambda net: net(ROW).sum())
+    assert [*snip] == ["0.weight", "2.weight"]
+    masks.apply(wrapped)
+    assert phew.is_pruned(wrapped)
+    assert phew.Masks.of(wrapped) == phew.Masks(masks)
+    assert not masks.check(wrapped)
+    phew.release(wrapped)
+    assert not phew.is_pruned(model)
+    phew.to_sparse(wrapped, masks)
+    assert isinstance(model[0], phew.sparse.Linear)
+    phew.to_dense(wrapped)
+    assert isinstance(model[0], nn.Linear)
 
 
 def test_exclude_of_a_model_without_parameters() -> None:
