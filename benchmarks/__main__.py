@@ -12,7 +12,7 @@ SCRIPTS = {"sparse": "sparse_benchmark"}
 
 BENCHMARKS = (
     *("bound", "hops", "edge_tables", "end_to_end", "scaling", "large", "ranks", "forecast"),
-    *("peers", "gpu", "model_coverage", "sparse", "hold"),
+    *("peers", "gpu", "model_coverage", "sparse", "hold", "rescaling"),
 )
 
 

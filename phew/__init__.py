@@ -20,6 +20,7 @@ from phew.graph.notes import ApproximationWarning, LeftDenseWarning
 from phew.graph.report import Report
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.collapse import CollapseWarning
+from phew.masks.held import is_pruned
 from phew.masks.hold import release
 from phew.masks.masks import Masks
 from phew.masks.module_hold import NotHeldWarning
@@ -43,6 +44,7 @@ __all__ = [
     "built_with_cuda",
     "capture",
     "inspect",
+    "is_pruned",
     "load_sparse",
     "prune",
     "prune_checkpoint",

@@ -10,12 +10,13 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from phew.arguments import Selector, as_densities, as_num_threads, check_module
+from phew.arguments import Selectors, as_densities, as_module, as_num_threads
 from phew.capture.graph_of import as_graph
 from phew.distributed.ranks import Ranks
 from phew.graph.digests import digest_of_graph, digest_of_sharding
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.masks import Masks
+from phew.masks.rescaling import Rescale, check_rescale
 from phew.walks.devices import as_device
 from phew.walks.masks_of_walks import masks_of_walks
 from phew.walks.options import Fork, Granularity, Options, Power
@@ -31,8 +32,8 @@ def sample_masks(
     fork: Fork = ...,
     granularity: Granularity = ...,
     power: Power = ...,
-    include: Sequence[Selector] | None = ...,
-    exclude: Sequence[Selector] = ...,
+    include: Selectors | None = ...,
+    exclude: Selectors = ...,
     num_threads: int | None = ...,
     device: torch.device | str | None = ...,
     progress: bool = ...,
@@ -50,8 +51,8 @@ def sample_masks(
     fork: Fork = ...,
     granularity: Granularity = ...,
     power: Power = ...,
-    include: Sequence[Selector] | None = ...,
-    exclude: Sequence[Selector] = ...,
+    include: Selectors | None = ...,
+    exclude: Selectors = ...,
     num_threads: int | None = ...,
     device: torch.device | str | None = ...,
     progress: bool = ...,
@@ -69,8 +70,8 @@ def sample_masks(
     fork: Fork = "uniform",
     granularity: Granularity = "weight",
     power: Power = 1,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
     num_threads: int | None = None,
     device: torch.device | str | None = None,
     progress: bool = False,
@@ -95,8 +96,9 @@ def sample_masks(
         granularity: "weight" keeps the visited weights, "kernel" the whole kernels they are in.
         power: The bias of a walk is this power of the magnitude: 1 (PHEW), 0 (uniform walks), 2 or
             -1 (inverse).
-        include: What alone is to be pruned: names of parameters, with `*` and `?` as wildcards, and
-            types of modules. By default all weights but lookup embeddings (see `capture`).
+        include: What alone is to be pruned: one or several names of parameters or modules, with `*`
+            and `?` as wildcards, modules, or types of modules. By default all weights but lookup
+            embeddings (see `capture`).
         exclude: What of it is not to be pruned, in the same way.
         num_threads: Number of threads on the CPU; by default that of torch.
         device: Where to walk, the CPU or a CUDA device: by default where the weights are, or the
@@ -169,12 +171,13 @@ def prune(
     fork: Fork = "uniform",
     granularity: Granularity = "weight",
     power: Power = 1,
-    include: Sequence[Selector] | None = None,
-    exclude: Sequence[Selector] = (),
+    include: Selectors | None = None,
+    exclude: Selectors = (),
     num_threads: int | None = None,
     device: torch.device | str | None = None,
     progress: bool = False,
     group: dist.ProcessGroup | None = None,
+    rescale: Rescale = "none",
 ) -> Masks:
     """Prune a model in place by PHEW: sample masks and apply them.
 
@@ -196,6 +199,7 @@ def prune(
         device: Where to walk.
         progress: Whether to draw a progress bar.
         group: The process group whose ranks share the walks.
+        rescale: By what each unit's kept weights are multiplied (see `Masks.apply`).
 
     Returns:
         The masks that were applied.
@@ -212,7 +216,8 @@ def prune(
         >>> bool((model[0].weight[~masks["0.weight"]] == 0).all())
         True
     """
-    check_module(model)
+    model = as_module(model)
+    check_rescale(rescale)
     masks = sample_masks(
         model,
         example_inputs,
@@ -228,5 +233,5 @@ def prune(
         progress=progress,
         group=group,
     )
-    masks.apply(model)
+    masks.apply(model, rescale=rescale)
     return masks

@@ -65,6 +65,7 @@ class Training:
                 seed=self.seed,
                 batch=pruning_batch(data, self.seed),
             )
+            masks.apply(network)
         outcome = train(network, masks, data, Protocol(self.num_epochs), self.seed)
         return {
             "accuracy": round(outcome.accuracy, 5),

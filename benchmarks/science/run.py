@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
-import torch
+from support.processes import in_parallel
 from support.suite import UnavailableError
 
 from phew.support.progress import progress_bar
 from science import scales
 from science.claims import judge
-from science.jobs import Job
 from science.results import Results
 
 RESULTS = Path(__file__).parents[1] / "results" / "science.jsonl"
@@ -89,31 +84,9 @@ def _parse() -> argparse.Namespace:
 def _run(results: Results, scale: scales.Scale, folder: Path, num_workers: int) -> None:
     jobs = results.missing(scale.parallel_jobs())
     with progress_bar("measuring", shown=sys.stderr.isatty()) as report:
-        for number, (job, result) in enumerate(_in_parallel(jobs, folder, num_workers), start=1):
-            results.add(job, result)
+        done = in_parallel([(job.run, [folder]) for job in jobs], num_workers)
+        for number, (index, result) in enumerate(done, start=1):
+            results.add(jobs[index], result)
             report(number / len(jobs))
     for job in results.missing(scale.jobs_alone()):
         results.add(job, job.run(folder))
-
-
-def _in_parallel(
-    jobs: Sequence[Job], folder: Path, num_workers: int
-) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Yield the results of jobs as they come. An error ends all jobs."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo"])
-    with ProcessPoolExecutor(num_workers, context, torch.set_num_threads, (1,)) as executor:
-        running: dict[Future[dict[str, Any]], Job] = {}
-        waiting = iter(jobs)
-        try:
-            while True:
-                for job in waiting:
-                    running[executor.submit(job.run, folder)] = job
-                    if len(running) > num_workers:
-                        break
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        finally:
-            executor.shutdown(cancel_futures=True)

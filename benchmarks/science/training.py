@@ -16,6 +16,7 @@ class Protocol:
     """SGD with Nesterov momentum and a learning rate that falls to a tenth at two milestones.
 
     Attributes:
+        optimizer: "SGD", or "AdamW", which has no use for the momentum.
         milestones: The shares of the epochs after which the learning rate falls.
     """
 
@@ -24,7 +25,17 @@ class Protocol:
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    optimizer: str = "SGD"
     milestones: tuple[float, float] = (0.5, 0.75)
+
+    def optimizer_of(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Make the optimizer of a network."""
+        parameters, rate, decay = network.parameters(), self.learning_rate, self.weight_decay
+        if self.optimizer == "AdamW":
+            return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+        return torch.optim.SGD(
+            parameters, rate, momentum=self.momentum, weight_decay=decay, nesterov=True
+        )
 
 
 PAPER = Protocol(num_epochs=160)
@@ -47,17 +58,9 @@ class Outcome:
 def train(
     network: nn.Module, masks: phew.Masks | None, data: DataSet, protocol: Protocol, seed: int
 ) -> Outcome:
-    """Train a network under masks, and check that pruned weights are zero in the end."""
-    if masks is not None:
-        masks.apply(network)
+    """Train a network under masks that are applied; check that pruned weights are zero at last."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=protocol.learning_rate,
-        momentum=protocol.momentum,
-        weight_decay=protocol.weight_decay,
-        nesterov=True,
-    )
+    optimizer = protocol.optimizer_of(network)
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [round(share * protocol.num_epochs) for share in protocol.milestones]
     )

@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import pickle
 import resource
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import Any, ParamSpec, TypeVar
@@ -82,6 +82,40 @@ def within_limits(
         raise Failure(failure)
     outcome: Result = result
     return outcome
+
+
+def in_parallel(
+    calls: Sequence[tuple[Callable[..., Result], Sequence[Any]]], num_workers: int
+) -> Iterator[tuple[int, Result]]:
+    """Make calls in processes of one thread; yield their numbers and results as they come.
+
+    An error ends all calls.
+
+    Args:
+        calls: Functions of modules, each with its arguments.
+        num_workers: The number of processes.
+    """
+    with ProcessPoolExecutor(num_workers, _context(), _use_one_thread) as executor:
+        running: dict[Future[Result], int] = {}
+        waiting = iter(enumerate(calls))
+        try:
+            while True:
+                for number, (function, arguments) in waiting:
+                    running[executor.submit(function, *arguments)] = number
+                    if len(running) > num_workers:
+                        break
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _send(sender: Connection, num_bytes: int, variables: Mapping[str, str], call: bytes) -> None:

@@ -26,9 +26,9 @@ class Statistics:
         if space not in self._spaces.owners_in(sources):
             self._sources[space] = sources
 
-    def are_in(self, labels: Matrix) -> bool:
-        """Return whether units among labels are statistics."""
-        return any(space in self._sources for space in self._spaces.owners_in(labels))
+    def __contains__(self, space: int) -> bool:
+        """Return whether the units of a space are statistics."""
+        return space in self._sources
 
     def without(self, operands: list[Matrix]) -> list[int]:
         """Return the numbers of the operands but those that summarise units of the others alone."""

@@ -37,6 +37,7 @@ from phew.capture.modes import (
 from phew.capture.notes import RunNotes
 from phew.capture.parameter_views import ParameterViews
 from phew.capture.random_numbers import RandomNumbers
+from phew.capture.readers import Readers
 from phew.capture.running_modules import RunningModules
 from phew.capture.values import Values
 from phew.running.failures import add_note
@@ -69,6 +70,7 @@ class Tracer(TorchDispatchMode):
         parameters: The tensors that come from parameters.
         values: Tells which tensors have values that are known.
         biases: Tells which activations have values where nothing feeds their units.
+        readers: Tells which spaces nothing reads but normalisations.
         modules: Tells which modules are running.
         notes: Facts for the report.
         unit_parameters: The vectors with an element per unit, by name: the spaces of the units.
@@ -93,6 +95,7 @@ class Tracer(TorchDispatchMode):
         self.parameters = ParameterViews(model)
         self.values = Values(model, self.activations, self.parameters)
         self.biases = Biases(self.activations, self.values)
+        self.readers = Readers(self.activations, self.builder)
         self.modules = RunningModules(model)
         self.notes = RunNotes()
         self.unit_parameters: dict[str, set[int]] = {}
@@ -203,6 +206,7 @@ class Tracer(TorchDispatchMode):
     def exits(self, outputs: Any) -> list[int]:
         """Return the spaces that a model's outputs read."""
         spaces: list[int] = []
+        self.readers.exit(all_tensors(outputs))
         for tensor in all_tensors(outputs):
             labels = self.activations.labels_of(tensor)
             if labels is not None and has_units(labels):

@@ -29,6 +29,7 @@ from phew.cli.networks import (
     shape_of,
 )
 from phew.masks.masks import Masks
+from phew.masks.rescaling import Rescale
 from phew.sparse.convert import to_sparse
 from phew.sparse.report import SparseReport
 from phew.sparse.sparse_file import save_sparse
@@ -58,6 +59,13 @@ def prune(
             help="Make the network sparse: print what it costs, and save it instead of masks.",
         ),
     ] = False,
+    rescale: Annotated[
+        Rescale,
+        typer.Option(
+            help="By what --sparse multiplies the kept weights of each unit, so that it puts out "
+            "as much as before; auto leaves out units that are normalised."
+        ),
+    ] = "none",
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -131,6 +139,7 @@ def prune(
         _check_files(
             *(out, checkpoint),
             sparse=sparse,
+            rescale=rescale,
             write_weights=write_weights,
             resume=resume,
             device=device,
@@ -158,7 +167,7 @@ def prune(
             if out is not None and not sparse:
                 masks.save(out)
         seconds = time.perf_counter() - started
-        report = _made_sparse(network, masks, example_inputs, out) if sparse else None
+        report = _made_sparse(network, masks, example_inputs, rescale, out) if sparse else None
 
     if as_json:
         result = {
@@ -177,9 +186,9 @@ def prune(
 
 
 def _made_sparse(
-    network: nn.Module, masks: Masks, example_inputs: Any, out: Path | None
+    network: nn.Module, masks: Masks, example_inputs: Any, rescale: Rescale, out: Path | None
 ) -> SparseReport:
-    report = to_sparse(network, masks, example_inputs=example_inputs)
+    report = to_sparse(network, masks, example_inputs=example_inputs, rescale=rescale)
     if out is not None:
         save_sparse(network, out)
     return report
@@ -211,10 +220,15 @@ def _check_files(
     checkpoint: Path | None,
     *,
     sparse: bool,
+    rescale: Rescale,
     write_weights: bool,
     resume: bool,
     device: str | None,
 ) -> None:
+    if rescale != "none" and not sparse:
+        raise ValueError(
+            "--rescale must be given with --sparse: masks are rescaled where they are applied."
+        )
     if checkpoint is None:
         for option, is_given in (("--write-weights", write_weights), ("--resume", resume)):
             if is_given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -31,11 +32,14 @@ class Space:
         num_units: Their number.
         biased: Whether weights read values of them where nothing feeds them: after a bias, a shift
             or a sigmoid. Analysis asks for it, walks do not.
+        normalised: Whether nothing reads them but normalisations, such as a batch norm, so that
+            their size makes no difference. Rescaling asks for it, walks do not.
     """
 
     name: str
     num_units: int
     biased: bool = field(default=False, repr=False)
+    normalised: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,7 @@ class WeightedLink:
 
     def view(self, parameter: torch.Tensor) -> torch.Tensor:
         """View a tensor of the parameter's shape as the link's edges, shape `self.shape`."""
-        contiguous = parameter.contiguous()
-        # `as_strided` counts from the beginning of the memory that a tensor may be a part of.
-        offset = contiguous.storage_offset() + self.offset
-        return contiguous.as_strided(self.shape, self.strides, offset)
+        return view_edges(parameter, self.shape, self.strides, self.offset)
 
     @property
     def is_injective(self) -> bool:
@@ -219,6 +220,15 @@ class WiringLink:
 
 
 Link: TypeAlias = WeightedLink | WiringLink
+
+
+def view_edges(
+    parameter: torch.Tensor, shape: Sequence[int], strides: Sequence[int], offset: int
+) -> torch.Tensor:
+    """View a tensor, which is made contiguous, by strides from an element of it."""
+    contiguous = parameter.contiguous()
+    # `as_strided` counts from the beginning of the memory that a tensor may be a part of.
+    return contiguous.as_strided(shape, strides, contiguous.storage_offset() + offset)
 
 
 def _as_tensor(values: torch.Tensor | Units) -> torch.Tensor:

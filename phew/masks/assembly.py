@@ -10,6 +10,7 @@ import torch
 
 from phew._core import __version__
 from phew.distributed.sharding import is_sharded, placed_like, whole
+from phew.graph.fan_in import fan_ins_of
 from phew.graph.links import Units
 from phew.graph.reach import absent_weights, active_units, units_led_to
 from phew.graph.walk_graph import WalkGraph
@@ -48,6 +49,7 @@ def assemble_masks(
             for name in kept
             if is_sharded(graph.parameters[name])
         },
+        fan_ins=fan_ins_of(graph),
         info={**info, "phew_version": __version__},
     )
 

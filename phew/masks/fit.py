@@ -9,10 +9,7 @@ from torch import nn
 
 from phew.distributed.sharding import equal, own_part
 
-_SAME_MODEL = (
-    "Apply masks to the model that they were made from, without the DistributedDataParallel or "
-    "torch.compile around it."
-)
+_SAME_MODEL = "Apply masks to the model that they were made from."
 
 
 def check_fit(masks: Mapping[str, torch.Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
@@ -23,16 +20,8 @@ def check_fit(masks: Mapping[str, torch.Tensor], parameters: Mapping[str, nn.Par
     """
     first_name: dict[nn.Parameter, str] = {}
     for name, mask in masks.items():
-        parameter = parameters.get(name)
-        if parameter is None:
-            raise ValueError(
-                f"model must have all masked parameters, got none named {name!r}. {_SAME_MODEL}"
-            )
-        if parameter.shape != mask.shape:
-            raise ValueError(
-                f"{name!r} must have the shape of its mask, {tuple(mask.shape)}, "
-                f"got {tuple(parameter.shape)}. {_SAME_MODEL}"
-            )
+        check_shape(name, mask.shape, parameters)
+        parameter = parameters[name]
         obstacle = obstacle_of(parameter)
         if obstacle is not None:
             raise ValueError(f"{name!r} must {obstacle}")
@@ -42,6 +31,20 @@ def check_fit(masks: Mapping[str, torch.Tensor], parameters: Mapping[str, nn.Par
                 f"masks must agree on tied parameters, got different ones for {first!r} and "
                 f"{name!r}. Leave one out."
             )
+
+
+def check_shape(name: str, shape: torch.Size, weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise ValueError unless there is a weight of a name that has the shape of its mask."""
+    weight = weights.get(name)
+    if weight is None:
+        raise ValueError(
+            f"model must have all masked parameters, got none named {name!r}. {_SAME_MODEL}"
+        )
+    if weight.shape != shape:
+        raise ValueError(
+            f"{name!r} must have the shape of its mask, {tuple(shape)}, "
+            f"got {tuple(weight.shape)}. {_SAME_MODEL}"
+        )
 
 
 def obstacle_of(parameter: nn.Parameter) -> str | None:

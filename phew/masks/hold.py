@@ -24,6 +24,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import nn
 
+from phew.arguments import as_module
 from phew.distributed.sharding import reshard
 from phew.masks.module_hold import ModuleHold, module_holds_on, register_step_hooks
 from phew.masks.parameter_hold import ParameterHold, release_parameter
@@ -83,6 +84,7 @@ def release(model: nn.Module) -> None:
         >>> phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)}).apply(model)
         >>> phew.release(model)
     """
+    model = as_module(model)
     reshard(model)
     _let_go(model)
 

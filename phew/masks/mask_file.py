@@ -4,9 +4,10 @@ A file holds one uint8 tensor per mask, of its elements packed into bits (see `P
 metadata's entry "phew" is JSON, for a mask of the shape (2, 3) whose 6 bits are one byte:
 
     {"format": 2, "masks": {"weight": [2, 3]}, "unit_masks": {}, "active_units": {},
+     "fan_ins": {"weight": [[[1, 2, 3, 1], [6, 3, 1, 1], 0, false]]},
      "info": {"method": "PHEW", "density": 0.5}}
 
-Files of format 1 lack the checksum (see `phew.support.safetensors`).
+Files of format 1 lack the checksum (see `phew.support.safetensors`). Older ones have no fan-ins.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from phew.graph.fan_in import FanIn, check_fan_ins
 from phew.masks.packed import PackedMasks
 from phew.support.safetensors import check_checksum, open_checked, write_checked
 
@@ -38,6 +40,7 @@ class MaskFile:
     masks: PackedMasks
     unit_masks: PackedMasks
     active_units: Mapping[str, tuple[int, int]]
+    fan_ins: Mapping[str, tuple[FanIn, ...]]
     info: Mapping[str, Scalar]
 
 
@@ -93,6 +96,7 @@ def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
         "masks": content.masks.shapes,
         "unit_masks": content.unit_masks.shapes,
         "active_units": content.active_units,
+        "fan_ins": content.fan_ins,
         "info": content.info,
     }
     packed = {**content.masks.packed, **content.unit_masks.packed}
@@ -140,7 +144,15 @@ def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> 
     check_active_units(header["active_units"], masks)
     check_info(header["info"])
     active_units = {name: (on, of) for name, (on, of) in header["active_units"].items()}
-    return MaskFile(masks, unit_masks, active_units, header["info"])
+    fan_ins = {
+        name: tuple(
+            FanIn(tuple(shape), tuple(strides), offset, normalised)
+            for shape, strides, offset, normalised in each
+        )
+        for name, each in header.get("fan_ins", {}).items()
+    }
+    check_fan_ins(fan_ins, masks.shapes)
+    return MaskFile(masks, unit_masks, active_units, fan_ins, header["info"])
 
 
 def _checked_shape(name: str, shape: Any) -> torch.Size:

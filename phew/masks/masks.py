@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from phew.arguments import as_module
 from phew.distributed.sharding import equal, reshard
+from phew.graph.fan_in import FanIn, check_fan_ins
+from phew.masks.combine import Combine, combined
 from phew.masks.fit import check_fit
+from phew.masks.held import count_not_zero, held_masks
 from phew.masks.hold import hold
 from phew.masks.mask_file import (
     MaskFile,
@@ -23,6 +27,7 @@ from phew.masks.mask_file import (
     write_mask_file,
 )
 from phew.masks.packed import PackedMasks
+from phew.masks.rescaling import Rescale, multiply, scales_of
 from phew.masks.summary import Summary, SummaryRow
 from phew.masks.unpacked import UnpackedMasks
 
@@ -53,6 +58,7 @@ class Masks(Mapping[str, torch.Tensor]):
         unit_masks: Mapping[str, torch.Tensor] | None = None,
         active_units: Mapping[str, tuple[int, int]] | None = None,
         num_kept: Mapping[str, int] | None = None,
+        fan_ins: Mapping[str, Sequence[FanIn]] | None = None,
         info: Mapping[str, Scalar] | None = None,
     ) -> None:
         """Take the masks as they are, without copying them.
@@ -64,22 +70,26 @@ class Masks(Mapping[str, torch.Tensor]):
             active_units: Name of a weight parameter to (units with a kept incoming weight, units).
             num_kept: Name of a parameter whose mask is sharded to the number of its kept weights;
                 without it, all ranks must count together.
+            fan_ins: Name of a parameter to the weights that lead to each unit (see
+                `phew.graph.fan_in.FanIn`), which rescaling asks for.
             info: How the masks were made: method, density, seed, num_walks, phew_version, ...
 
         Raises:
             TypeError: If a mask is not a bool tensor, a value of `active_units` not two int, or
                 one of `info` not a scalar.
             ValueError: If a name is in both `masks` and `unit_masks`, or `active_units` counts
-                more than all units, or those of no mask.
+                more than all units, or those of no mask, or a fan-in is not in its parameter.
         """
         if isinstance(masks, Masks):
             masks = masks.contents
         self._masks = masks if isinstance(masks, PackedMasks) else UnpackedMasks(masks, num_kept)
         self._unit_masks = UnpackedMasks(unit_masks or {}, argument="unit_masks")
         self._active_units = dict(active_units or {})
+        self._fan_ins = {name: tuple(each) for name, each in (fan_ins or {}).items()}
         self._info = dict(info or {})
         check_names(self._masks, self._unit_masks)
         check_active_units(self._active_units, self._masks)
+        check_fan_ins(self._fan_ins, self._masks.shapes)
         check_info(self._info)
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -101,8 +111,11 @@ class Masks(Mapping[str, torch.Tensor]):
         return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
 
     def __getstate__(self) -> dict[str, Any]:
-        copies = {"_masks": self._masks.copy(), "_unit_masks": self._unit_masks.copy()}
-        return self.__dict__ | copies
+        # Pickling a part of a larger tensor would pickle all of it. The copies stay here, because
+        # processes that are spawned look for their memory after this call.
+        self._masks.own_memory()
+        self._unit_masks.own_memory()
+        return self.__dict__
 
     def __repr__(self) -> str:
         """The counts and how the masks were made, in one line."""
@@ -131,6 +144,11 @@ class Masks(Mapping[str, torch.Tensor]):
         return dict(self._active_units)
 
     @property
+    def fan_ins(self) -> Mapping[str, tuple[FanIn, ...]]:
+        """Name of a parameter to the weights that lead to each unit."""
+        return dict(self._fan_ins)
+
+    @property
     def info(self) -> Mapping[str, Scalar]:
         """The facts of how the masks were made: method, density, seed, ..."""
         return dict(self._info)
@@ -156,7 +174,82 @@ class Masks(Mapping[str, torch.Tensor]):
         """Kept / prunable weights; 1 where there are none."""
         return self.summary().total.density
 
-    def apply(self, model: nn.Module, *, unit_masks: bool = False) -> None:
+    def __and__(self, other: Masks) -> Masks:
+        """The masks of what both keep; they must be of the same parameters."""
+        return self._with(other, torch.bitwise_and)
+
+    def __or__(self, other: Masks) -> Masks:
+        """The masks of what either keeps; they must be of the same parameters."""
+        return self._with(other, torch.bitwise_or)
+
+    def _with(self, other: Masks, combine: Combine) -> Masks:
+        if not isinstance(other, Masks):
+            return NotImplemented
+        return Masks(combined(self._masks, other._masks, combine), fan_ins=self._fan_ins)
+
+    def to(self, device: torch.device | str) -> Masks:
+        """Return the masks on a device, unpacked; those that are there are not copied."""
+        return Masks(
+            {name: mask.to(device) for name, mask in self.items()},
+            unit_masks={name: mask.to(device) for name, mask in self._unit_masks.items()},
+            active_units=self._active_units,
+            fan_ins=self._fan_ins,
+            info=self._info,
+        )
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Masks:
+        """Return the masks that a model is under (see `phew.is_pruned`).
+
+        Args:
+            model: The model, or a part of it.
+
+        Returns:
+            The masks of its weights and, where these are held, of its units. How they were made is
+            not known.
+
+        Raises:
+            ValueError: If there are none.
+
+        Example:
+            >>> import torch, phew
+            >>> model = torch.nn.Linear(3, 2)
+            >>> masks = phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)})
+            >>> masks.apply(model)
+            >>> phew.Masks.of(model) == masks
+            True
+        """
+        held = dict(held_masks(as_module(model)))
+        if not held:
+            raise ValueError("model must be pruned, got one without masks. Apply some first.")
+        return cls(
+            {name: mask for name, mask in held.items() if mask.dim() > 1},
+            unit_masks={name: mask for name, mask in held.items() if mask.dim() <= 1},
+        )
+
+    def check(self, model: nn.Module) -> dict[str, int]:
+        """Count the pruned weights of a model that are not zero.
+
+        Args:
+            model: The model that the masks were made from, dense or sparse.
+
+        Returns:
+            Their number by the name of the parameter; empty if all are zero.
+
+        Raises:
+            ValueError: If the masks do not fit the model.
+
+        Example:
+            >>> import torch, phew
+            >>> model = torch.nn.Linear(3, 2)
+            >>> phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)}).check(model)
+            {'weight': 4}
+        """
+        return count_not_zero(self._masks, as_module(model))
+
+    def apply(
+        self, model: nn.Module, *, unit_masks: bool = False, rescale: Rescale = "none"
+    ) -> None:
         """Zero the pruned weights of `model`, in place, and hold them at zero.
 
         They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
@@ -183,10 +276,16 @@ class Masks(Mapping[str, torch.Tensor]):
         Args:
             model: The model that the masks were made from.
             unit_masks: Whether to hold the biases and normalisation parameters of dead units too.
+            rescale: By what each unit's kept weights are multiplied, once. "none"; "variance", so
+                that they have the norm that all its weights had; "auto", the same, but only where
+                units are read by something else than normalisations, after which their size makes
+                no difference; "fan_in", by the square root of weights / kept weights. Applied again
+                to what they have pruned, the masks change nothing but with "fan_in".
 
         Raises:
-            ValueError: If the masks do not fit the model, or a parameter cannot be held. The model
-                is unchanged then, and whatever else is raised.
+            ValueError: If the masks do not fit the model, a parameter cannot be held, or `rescale`
+                is no such way, or the masks were not sampled from a graph, so that they do not know
+                the units. The model is unchanged then, and whatever else is raised.
 
         Example:
             >>> import torch, phew
@@ -195,6 +294,7 @@ class Masks(Mapping[str, torch.Tensor]):
             >>> model(torch.ones(3)).equal(model.bias)
             True
         """
+        model = as_module(model)
         reshard(model)
         masks: Mapping[str, torch.Tensor] = self._masks
         if unit_masks:
@@ -202,7 +302,9 @@ class Masks(Mapping[str, torch.Tensor]):
             masks = ChainMap(self._unit_masks, self._masks)  # type: ignore[arg-type]
         parameters = dict(model.named_parameters(remove_duplicate=False))
         check_fit(masks, parameters)
+        scales = scales_of(parameters, self._masks, self._fan_ins, rescale)
         hold(model, masks)
+        multiply(parameters, scales)
 
     def summary(self) -> Summary:
         """Count what is kept, per parameter and in all.
@@ -255,7 +357,10 @@ class Masks(Mapping[str, torch.Tensor]):
             True
         """
         unit_masks = PackedMasks.of(self._unit_masks)
-        write_mask_file(path, MaskFile(self.pack(), unit_masks, self._active_units, self._info))
+        write_mask_file(
+            path,
+            MaskFile(self.pack(), unit_masks, self._active_units, self._fan_ins, self._info),
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Masks:
@@ -278,6 +383,7 @@ class Masks(Mapping[str, torch.Tensor]):
             file.masks,
             unit_masks=file.unit_masks,
             active_units=file.active_units,
+            fan_ins=file.fan_ins,
             info=file.info,
         )
 
@@ -286,3 +392,7 @@ def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]
     return masks.keys() == others.keys() and all(
         equal(mask, others[name]) for name, mask in masks.items()
     )
+
+
+# Files of masks that torch.save wrote hold nothing that runs, so torch.load may read them.
+torch.serialization.add_safe_globals([Masks, PackedMasks, UnpackedMasks, FanIn])

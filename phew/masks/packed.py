@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from phew.distributed.sharding import whole
+from phew.masks.unpacked import with_own_memory
 
 _NUM_BITS = np.array([number.bit_count() for number in range(256)], dtype=np.uint8)
 _COUNTED_AT_ONCE = 2**24
@@ -98,6 +100,13 @@ class PackedMasks(Mapping[str, torch.Tensor]):
     def copy(self) -> PackedMasks:
         """Return the same masks in memory of their own."""
         return PackedMasks(self.shapes, {name: each.clone() for name, each in self.packed.items()})
+
+    def own_memory(self) -> None:
+        """Copy the bytes that are parts of larger tensors."""
+        self._packed = {name: with_own_memory(each) for name, each in self.packed.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_packed": self.packed, "_opened": {}}
 
     def num_kept(self, name: str) -> int:
         """Count the elements of a mask that are true."""

@@ -74,19 +74,13 @@ class UnpackedMasks(Mapping[str, torch.Tensor]):
         known = self._num_kept.get(name)
         return count_nonzero(self._masks[name]) if known is None else known
 
-    def copy(self) -> UnpackedMasks:
-        """Return the same masks, cloned where one is a part of a larger tensor.
-
-        Pickling a part would pickle all of the tensor.
-        """
-        return UnpackedMasks(
-            {
-                name: mask.clone() if _is_part_of_larger(mask) else mask
-                for name, mask in self._masks.items()
-            },
-            self._num_kept,
-        )
+    def own_memory(self) -> None:
+        """Copy the masks that are parts of larger tensors."""
+        self._masks = {name: with_own_memory(mask) for name, mask in self._masks.items()}
 
 
-def _is_part_of_larger(mask: torch.Tensor) -> bool:
-    return own_part(mask).untyped_storage().nbytes() > own_part(mask).numel()
+def with_own_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor, or a copy of it if it is a part of a larger one."""
+    own = own_part(tensor)
+    is_part = own.untyped_storage().nbytes() > own.numel() * own.itemsize
+    return tensor.clone() if is_part else tensor

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from phew.arguments import check_module
+from phew.arguments import as_module
 from phew.distributed.sharding import reshard
+from phew.graph.fan_in import FanIn
 from phew.masks.fit import check_fit
 from phew.masks.mask_file import Scalar
 from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks
+from phew.masks.rescaling import Rescale, multiply, scales_of
 from phew.sparse.costs import report_of
 from phew.sparse.geometry import Way, check_way
 from phew.sparse.holding import hold_beside, let_go
@@ -49,6 +51,7 @@ class _Origin(NamedTuple):
         dense: The masks of weights that stay dense.
         unit_masks: See `Masks`.
         active_units: See `Masks`.
+        fan_ins: See `Masks`.
         info: See `Masks`.
     """
 
@@ -56,6 +59,7 @@ class _Origin(NamedTuple):
     dense: Masks
     unit_masks: Mapping[str, Tensor]
     active_units: Mapping[str, tuple[int, int]]
+    fan_ins: Mapping[str, tuple[FanIn, ...]]
     info: Mapping[str, Scalar]
 
 
@@ -65,6 +69,7 @@ def to_sparse(
     *,
     example_inputs: Any = None,
     way: Way = "auto",
+    rescale: Rescale = "none",
 ) -> SparseReport:
     """Change a model's layers into sparse ones, in place: they have nothing but kept weights.
 
@@ -90,14 +95,16 @@ def to_sparse(
         way: How products are made: "sparse", by loops over kept weights alone, where there are
             such (see `phew.sparse.SparseLayer`); "dense", by expanding the weight for the moment
             of each product; "auto", for each product in the way that is faster.
+        rescale: By what each unit's kept weights are multiplied (see `Masks.apply`).
 
     Returns:
         The layers, and what the network now costs; `print` shows a table.
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If the masks do not fit the model, it is sparse already, or there is no such
-            way. The model is unchanged then, and whatever else is raised.
+        ValueError: If the masks do not fit the model, it is sparse already, there is no such way,
+            or its weights cannot be rescaled (see `Masks.apply`). The model is unchanged then, and
+            whatever else is raised.
 
     Example:
         >>> import torch, phew
@@ -114,7 +121,7 @@ def to_sparse(
         ----------------------------------------------------------------------------
         total            40       82    48.8%    234     71.3%          30     41.7%
     """
-    check_module(model)
+    model = as_module(model)
     check_way(way)
     sparse = [name for name, module in model.named_modules() if isinstance(module, SparseLayer)]
     if sparse:
@@ -123,7 +130,9 @@ def to_sparse(
         )
     masks = masks if isinstance(masks, Masks) else Masks(masks)
     reshard(model)
-    check_fit(masks.contents, dict(model.named_parameters(remove_duplicate=False)))
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    check_fit(masks.contents, parameters)
+    scales = scales_of(parameters, masks.contents, masks.fan_ins, rescale)
     trial = trial_of(model, weighted_layers(model), example_inputs)
     holders = holders_of(model)
     reasons = _reasons(model, masks, holders, trial)
@@ -134,15 +143,20 @@ def to_sparse(
     for layer, name in layers.items():
         kind = sparse_class_of(layer)
         assert kind is not None
-        changes.append(kind.change_to_sparse(layer, masks.contents[name], way))
+        scale = scales.pop(name, None)
+        changes.append(kind.change_to_sparse(layer, masks.contents[name], way, scale))
     dense = Masks({name: masks.contents[name] for name in reasons})
     with _undone_on_failure(model):
         for change in changes:
             change()
-        origin = _Origin(tuple(masks), dense, masks.unit_masks, masks.active_units, masks.info)
+        origin = _Origin(
+            *(tuple(masks), dense, masks.unit_masks, masks.active_units, masks.fan_ins),
+            masks.info,
+        )
         model.__dict__[_ORIGIN] = origin
         check_states(model)
         hold_beside(model, dense)
+    multiply(parameters, scales)
     let_go(weights)
     mark_replaced(weights.values(), "to_sparse")
     return report
@@ -194,7 +208,7 @@ def to_dense(model: nn.Module) -> Masks:
           (0): Linear(in_features=3, out_features=2, bias=True)
         )
     """
-    check_module(model)
+    model = as_module(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     origins = {
         path: module.__dict__[_ORIGIN]
@@ -236,6 +250,7 @@ def _masks_of(layers: Mapping[str, SparseLayer], origins: Mapping[str, _Origin])
     masks: dict[str, Tensor] = {}
     unit_masks: dict[str, Tensor] = {}
     active_units: dict[str, tuple[int, int]] = {}
+    fan_ins: dict[str, tuple[FanIn, ...]] = {}
     info: dict[str, Scalar] = {}
     seen: set[SparseLayer] = set()
     for path, origin in origins.items():
@@ -249,13 +264,19 @@ def _masks_of(layers: Mapping[str, SparseLayer], origins: Mapping[str, _Origin])
                 seen.add(layer)
         unit_masks |= {_joined(path, name): mask for name, mask in origin.unit_masks.items()}
         active_units |= {_joined(path, name): each for name, each in origin.active_units.items()}
+        fan_ins |= {_joined(path, name): each for name, each in origin.fan_ins.items()}
         info = dict(origin.info) | info
     for path, layer in layers.items():
         if layer not in seen:
             masks[_joined(path, "weight")] = layer.dense_mask()
             seen.add(layer)
-    known = {name: counts for name, counts in active_units.items() if name in masks}
-    return Masks(PackedMasks.of(masks), unit_masks=unit_masks, active_units=known, info=info)
+    return Masks(
+        PackedMasks.of(masks),
+        unit_masks=unit_masks,
+        active_units={name: each for name, each in active_units.items() if name in masks},
+        fan_ins={name: each for name, each in fan_ins.items() if name in masks},
+        info=info,
+    )
 
 
 def _joined(path: str, name: str) -> str:

@@ -92,13 +92,16 @@ class SparseLayer(nn.Module):
     @classmethod
     @torch.inference_mode(False)
     @torch.no_grad()
-    def change_to_sparse(cls, layer: nn.Module, mask: Tensor, way: Way) -> Callable[[], None]:
+    def change_to_sparse(
+        cls, layer: nn.Module, mask: Tensor, way: Way, scale: Tensor | None = None
+    ) -> Callable[[], None]:
         """Prepare the change of a dense layer into one of this class, in place.
 
         Args:
             layer: The dense layer, which is changed when what is returned is called.
             mask: Bool, of the shape of the weight; true = kept.
             way: See the attribute.
+            scale: What the dense weight is multiplied by, of its shape; None for 1.
 
         Returns:
             A function that makes the change.
@@ -117,6 +120,8 @@ class SparseLayer(nn.Module):
             return gather(dense.t() if transposed else dense, indices)
 
         vector = _parameter_like(weight, kept)
+        if scale is not None:
+            vector.mul_(kept(scale))
 
         def change() -> None:
             layer.__class__ = cls

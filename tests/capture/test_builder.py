@@ -58,7 +58,7 @@ def test_a_product_of_a_product_is_wired_from_all_factors() -> None:
     factors = [column(*score.tolist()), column(7)]
     output = builder.multiply(factors, "output", [True, False])
     assert (score.tolist(), output.tolist()) == ([8], [9])
-    _, links, _, _ = builder.spaces.finish([5], ())
+    _, links, _, _ = builder.spaces.finish([5], (), ())
     # Spaces 1 and 4 lead nowhere, and are left out.
     needs = [(link.source, link.needs) for link in links if isinstance(link, WiringLink)]
     assert needs == [(0, (1, 2)), (1, (0, 2)), (2, ())]

@@ -8,13 +8,16 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from masked_networks import example_masks
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
+import phew
 from phew.masks.masks import Masks
 
 
@@ -62,6 +65,31 @@ def test_equal_masks_keep_the_same_however_they_were_made() -> None:
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_masks_can_be_copied_and_pickled(duplicate: Callable[[Masks], Masks]) -> None:
     assert duplicate(example_masks()) == example_masks()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_masks_go_to_processes_that_are_spawned(
+    packed: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Linear(6, 4))
+    masks = phew.sample_masks(model, torch.zeros(1, 8), density=0.3)
+    if packed:
+        masks.save(tmp_path / "masks.safetensors")
+        masks = Masks.load(tmp_path / "masks.safetensors")
+    spawn(print, (masks,), nprocs=2)
+    assert sorted(capfd.readouterr().out.splitlines()) == [f"{rank} {masks}" for rank in (0, 1)]
+
+
+def test_torch_loads_masks_by_default(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Linear(6, 4))
+    masks = phew.sample_masks(model, torch.zeros(1, 8), density=0.3)
+    masks.save(tmp_path / "masks.safetensors")
+    torch.save(
+        {"masks": masks, "packed": Masks.load(tmp_path / "masks.safetensors")}, tmp_path / "x"
+    )
+    for loaded in torch.load(tmp_path / "x", weights_only=True).values():
+        assert loaded == masks
+        assert (loaded.info, loaded.fan_ins) == (masks.info, masks.fan_ins)
 
 
 def test_repr_is_one_line() -> None:

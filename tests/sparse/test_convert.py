@@ -177,14 +177,12 @@ def wrong_calls() -> dict[str, tuple[Callable[[nn.Module, phew.Masks], Any], str
         "another model": (
             lambda model, masks: phew.to_sparse(nn.Linear(2, 2), masks),
             "model must have all masked parameters, got none named '0.weight'. Apply masks to the "
-            "model that they were made from, without the DistributedDataParallel or torch.compile "
-            "around it.",
+            "model that they were made from.",
         ),
         "other shapes": (
             lambda model, masks: phew.to_sparse(model, masks_of_others),
             "'0.weight' must have the shape of its mask, (2, 2), got (6, 2, 3). Apply masks to the "
-            "model that they were made from, without the DistributedDataParallel or torch.compile "
-            "around it.",
+            "model that they were made from.",
         ),
         "other inputs": (
             lambda model, masks: phew.to_sparse(model, masks, example_inputs=torch.zeros(1, 3, 8)),

@@ -135,6 +135,9 @@ _RULES: dict[Rule, tuple[str, ...]] = {
 }
 _RULE_OF_NAME = {name: rule for rule, names in _RULES.items() for name in names}
 
+NORMALISATIONS = (joins.normalise_channels, joins.normalise_features)
+"""Rules of operations that bring units to one size."""
+
 CHOICES = (
     *(indexing.index, indexing.index_select, indexing.gather, indexing.put, indexing.put_slices),
     *(indexing.select_flagged, indexing.put_flagged, weights.embedding),

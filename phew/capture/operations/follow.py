@@ -8,6 +8,7 @@ from phew.capture.calls import Call
 from phew.capture.modes import CONSTANTS
 from phew.capture.operations import (
     CHOICES,
+    NORMALISATIONS,
     WEIGHTED,
     Rule,
     indexing,
@@ -34,8 +35,10 @@ def follow(tracer: Tracer, call: Call) -> None:
     """Label what an operation returned, or note which parameters it comes from."""
     rule = rule_of(call)
     if _has_units(tracer, call, rule):
+        operands = tracer.readers.operands_of(call)
         with follow_biases(tracer, call, rule, applies_weights=rule in WEIGHTED):
             _label(tracer, call, rule)
+        tracer.readers.follow(call, operands, is_norm=rule in NORMALISATIONS)
         note_uses(tracer, call)
         if rule in WEIGHTED:
             note_composed(tracer, call, _weights_of(tracer, call, rule))

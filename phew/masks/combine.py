@@ -1,0 +1,37 @@
+"""Combine the masks of the same parameters weight by weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import torch
+
+from phew.masks.packed import PackedMasks
+from phew.masks.unpacked import UnpackedMasks
+
+Combine: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""`torch.bitwise_and` or `torch.bitwise_or`, of bool tensors or packed bytes."""
+
+
+def combined(
+    masks: PackedMasks | UnpackedMasks, others: PackedMasks | UnpackedMasks, combine: Combine
+) -> Mapping[str, torch.Tensor]:
+    """Combine masks, on the devices of the first; packed ones stay packed.
+
+    Raises:
+        ValueError: If they are not of the same parameters.
+    """
+    for name in [*masks, *others]:
+        shape, other = masks.shapes.get(name), others.shapes.get(name)
+        if shape is None or other is None or shape != other:
+            shown = [None if each is None else tuple(each) for each in (shape, other)]
+            raise ValueError(
+                "masks must be of the same parameters, got the shapes {} and {} of {!r}.".format(
+                    *shown, name
+                )
+            )
+    if isinstance(masks, PackedMasks) and isinstance(others, PackedMasks):
+        packed = {name: combine(own, others.packed[name]) for name, own in masks.packed.items()}
+        return PackedMasks(masks.shapes, packed)
+    return {name: combine(mask, others[name].to(mask.device)) for name, mask in masks.items()}
