@@ -107,11 +107,16 @@ class Comparison:
 
     def __str__(self) -> str:
         """The table: a line for each row, of the whole network."""
+        return self.table()
+
+    def table(self, width: int | None = None) -> str:
+        """Return the table, whose lines have at most so many columns where they can."""
         header = (
             *("method", "density", "effective", "hidden width", "effective width"),
             *("path kernel", "log10 paths", "FLOPs kept", "dead layers", "seconds"),
         )
-        return "\n".join(numbers_table(header, [row.cells() for row in self.rows]))
+        rows = [row.cells() for row in self.rows]
+        return "\n".join(numbers_table(header, rows, width=width))
 
 
 def compare(

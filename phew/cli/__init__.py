@@ -10,7 +10,6 @@ from phew._core import __version__
 from phew.cli import compare, info, inspect, prune
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -49,6 +48,10 @@ def phew(
     Prune your own, which `make_net()` in `mynets.py` of this directory returns:
     ```
     phew prune mynets:make_net --input-shape 3,64,64 --density 0.05
+    ```
+    Or one of another library:
+    ```
+    phew prune timm:vit_base_patch16_224 --density 0.05
     ```
     See what of it can be pruned, and how walks pass through it:
     ```

@@ -25,6 +25,7 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
+from phew.cli.terminal import print_wrapped, terminal_width
 from phew.masks.masks import Masks
 from phew.support.files import check_replaceable, write_whole
 
@@ -91,9 +92,9 @@ def compare(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        typer.echo(str(comparison))
+        typer.echo(comparison.table(terminal_width()))
         saved = "not saved (--out DIR saves figures and numbers)"
-        typer.echo(saved if out is None else f"saved to {out}")
+        print_wrapped(saved if out is None else f"saved to {out}")
 
 
 def labelled_methods(seed: int) -> dict[str, tuple[str, Callable[..., Masks]]]:

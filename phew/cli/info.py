@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +18,24 @@ from phew.models import NETWORKS
 from phew.walks.devices import built_with_cuda
 
 
-def models() -> None:
+def models(as_json: AsJson = False) -> None:
     """List the built-in networks."""
-    table = Table("name", "input shape", box=None)
-    table.add_column("prunable weights", justify="right")
+    facts: list[dict[str, Any]] = []
     for name, network in NETWORKS.items():
         with torch.device("meta"):
             parameters = network.build().parameters()
         num_weights = sum(weight.numel() for weight in parameters if weight.dim() > 1)
-        table.add_row(name, ",".join(map(str, network.input_shape)), f"{num_weights:,}")
+        facts.append(
+            {"name": name, "input_shape": network.input_shape, "num_prunable_weights": num_weights}
+        )
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table("name", "input shape", box=None)
+    table.add_column("prunable weights", justify="right")
+    for row in facts:
+        shape = ",".join(map(str, row["input_shape"]))
+        table.add_row(row["name"], shape, f"{row['num_prunable_weights']:,}")
     Console().print(table)
 
 

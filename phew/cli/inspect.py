@@ -18,6 +18,7 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
+from phew.cli.terminal import terminal_width
 from phew.graph.report import Report
 
 
@@ -51,4 +52,4 @@ def inspect(
         }
         typer.echo(json.dumps(header | report.as_dict()))
     else:
-        typer.echo(str(report))
+        typer.echo(report.text(terminal_width()))

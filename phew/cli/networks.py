@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -23,9 +24,11 @@ Model: TypeAlias = Annotated[
     typer.Argument(
         metavar="MODEL",
         show_default=False,
-        help="A name that phew models lists, or package.module:callable, which is called "
-        "without arguments and returns a torch.nn.Module. Its code is imported and runs; modules "
-        "are looked for in the current directory first, before installed ones.",
+        help="A name that phew models lists; timm:NAME, torchvision:NAME or transformers:CONFIG, "
+        "a class of configurations or a folder with one; or package.module:callable or "
+        "file.py:callable, which is called without arguments and returns a torch.nn.Module. Its "
+        "code is imported and runs; modules are looked for in the current directory first, before "
+        "installed ones.",
     ),
 ]
 InitSeed: TypeAlias = Annotated[int, typer.Option(help="Seed of torch for the initial weights.")]
@@ -70,14 +73,16 @@ def load_network(
     if target in NETWORKS:
         build = NETWORKS[target].build
         shape = shape or NETWORKS[target].input_shape
+    elif target.partition(":")[0] in _LIBRARIES:
+        build = _of_library(target)
     elif ":" in target:
         build = _import(target)
     else:
         close = difflib.get_close_matches(target, NETWORKS, n=1)
         suggestion = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"MODEL must be package.module:callable or a built-in name, got {target!r}."
-            f"{suggestion} Built in are {', '.join(NETWORKS)}."
+            "MODEL must be a built-in name, LIBRARY:NAME, package.module:callable or "
+            f"file.py:callable, got {target!r}.{suggestion} Built in are {', '.join(NETWORKS)}."
         )
     torch.manual_seed(init_seed)
     with torch.device("meta") if on_meta else nullcontext():
@@ -98,13 +103,69 @@ def shape_of(example_inputs: Any) -> list[int] | None:
     return list(example_inputs.shape[1:]) if isinstance(example_inputs, torch.Tensor) else None
 
 
-def _import(target: str) -> Callable[[], nn.Module]:
-    module_name, _, attribute = target.partition(":")
-    if not all(map(str.isidentifier, [*module_name.split("."), attribute])):
-        raise ValueError(f"MODEL must be package.module:callable, got {target!r}.")
-    sys.path.insert(0, str(Path.cwd()))
+def _of_library(target: str) -> Callable[[], nn.Module]:
+    """Return what builds a network of another library, with its initial weights."""
+    library, _, name = target.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        return _LIBRARIES[library](name)
+    except ImportError as error:
+        raise ValueError(
+            f"MODEL must be of an installed library, got {target!r}: {error}."
+        ) from error
+    except Exception as error:
+        kind = type(error).__name__
+        raise ValueError(
+            f"MODEL must name a network of {library}, got {target!r}: {kind}: {error}"
+        ) from error
+
+
+def _of_timm(name: str) -> Callable[[], nn.Module]:
+    import timm
+
+    if not timm.is_model(name):
+        raise ValueError(f"timm has no model {name!r}.")
+    return partial(timm.create_model, name)
+
+
+def _of_torchvision(name: str) -> Callable[[], nn.Module]:
+    import torchvision
+
+    return partial(torchvision.models.get_model_builder(name), weights=None)
+
+
+def _of_transformers(name: str) -> Callable[[], nn.Module]:
+    import transformers
+
+    if Path(name).exists():
+        config = transformers.AutoConfig.from_pretrained(name)
+    elif name.endswith("Config"):
+        config = getattr(transformers, name)()
+    else:
+        raise ValueError("a class such as LlamaConfig, or a folder with a config.json, is needed.")
+    return lambda: transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+
+
+_LIBRARIES: dict[str, Callable[[str], Callable[[], nn.Module]]] = {
+    "timm": _of_timm,
+    "torchvision": _of_torchvision,
+    "transformers": _of_transformers,
+}
+
+
+def _import(target: str) -> Callable[[], nn.Module]:
+    module_name, _, attribute = target.rpartition(":")
+    is_file = module_name.endswith(".py")
+    parts = [attribute] if is_file else [*module_name.split("."), attribute]
+    if not all(map(str.isidentifier, parts)):
+        raise ValueError(
+            f"MODEL must be package.module:callable or file.py:callable, got {target!r}."
+        )
+    if is_file and not Path(module_name).is_file():
+        raise ValueError(f"MODEL must name a file, got {target!r}: there is none.")
+    folder = Path(module_name).parent if is_file else Path()
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        module = importlib.import_module(Path(module_name).stem if is_file else module_name)
     except ImportError as error:
         raise ValueError(f"MODEL must name a module to import, got {target!r}: {error}.") from error
     if not hasattr(module, attribute):

@@ -28,6 +28,7 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
+from phew.cli.terminal import print_wrapped, terminal_width
 from phew.masks.masks import Masks
 from phew.masks.rescaling import Rescale
 from phew.sparse.convert import to_sparse
@@ -182,7 +183,9 @@ def prune(
         }
         typer.echo(json.dumps(result))
     else:
-        typer.echo(_text_of(masks, report, seconds, out))
+        table = masks.summary() if report is None else report
+        typer.echo(table.table(terminal_width()))
+        print_wrapped(_facts_in_words(masks, report, seconds, out))
 
 
 def _made_sparse(
@@ -205,12 +208,13 @@ def _facts_of(masks: Masks) -> dict[str, Any]:
     }
 
 
-def _text_of(masks: Masks, report: SparseReport | None, seconds: float, out: Path | None) -> str:
+def _facts_in_words(
+    masks: Masks, report: SparseReport | None, seconds: float, out: Path | None
+) -> str:
     what = "masks" if report is None else "network"
     saved = f"not saved (--out FILE saves the {what})" if out is None else f"saved to {out}"
     return (
-        f"{masks.summary() if report is None else report}\ndensity {masks.density:.6g}: "
-        f"kept {masks.num_kept:,} of {masks.num_weights:,} weights "
+        f"density {masks.density:.6g}: kept {masks.num_kept:,} of {masks.num_weights:,} weights "
         f"by {masks.num_walks:,} walks in {seconds:.2f} s; {saved}"
     )
 

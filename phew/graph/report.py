@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from phew.graph.links import Link
 from phew.graph.reach import leading_units, unreached_weights
 from phew.graph.walk_graph import WalkGraph
-from phew.support.tables import WIDTH, Row, folded, table
+from phew.support.tables import WIDTH, Row, folded, table, wrapped
 
 _MOST_ROWS = 12
 """Rows for the parameters of one reason; where there are more, only their last names are shown."""
@@ -79,10 +79,14 @@ class Report:
 
     def __str__(self) -> str:
         """The text: totals, then a section for each thing that there is."""
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """Return the text, whose lines have at most so many columns where they can."""
         graph = self._graph
         sections = [
-            self._totals(),
-            self._links_section(),
+            _Section(self._totals()),
+            self._links_section(width),
             self._forks_section(),
             self._shared_section(),
             _section(
@@ -104,7 +108,7 @@ class Report:
             ),
             self._not_prunable_section(),
         ]
-        return "\n\n".join("\n".join(lines) for lines in sections if lines)
+        return "\n\n".join("\n".join(section.text(width)) for section in sections if section.lines)
 
     @cached_property
     def _forks(self) -> dict[int, list[Link]]:
@@ -159,14 +163,15 @@ class Report:
             lines.append(f"{kind}: {_shortened(shown)}")
         return lines
 
-    def _links_section(self) -> list[str]:
+    def _links_section(self, width: int | None) -> _Section:
         """Tabulate the weighted links, with short names of spaces if lines would be too long."""
-        lines = self._links_table(lambda _, name: name)
-        if max(map(len, lines)) > WIDTH:
-            lines = self._links_table(_relative)
-        return ["Weighted links (shape: groups x targets x sources x kernel positions)", *lines]
+        rows = self._links_table(lambda _, name: name)
+        if max(map(len, table(rows))) > (width or WIDTH):
+            rows = self._links_table(_relative)
+        title = "Weighted links (shape: groups x targets x sources x kernel positions)"
+        return _Section([title], rows)
 
-    def _links_table(self, shorten: Callable[[str, str], str]) -> list[str]:
+    def _links_table(self, shorten: Callable[[str, str], str]) -> list[tuple[str, ...]]:
         """Tabulate the weighted links, the names of spaces shortened beside the parameter's."""
         prunable = set(self._graph.prunable)
         rows = []
@@ -184,9 +189,9 @@ class Report:
             for row in folded(rows)
         ]
         to = "to (else: to its module)" if any(cell[4] for cell in cells) else ""
-        return table([("parameter", "", "shape", "from", to, ""), *cells])
+        return [("parameter", "", "shape", "from", to, ""), *cells]
 
-    def _forks_section(self) -> list[str]:
+    def _forks_section(self) -> _Section:
         """Tabulate the forks: their units, and the spaces that their links lead to."""
         rows = []
         for space, links in self._forks.items():
@@ -206,19 +211,20 @@ class Report:
             f"Forks: {len(rows):,} spaces with units that several links lead on from "
             "(~ a shortcut, walked where there is no other)"
         )
-        return [title, *table([("space", "", "units", "to"), *cells])] if cells else []
+        return _Section([title] if cells else [], [("space", "", "units", "to"), *cells])
 
-    def _shared_section(self) -> list[str]:
+    def _shared_section(self) -> _Section:
         rows = [Row((name,), (f"{count} links",)) for name, count in self._shared.items()]
-        lines = _section("Parameters in several links", rows)
+        section = _section("Parameters in several links", rows)
         if max(self._shared.values(), default=0) > _MANY_LINKS:
-            lines.append(
+            remark = (
                 "Each time step is a link of its own: shorter example inputs are captured and "
                 "walked in less time."
             )
-        return lines
+            return section._replace(remark=remark)
+        return section
 
-    def _not_prunable_section(self) -> list[str]:
+    def _not_prunable_section(self) -> _Section:
         reasons: dict[str, list[Row]] = {}
         for name, reason in self._graph.notes.not_prunable.items():
             reasons.setdefault(reason, []).append(Row((name, reason)))
@@ -228,10 +234,28 @@ class Report:
         return _section("Parameters that are not prunable", rows)
 
 
-def _section(title: str, rows: Iterable[Row]) -> list[str]:
+class _Section(NamedTuple):
+    """A part of the text: lines, a table below them, and a remark below that."""
+
+    lines: list[str]
+    rows: Sequence[tuple[str, ...]] = ()
+    remark: str = ""
+
+    def text(self, width: int | None) -> list[str]:
+        """Return the lines, of at most so many columns where they can."""
+        above, below = self.lines, [self.remark] if self.remark else []
+        if width is not None:
+            above, below = (
+                [part for line in lines for part in wrapped(line, width)]
+                for lines in (above, below)
+            )
+        return [*above, *table(self.rows, width), *below]
+
+
+def _section(title: str, rows: Iterable[Row]) -> _Section:
     rows = list(rows)
     cells = [(row.names[0], row.times, *row.names[1:], *row.facts) for row in folded(rows)]
-    return [f"{title}: {len(rows):,}", *table(cells)] if rows else []
+    return _Section([f"{title}: {len(rows):,}"] if rows else [], cells)
 
 
 def _by_last_name(rows: Sequence[Row]) -> list[Row]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-from phew.support.tables import numbers_table
+from phew.support.tables import Row, folded, numbers_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +51,7 @@ class Summary:
     @property
     def total(self) -> SummaryRow:
         """The sum of the rows."""
-        units = [row for row in self.rows if row.num_units is not None]
-        return SummaryRow(
-            "total",
-            (),
-            sum(row.num_kept for row in self.rows),
-            sum(row.num_weights for row in self.rows),
-            sum(row.num_active_units or 0 for row in units) if units else None,
-            sum(row.num_units or 0 for row in units) if units else None,
-        )
+        return _sum("total", (), self.rows)
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers as what JSON can hold: `rows`, a list, and `total`."""
@@ -66,8 +59,41 @@ class Summary:
 
     def __str__(self) -> str:
         """The table: a header, a line per parameter, the total."""
+        return self.table()
+
+    def table(self, width: int | None = None) -> str:
+        """Return the table.
+
+        Args:
+            width: The columns that a line may have, as in a terminal. Parameters of one shape whose
+                names differ in numbers alone are then one line: its counts are their sums.
+        """
+        rows = self.rows if width is None else self._folded()
         header = ("parameter", "shape", "kept", "weights", "density", "active units")
-        table = [header, *(row.cells() for row in self.rows), self.total.cells()]
+        table = [header, *(row.cells() for row in rows), self.total.cells()]
         if self.total.num_units is None:
             table = [cells[:-1] for cells in table]
-        return "\n".join(numbers_table(table[0], table[1:-1], table[-1]))
+        return "\n".join(numbers_table(table[0], table[1:-1], table[-1], width=width))
+
+    def _folded(self) -> list[SummaryRow]:
+        rows = folded(Row((row.parameter,), tuple(map(str, row.shape))) for row in self.rows)
+        return [
+            _sum(
+                " ".join(filter(None, (row.names[0], row.times))),
+                self.rows[row.members[0]].shape,
+                [self.rows[member] for member in row.members],
+            )
+            for row in rows
+        ]
+
+
+def _sum(name: str, shape: tuple[int, ...], rows: Sequence[SummaryRow]) -> SummaryRow:
+    units = [row for row in rows if row.num_units is not None]
+    return SummaryRow(
+        name,
+        shape,
+        sum(row.num_kept for row in rows),
+        sum(row.num_weights for row in rows),
+        sum(row.num_active_units or 0 for row in units) if units else None,
+        sum(row.num_units or 0 for row in units) if units else None,
+    )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from typing import Any
 
-from phew.support.tables import WIDTH, Row, folded, numbers_table
+from phew.support.tables import WIDTH, Row, folded, numbers_table, wrapped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +105,10 @@ class SparseReport:
 
     def __str__(self) -> str:
         """The tables of sparse and of dense weights, and the reasons of the latter."""
+        return self.table()
+
+    def table(self, width: int | None = None) -> str:
+        """Return the table, whose lines have at most so many columns where they can."""
         header = (
             *("parameter", "kept", "weights", "density"),
             *("bytes", "of dense", "operations", "of dense"),
@@ -116,6 +119,7 @@ class SparseReport:
             header,
             [*rows, ("without masks", *self.others.facts())],
             ("total", *total.facts()),
+            width=width,
         )
         remarks = [(name, f"dense, because {reason}") for name, reason in self.left_dense.items()]
         remarks += [(name, "no smaller than dense") for name in self.no_smaller]
@@ -123,13 +127,7 @@ class SparseReport:
         for row in folded(Row((name,), (remark,)) for name, remark in remarks):
             names.setdefault(row.facts[0], []).append(row.names[0])
         for remark, own in names.items():
-            lines += textwrap.wrap(
-                f"{remark}: {', '.join(own)}",
-                WIDTH,
-                break_long_words=False,
-                break_on_hyphens=False,
-                subsequent_indent="  ",
-            )
+            lines += wrapped(f"{remark}: {', '.join(own)}", width or WIDTH)
         if self.note is not None:
             lines.append(f"operations are not known: {self.note}")
         return "\n".join(lines)

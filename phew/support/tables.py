@@ -10,15 +10,17 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 _NUMBER = re.compile(r"\d+")
 
 WIDTH = 120
-"""The columns of a line; names are not broken, so that a line may be longer."""
+"""The columns of a line, where nothing else says how many there are; names may make it longer."""
 
 _LEAST_WIDTH = 40
+_LEAST_NAME = 20
+"""Columns are left out where names would have less room."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,17 @@ class Row:
     Attributes:
         names: Names, whose numbers may differ between the rows that are folded.
         facts: Texts that must be equal for rows to be folded.
-        count: How many rows are folded into this one.
+        members: The places among all rows of those that are folded into this one.
     """
 
     names: tuple[str, ...]
     facts: tuple[str, ...] = ()
-    count: int = 1
+    members: tuple[int, ...] = (0,)
+
+    @property
+    def count(self) -> int:
+        """How many rows are folded into this one."""
+        return len(self.members)
 
     @property
     def times(self) -> str:
@@ -49,7 +56,7 @@ def folded(rows: Iterable[Row]) -> list[Row]:
     alike: dict[object, dict[int, Row]] = {}
     for index, row in enumerate(rows):
         key = tuple(_NUMBER.sub("#", name) for name in row.names), row.facts
-        alike.setdefault(key, {})[index] = row
+        alike.setdefault(key, {})[index] = replace(row, members=(index,))
     by_first = {first: row for group in alike.values() for first, row in _fold(group).items()}
     return [by_first[first] for first in sorted(by_first)]
 
@@ -68,8 +75,7 @@ def _fold(rows: dict[int, Row]) -> dict[int, Row]:
     if math.prod(choices) == len(set(numbers.values())):
         first, *_ = rows
         columns = zip(*(row.names for row in rows.values()), strict=True)
-        count = sum(row.count for row in rows.values())
-        return {first: Row(tuple(map(_summary, columns)), rows[first].facts, count)}
+        return {first: Row(tuple(map(_summary, columns)), rows[first].facts, tuple(rows))}
     varying = next(index for index, number in enumerate(choices) if number > 1)
     parts: dict[str, dict[int, Row]] = {}
     for index, row in rows.items():
@@ -108,41 +114,101 @@ def _run(numbers: Sequence[str]) -> str:
     return ",".join(numbers)
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align cells in columns and wrap the last; a column that is empty in all rows is left out."""
+def table(rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Align cells in columns and wrap the last; a column that is empty in all rows is left out.
+
+    Names are shortened where a width is given and the last column would have too little room.
+    """
     columns = [column for column in zip(*rows, strict=True) if any(column)]
-    widths = [max(map(len, column)) for column in columns[:-1]]
+    if not columns:
+        return []
+    widths = _widths(zip(*columns[:-1], strict=True)) if columns[1:] else []
+    least = min(max(map(len, columns[-1])), _LEAST_WIDTH)
+    if width is not None:
+        while sum(widths) + 2 * len(columns) > width - least and max(widths) > _LEAST_NAME:
+            widths[widths.index(max(widths))] -= 1
     margin = sum(widths) + 2 * len(columns)
+    room_for_last = max((width or WIDTH) - margin, _LEAST_WIDTH)
     lines = []
     for *cells, last in zip(*columns, strict=True):
-        start = "".join(f"  {cell:{width}}" for cell, width in zip(cells, widths, strict=True))
-        # Names stay whole, however little room there is.
-        parts = textwrap.wrap(
-            last,
-            max(WIDTH - margin, _LEAST_WIDTH),
-            break_long_words=False,
-            break_on_hyphens=False,
+        start = "".join(
+            f"  {shortened(cell, room):{room}}" for cell, room in zip(cells, widths, strict=True)
         )
-        lines.append(f"{start}  {parts[0] if parts else ''}".rstrip())
+        parts = wrapped(last, room_for_last, indent="") or [""]
+        lines.append(f"{start}  {parts[0]}".rstrip())
         lines += [" " * margin + part for part in parts[1:]]
     return lines
 
 
+def wrapped(text: str, width: int, *, indent: str = "  ") -> list[str]:
+    """Break a text into lines, those after the first indented; words stay whole."""
+    return textwrap.wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def numbers_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+    *,
+    width: int | None = None,
 ) -> list[str]:
-    """Align a column of words and columns of numbers, with rules below the header and the rows."""
-    cells = [header, *rows, *([] if total is None else [total])]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    """Align a column of words and columns of numbers, with rules below the header and the rows.
+
+    Args:
+        header: The cells above the columns.
+        rows: Their cells.
+        total: Those of the last row, if there is one.
+        width: The columns that a line may have. Where they are too few, the header gets two lines,
+            words are shortened in the middle, and last columns are left out, which a line names.
+    """
+    left_out: list[str] = []
+    headers, cells = [header], [*rows, *([] if total is None else [total])]
+    if width is not None and _width([header, *cells]) > width:
+        headers = [[cell.rpartition(" ")[part] for cell in header] for part in (0, 2)]
+        # A number needs its column whole, so words give way to the last column that fits.
+        least = min(_LEAST_NAME, _widths([*headers, *cells])[0])
+        while len(headers[0]) > 2 and _room(headers, cells, width) < least:
+            left_out.insert(0, header[len(headers[0]) - 1])
+            headers, cells = ([row[:-1] for row in part] for part in (headers, cells))
+        room = max(_room(headers, cells, width), least)
+        cells = [[shortened(words, room), *numbers] for words, *numbers in cells]
+    headers = [row for row in headers if any(row)]
+    widths = _widths([*headers, *cells])
     lines = [
         "  ".join(
             [words.ljust(widths[0])]
             + [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
         ).rstrip()
-        for words, *numbers in cells
+        for words, *numbers in (*headers, *cells)
     ]
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-    lines.insert(1, rule)
+    lines.insert(len(headers), rule)
     if total is not None:
         lines.insert(-1, rule)
+    if left_out:
+        lines += wrapped(f"left out for lack of room: {', '.join(left_out)}", width or WIDTH)
     return lines
+
+
+def shortened(words: str, width: int) -> str:
+    """Leave out the middle of words that are too long: "stages.0...conv1.weight"."""
+    if len(words) <= width:
+        return words
+    num_last = (width - 3 + 1) // 2
+    return f"{words[: width - 3 - num_last]}...{words[len(words) - num_last :]}"
+
+
+def _widths(rows: Iterable[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    widths = _widths(rows)
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _room(headers: Sequence[Sequence[str]], cells: Sequence[Sequence[str]], width: int) -> int:
+    """Return the columns of a line that numbers leave for the words."""
+    return width - sum(2 + number for number in _widths([*headers, *cells])[1:])
