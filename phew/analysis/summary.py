@@ -20,6 +20,7 @@ from phew.graph.links import Units, WeightedLink
 from phew.graph.reach import active_units, units_led_to
 from phew.graph.walk_graph import WalkGraph
 from phew.support.devices import cpu_by_default
+from phew.support.html import html_table, html_text
 from phew.support.tables import numbers_table
 
 
@@ -126,8 +127,19 @@ class Analysis:
 
     def __str__(self) -> str:
         """The table: a line per parameter, the total, and the numbers of the whole network."""
+        return "\n".join([*numbers_table(*self._cells()), *self._facts()])
+
+    def __repr__(self) -> str:
+        """The numbers of the whole network, in one line."""
+        return f"Analysis({'; '.join([f'density {self.total.density:.2%}', *self._facts()])})"
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._cells()) + html_text("\n".join(self._facts()))
+
+    def _cells(self) -> tuple[Sequence[str], list[Sequence[str]], Sequence[str]]:
+        """Return the cells of the header, of the rows and of the total."""
         header = ("parameter", "density", "effective", "active units", "effective", "FLOPs kept")
-        rows = [
+        *rows, total = (
             (
                 layer.parameter,
                 f"{layer.density:.2%}",
@@ -137,16 +149,17 @@ class Analysis:
                 f"{layer.kept_flops:.2%}",
             )
             for layer in (*self.layers, self.total)
-        ]
-        paths = "none" if self.log10_num_paths is None else f"10^{self.log10_num_paths:.1f}"
-        return "\n".join(
-            [
-                *numbers_table(header, rows[:-1], rows[-1]),
-                f"path kernel trace: {self.path_kernel_trace:.3g} of the dense network's",
-                f"paths from input to output: {paths}",
-                f"dead layers: {', '.join(self.dead_layers) or 'none'}",
-            ]
         )
+        return header, [*rows], total
+
+    def _facts(self) -> list[str]:
+        """Return what is known of the whole network."""
+        paths = "none" if self.log10_num_paths is None else f"10^{self.log10_num_paths:.1f}"
+        return [
+            f"path kernel trace: {self.path_kernel_trace:.3g} of the dense network's",
+            f"paths from input to output: {paths}",
+            f"dead layers: {', '.join(self.dead_layers) or 'none'}",
+        ]
 
 
 def analyze(

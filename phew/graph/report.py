@@ -14,6 +14,7 @@ import numpy as np
 from phew.graph.links import Link
 from phew.graph.reach import leading_units, unreached_weights
 from phew.graph.walk_graph import WalkGraph
+from phew.support.html import html_text
 from phew.support.tables import WIDTH, Row, folded, table, wrapped
 
 _MOST_ROWS = 12
@@ -80,6 +81,13 @@ class Report:
     def __str__(self) -> str:
         """The text: totals, then a section for each thing that there is."""
         return self.text()
+
+    def __repr__(self) -> str:
+        """What it is about, in one line."""
+        return f"Report({self._graph!r})"
+
+    def _repr_html_(self) -> str:
+        return html_text(str(self))
 
     def text(self, width: int | None = None) -> str:
         """Return the text, whose lines have at most so many columns where they can."""

@@ -24,6 +24,7 @@ from phew.graph.checks import (
 from phew.graph.directed import DirectedGraph
 from phew.graph.links import Link, Space, Units, WeightedLink
 from phew.graph.notes import CaptureNotes
+from phew.support.html import html_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +119,23 @@ class WalkGraph:
         both = zip(self.forward.connected(), self.backward.connected(), strict=True)
         return tuple(from_entry & from_exit for from_entry, from_exit in both)
 
-    def __str__(self) -> str:
-        lines = [
-            f"WalkGraph: {len(self.spaces)} spaces, {len(self.weighted)} weighted and "
+    def __repr__(self) -> str:
+        """The counts, in one line."""
+        return f"WalkGraph({self._counts()})"
+
+    def _repr_html_(self) -> str:
+        return html_text(str(self))
+
+    def _counts(self) -> str:
+        return (
+            f"{len(self.spaces)} spaces, {len(self.weighted)} weighted and "
             f"{len(self.links) - len(self.weighted)} wiring links, "
             f"{self.num_prunable_weights:,} prunable weights"
-        ]
+        )
+
+    def __str__(self) -> str:
+        """The counts, and what is approximated."""
+        lines = [f"WalkGraph: {self._counts()}"]
         if self.notes.approximations:
             lines.append("approximated by a complete wiring:")
             lines += [f"  {operation}" for operation in self.notes.approximations]

@@ -30,6 +30,7 @@ from phew.masks.packed import PackedMasks
 from phew.masks.rescaling import Rescale, multiply, scales_of
 from phew.masks.summary import Summary, SummaryRow
 from phew.masks.unpacked import UnpackedMasks
+from phew.support.html import html_text
 
 
 class Masks(Mapping[str, torch.Tensor]):
@@ -127,6 +128,11 @@ class Masks(Mapping[str, torch.Tensor]):
             kept = f"{self.num_kept:,} of {self.num_weights:,} weights kept ({self.density:.2%})"
         info = [f"{key}={value!r}" for key, value in self._info.items()]
         return f"Masks({', '.join([parameters, kept, *info])})"
+
+    def _repr_html_(self) -> str:
+        if self._masks.ranks_count_together:
+            return html_text(repr(self))
+        return html_text(repr(self)) + self.summary()._repr_html_()
 
     @property
     def contents(self) -> PackedMasks | UnpackedMasks:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from phew.support.html import html_table
 from phew.support.tables import Row, folded, numbers_table
 
 
@@ -69,11 +70,28 @@ class Summary:
                 names differ in numbers alone are then one line: its counts are their sums.
         """
         rows = self.rows if width is None else self._folded()
+        return "\n".join(numbers_table(*self._cells(rows), width=width))
+
+    def __repr__(self) -> str:
+        """The counts of all, in one line."""
+        total = self.total
+        return (
+            f"Summary({len(self.rows)} parameters, {total.num_kept:,} of {total.num_weights:,} "
+            f"weights kept ({total.density:.2%}))"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._cells(self.rows))
+
+    def _cells(
+        self, rows: Sequence[SummaryRow]
+    ) -> tuple[Sequence[str], list[Sequence[str]], Sequence[str]]:
+        """Return the cells of the header, of some rows and of the total."""
         header = ("parameter", "shape", "kept", "weights", "density", "active units")
         table = [header, *(row.cells() for row in rows), self.total.cells()]
-        if self.total.num_units is None:
-            table = [cells[:-1] for cells in table]
-        return "\n".join(numbers_table(table[0], table[1:-1], table[-1], width=width))
+        num_columns = len(header) - (self.total.num_units is None)
+        first, *others, last = (cells[:num_columns] for cells in table)
+        return first, [*others], last
 
     def _folded(self) -> list[SummaryRow]:
         rows = folded(Row((row.parameter,), tuple(map(str, row.shape))) for row in self.rows)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+from phew.support.html import html_table, html_text
 from phew.support.tables import WIDTH, Row, folded, numbers_table, wrapped
 
 
@@ -109,28 +111,44 @@ class SparseReport:
 
     def table(self, width: int | None = None) -> str:
         """Return the table, whose lines have at most so many columns where they can."""
+        remarks = [line for text in self._remarks() for line in wrapped(text, width or WIDTH)]
+        return "\n".join([*numbers_table(*self._cells(), width=width), *remarks])
+
+    def __repr__(self) -> str:
+        """What is kept, in one line."""
+        total = self.total
+        return (
+            f"SparseReport({len(self.layers)} masked weights, {total.num_kept:,} of "
+            f"{total.num_weights:,} weights, {total.num_bytes:,} of {total.num_dense_bytes:,} "
+            "bytes)"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._cells()) + "".join(map(html_text, self._remarks()))
+
+    def _cells(self) -> tuple[Sequence[str], list[Sequence[str]], Sequence[str]]:
+        """Return the cells of the header, of the rows and of the total."""
         header = (
             *("parameter", "kept", "weights", "density"),
             *("bytes", "of dense", "operations", "of dense"),
         )
-        rows = [self._cells(row) for row in self._folded()]
-        total = self.total
-        lines = numbers_table(
-            header,
-            [*rows, ("without masks", *self.others.facts())],
-            ("total", *total.facts()),
-            width=width,
-        )
+        rows: list[Sequence[str]] = [
+            (" ".join(filter(None, (row.names[0], row.times))), *row.facts)
+            for row in folded(Row((row.name,), row.facts()) for row in self.layers)
+        ]
+        rows.append(("without masks", *self.others.facts()))
+        return header, rows, ("total", *self.total.facts())
+
+    def _remarks(self) -> list[str]:
+        """Say which layers stay dense, which are no smaller, and why something is not known."""
         remarks = [(name, f"dense, because {reason}") for name, reason in self.left_dense.items()]
         remarks += [(name, "no smaller than dense") for name in self.no_smaller]
         names: dict[str, list[str]] = {}
         for row in folded(Row((name,), (remark,)) for name, remark in remarks):
             names.setdefault(row.facts[0], []).append(row.names[0])
-        for remark, own in names.items():
-            lines += wrapped(f"{remark}: {', '.join(own)}", width or WIDTH)
-        if self.note is not None:
-            lines.append(f"operations are not known: {self.note}")
-        return "\n".join(lines)
+        texts = [f"{remark}: {', '.join(own)}" for remark, own in names.items()]
+        note = [] if self.note is None else [f"operations are not known: {self.note}"]
+        return [*texts, *note]
 
     @property
     def no_smaller(self) -> list[str]:
@@ -140,13 +158,6 @@ class SparseReport:
             for row in self.layers
             if row.reason is None and row.num_bytes >= row.num_dense_bytes
         ]
-
-    def _folded(self) -> list[Row]:
-        return folded(Row((row.name,), row.facts()) for row in self.layers)
-
-    @staticmethod
-    def _cells(row: Row) -> tuple[str, ...]:
-        return (" ".join(filter(None, (row.names[0], row.times))), *row.facts)
 
 
 def _percent(part: int | None, whole: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 
 @contextmanager
@@ -25,6 +26,9 @@ def progress_bar(title: str, *, shown: bool) -> Iterator[Callable[[float], None]
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # In a notebook without widgets rich warns that it needs them, and shows nothing.
+    force_jupyter = None if find_spec("ipywidgets") else False
+    console = Console(stderr=True, force_jupyter=force_jupyter)
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda share: bar.update(task, completed=share)
