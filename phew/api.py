@@ -177,9 +177,12 @@ def prune(
     device: torch.device | str | None = None,
     progress: bool = False,
     group: dist.ProcessGroup | None = None,
-    rescale: Rescale = "none",
+    rescale: Rescale = "auto",
 ) -> Masks:
     """Prune a model in place by PHEW: sample masks and apply them.
+
+    The kept weights of units that nothing normalises are rescaled, so that the units keep their
+    size, without which deep networks do not train.
 
     Pruned weights are zero and stay zero through training with any `torch.optim.Optimizer`. Values
     that are written by hand are zeroed by the next step, and parameters that are passed to a model
@@ -199,7 +202,8 @@ def prune(
         device: Where to walk.
         progress: Whether to draw a progress bar.
         group: The process group whose ranks share the walks.
-        rescale: By what each unit's kept weights are multiplied (see `Masks.apply`).
+        rescale: By what each unit's kept weights are multiplied (see `Masks.apply`): "none" keeps
+            them as they are, as for weights that were trained.
 
     Returns:
         The masks that were applied.

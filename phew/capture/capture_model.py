@@ -196,7 +196,7 @@ def _graph(model: nn.Module, tracer: Tracer, exits: list[int], selection: Select
     parameters = {name: parameter for name, parameter in model.named_parameters() if name in linked}
     with_parameters = set().union(*tracer.unit_parameters.values())
     spaces, links, entries, index = tracer.builder.spaces.finish(
-        exits, with_parameters, tracer.readers.normalised
+        exits, with_parameters, tracer.readers.size_matters
     )
     graph = WalkGraph(
         spaces=tuple(spaces),

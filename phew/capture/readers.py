@@ -1,7 +1,10 @@
-"""Which spaces nothing reads but normalisations.
+"""What reads the units of a space: normalisations, or something that their size matters to.
 
-In `batch_norm(conv(x))` the channels of the convolution are read by the batch norm alone. In
-`h + layer_norm(h)` the units of h are read by the sum too.
+In `linear(batch_norm(conv(x)))` a batch norm reads the channels of the convolution, and gives them
+another size; the linear layer reads what comes out of it. In `h + outer(relu(inner(norm(h))))`
+weights read the units of `inner` and a sum those of `outer`. The size of both matters: it is how
+much the block adds to h. The size of h itself does not: all blocks read it behind a norm. Nothing
+follows the model's output, which the loss sees.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ _DIVISIONS = {"mul", "mul_", "div", "div_"}
 
 
 class Readers:
-    """Knows which spaces are normalised, and which are read as they are.
+    """Knows which spaces weights, sums and products read, and which ones normalisations do.
 
     Args:
         activations: The labels of activations.
@@ -36,9 +39,9 @@ class Readers:
         self._as_they_are: set[int] = set()
 
     @property
-    def normalised(self) -> set[int]:
-        """The spaces that nothing reads but normalisations."""
-        return self._into_norms - self._as_they_are
+    def size_matters(self) -> set[int]:
+        """The spaces that something reads as they are, and no normalisation."""
+        return self._as_they_are - self._into_norms
 
     def operands_of(self, call: Call) -> list[tuple[set[int], bool]]:
         """Return per labelled operand its spaces, and whether it comes after a normalisation."""
@@ -59,28 +62,22 @@ class Readers:
             is_norm: Whether it is a normalisation.
         """
         results = set[int]().union(*map(self._spaces_of, call.outputs))
-        read = [spaces for spaces, is_after in operands if not is_after]
+        as_they_are = [spaces for spaces, is_after in operands if not is_after]
         before = set[int]().union(*(spaces for spaces, _ in operands))
-        statistics = {
-            space for space in before - results if self._builder.is_statistic_space(space)
-        }
+        is_statistic = self._builder.is_statistic_space
         # `x * rsqrt(x.square().mean())` is a normalisation that is written out.
-        is_norm |= call.name in _DIVISIONS and bool(statistics)
+        is_norm |= call.name in _DIVISIONS and any(map(is_statistic, before - results))
+        # Moves and activations make no new units; a statistic does, for the norm that it is for.
+        makes_units = not all(map(is_statistic, results - before))
         if is_norm:
-            self._into_norms.update(*read)
-        elif any(not self._builder.is_statistic_space(space) for space in results - before):
-            self._as_they_are.update(*read)
+            self._into_norms.update(*as_they_are)
+        elif makes_units:
+            self._as_they_are.update(*as_they_are)
         for output in call.outputs:
-            if is_norm or (operands and not read):
+            if is_norm or not (as_they_are or makes_units):
                 self._after_norm[output] = True
             else:
                 self._after_norm.pop(output, None)
-
-    def exit(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Note that the model returns some tensors."""
-        for tensor in tensors:
-            if tensor not in self._after_norm:
-                self._as_they_are |= self._spaces_of(tensor)
 
     def _spaces_of(self, tensor: torch.Tensor) -> set[int]:
         labels = self._activations.labels_of(tensor)

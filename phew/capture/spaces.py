@@ -147,14 +147,14 @@ class Spaces:
         return space if same and np.array_equal(units, self.units(space).numpy()) else None
 
     def finish(
-        self, exits: Sequence[int], wanted: Collection[int], normalised: Collection[int]
+        self, exits: Sequence[int], wanted: Collection[int], size_matters: Collection[int]
     ) -> tuple[list[Space], list[Link], list[int], dict[int, int]]:
         """Leave out the spaces without weights that lead nowhere.
 
         Args:
             exits: The spaces that the model's output reads.
             wanted: Other spaces that are to be kept.
-            normalised: The spaces that nothing reads but normalisations.
+            size_matters: The spaces whose size matters (see `phew.capture.readers`).
 
         Returns:
             The spaces, the links, the entries, and the new index of each old space.
@@ -176,7 +176,9 @@ class Spaces:
         entries = [index[space] for space in self.entries if space in needed]
         spaces = [
             dataclasses.replace(
-                self._spaces[space], biased=space in self._biased, normalised=space in normalised
+                self._spaces[space],
+                biased=space in self._biased,
+                size_matters=space in size_matters,
             )
             for space in sorted(needed)
         ]

@@ -70,7 +70,7 @@ class Tracer(TorchDispatchMode):
         parameters: The tensors that come from parameters.
         values: Tells which tensors have values that are known.
         biases: Tells which activations have values where nothing feeds their units.
-        readers: Tells which spaces nothing reads but normalisations.
+        readers: Tells which spaces normalisations read, and which something else reads.
         modules: Tells which modules are running.
         notes: Facts for the report.
         unit_parameters: The vectors with an element per unit, by name: the spaces of the units.
@@ -206,7 +206,6 @@ class Tracer(TorchDispatchMode):
     def exits(self, outputs: Any) -> list[int]:
         """Return the spaces that a model's outputs read."""
         spaces: list[int] = []
-        self.readers.exit(all_tensors(outputs))
         for tensor in all_tensors(outputs):
             labels = self.activations.labels_of(tensor)
             if labels is not None and has_units(labels):

@@ -64,7 +64,7 @@ def prune(
         Rescale,
         typer.Option(
             help="By what --sparse multiplies the kept weights of each unit, so that it puts out "
-            "as much as before; auto leaves out units that are normalised."
+            "as much as before; auto leaves out last layers and units that are normalised."
         ),
     ] = "none",
     checkpoint: Annotated[

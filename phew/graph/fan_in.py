@@ -22,14 +22,13 @@ class FanIn(NamedTuple):
         shape: The shape of the view.
         strides: Its strides, in elements of the contiguous parameter.
         offset: Its first element.
-        normalised: Whether the size of the units makes no difference, because nothing reads them
-            but normalisations.
+        size_matters: Whether the size of the units matters (see `phew.graph.links.Space`).
     """
 
     shape: tuple[int, int, int, int]
     strides: tuple[int, int, int, int]
     offset: int
-    normalised: bool
+    size_matters: bool
 
     def view(self, parameter: torch.Tensor) -> torch.Tensor:
         """View a tensor of the parameter's shape as the weights, shape `self.shape`."""
@@ -66,20 +65,20 @@ def fan_ins_of(graph: WalkGraph) -> dict[str, tuple[FanIn, ...]]:
 
 
 def _of_parameter(graph: WalkGraph, name: str, links: Sequence[WeightedLink]) -> tuple[FanIn, ...]:
-    normalised: dict[tuple[tuple[int, int, int, int], tuple[int, int, int, int], int], bool] = {}
+    size_matters: dict[tuple[tuple[int, int, int, int], tuple[int, int, int, int], int], bool] = {}
+    # A norm that divides the parameter gives the units their size, whatever it was.
+    is_free = name in graph.notes.normalised
     for link in links:
         if link.absent is not None:
             return ()
         key = link.shape, link.strides, link.offset
-        is_normalised = graph.spaces[link.target].normalised or name in graph.notes.normalised
-        normalised[key] = normalised.get(key, True) and is_normalised
-    fan_ins = tuple(FanIn(*key, each) for key, each in normalised.items())
-    if all(link.is_injective for link in links) and _are_apart(
-        graph.parameter_shapes[name], fan_ins
-    ):
+        matters = graph.spaces[link.target].size_matters and not is_free
+        size_matters[key] = size_matters.get(key, False) or matters
+    fan_ins = tuple(FanIn(*key, each) for key, each in size_matters.items())
+    shape = graph.parameter_shapes[name]
+    if all(link.is_injective for link in links) and _are_apart(shape, fan_ins):
         return fan_ins
-    whole = 1, 1, graph.parameter_shapes[name].numel(), 1
-    return (FanIn(whole, (0, 0, 1, 1), 0, all(normalised.values())),)
+    return (FanIn((1, 1, shape.numel(), 1), (0, 0, 1, 1), 0, any(size_matters.values())),)
 
 
 def _are_apart(shape: torch.Size, fan_ins: tuple[FanIn, ...]) -> bool:

@@ -32,14 +32,14 @@ class Space:
         num_units: Their number.
         biased: Whether weights read values of them where nothing feeds them: after a bias, a shift
             or a sigmoid. Analysis asks for it, walks do not.
-        normalised: Whether nothing reads them but normalisations, such as a batch norm, so that
-            their size makes no difference. Rescaling asks for it, walks do not.
+        size_matters: Whether something reads them as they are, weights, a sum or a product, and no
+            normalisation such as a batch norm does. Rescaling asks for it, walks do not.
     """
 
     name: str
     num_units: int
     biased: bool = field(default=False, repr=False)
-    normalised: bool = field(default=False, repr=False)
+    size_matters: bool = field(default=True, repr=False)
 
 
 @dataclass(frozen=True)

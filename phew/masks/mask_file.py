@@ -4,7 +4,7 @@ A file holds one uint8 tensor per mask, of its elements packed into bits (see `P
 metadata's entry "phew" is JSON, for a mask of the shape (2, 3) whose 6 bits are one byte:
 
     {"format": 2, "masks": {"weight": [2, 3]}, "unit_masks": {}, "active_units": {},
-     "fan_ins": {"weight": [[[1, 2, 3, 1], [6, 3, 1, 1], 0, false]]},
+     "fan_ins": {"weight": [[[1, 2, 3, 1], [6, 3, 1, 1], 0, true]]},
      "info": {"method": "PHEW", "density": 0.5}}
 
 Files of format 1 lack the checksum (see `phew.support.safetensors`). Older ones have no fan-ins.
@@ -146,8 +146,8 @@ def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> 
     active_units = {name: (on, of) for name, (on, of) in header["active_units"].items()}
     fan_ins = {
         name: tuple(
-            FanIn(tuple(shape), tuple(strides), offset, normalised)
-            for shape, strides, offset, normalised in each
+            FanIn(tuple(shape), tuple(strides), offset, size_matters)
+            for shape, strides, offset, size_matters in each
         )
         for name, each in header.get("fan_ins", {}).items()
     }

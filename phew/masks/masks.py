@@ -284,9 +284,10 @@ class Masks(Mapping[str, torch.Tensor]):
             unit_masks: Whether to hold the biases and normalisation parameters of dead units too.
             rescale: By what each unit's kept weights are multiplied, once. "none"; "variance", so
                 that they have the norm that all its weights had; "auto", the same, but only where
-                units are read by something else than normalisations, after which their size makes
-                no difference; "fan_in", by the square root of weights / kept weights. Applied again
-                to what they have pruned, the masks change nothing but with "fan_in".
+                the size of the unit matters to what follows: not in front of a normalisation, and
+                not in the last layer; "fan_in", by the square root of weights / kept weights.
+                Masks that are applied again to what they have pruned change nothing but with
+                "fan_in".
 
         Raises:
             ValueError: If the masks do not fit the model, a parameter cannot be held, or `rescale`

@@ -21,7 +21,7 @@ from phew.distributed.sharding import placed_like, whole
 from phew.graph.fan_in import FanIn
 
 Rescale: TypeAlias = Literal["none", "auto", "variance", "fan_in"]
-"""How kept weights are rescaled: "auto" as "variance", but only where units are not normalised."""
+"""How kept weights are rescaled: "auto" as "variance", but only where the size of units matters."""
 
 
 def check_rescale(rescale: object) -> None:
@@ -67,7 +67,7 @@ def scales_of(
                 f"rescale must be 'none' for masks that do not say which weights lead to one unit, "
                 f"got {rescale!r} for {name!r}. Sample the masks with this version of phew."
             )
-        wanted = [each for each in fan_ins[name] if rescale != "auto" or not each.normalised]
+        wanted = [each for each in fan_ins[name] if rescale != "auto" or each.size_matters]
         if wanted:
             scale = scale_of(whole(parameter.detach()), whole(masks[name]), wanted, rescale)
             if not scale.isfinite().all():
@@ -84,14 +84,19 @@ def scale_of(
     mask = mask.to(weight.device)
     for fan_in in fan_ins:
         kept = fan_in.view(mask)
-        shares = torch.ones_like(kept) if rescale == "fan_in" else fan_in.view(weight)
-        squares = shares.to(torch.promote_types(weight.dtype, torch.float32)).square()
-        dims = (2, 3)
-        before, after = squares.sum(dims, keepdim=True), (squares * kept).sum(dims, keepdim=True)
+        weights = fan_in.view(torch.ones_like(weight) if rescale == "fan_in" else weight)
+        before, after = _norms(weights), _norms(weights * kept)
         # A unit that keeps nothing, or nothing but zeros, has nothing to be rescaled.
-        factors = (before / after).sqrt().masked_fill(after == 0, 1)
+        factors = (before / after).masked_fill(after == 0, 1)
         fan_in.view(scale).copy_(factors.expand(fan_in.shape))
     return scale
+
+
+def _norms(weights: torch.Tensor) -> torch.Tensor:
+    """Return the norms of the weights that lead to each unit, shape (groups, targets, 1, 1)."""
+    dtype = torch.promote_types(weights.dtype, torch.float32)
+    norms: torch.Tensor = torch.linalg.vector_norm(weights, dim=(2, 3), keepdim=True, dtype=dtype)
+    return norms
 
 
 @torch.no_grad()

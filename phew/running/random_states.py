@@ -23,10 +23,11 @@ def random_states_kept() -> Iterator[None]:
     The states are those of the whole process. Another thread may draw numbers itself, which putting
     the states back would make it draw again. So nothing is put back then.
     """
+    # What a thread draws between the signs and the states is seen as work of that thread.
+    before = _idle_signs()
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch_state = torch.get_rng_state()
     gpu_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    before = _idle_signs()
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Tests of which spaces nothing reads but normalisations."""
+"""Tests of what reads the units of a space: normalisations, or something that size matters to."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from torch import nn
 import phew
 
 
-def normalised(model: nn.Module, *example: torch.Tensor) -> set[str]:
-    """Return the names of the normalised spaces."""
+def size_matters(model: nn.Module, *example: torch.Tensor) -> set[str]:
+    """Return the names of the spaces that weights lead to and whose size matters."""
     graph = phew.capture(model, example)
-    return {space.name for space in graph.spaces if space.normalised}
+    spaces = [graph.spaces[link.target] for link in graph.weighted.values()]
+    return {space.name for space in spaces if space.size_matters}
 
 
 def test_batch_norm_behind_a_convolution() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3))
-    assert normalised(model, torch.zeros(1, 3, 8, 8)) == {"0"}
+    assert size_matters(model, torch.zeros(1, 3, 8, 8)) == set()
+    without = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    assert size_matters(without, torch.zeros(1, 3, 8, 8)) == {"0"}
 
 
 def test_activations_and_pooling_may_stand_between() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(4))
-    assert normalised(model, torch.zeros(1, 3, 8, 8)) == {"0"}
+    assert size_matters(model, torch.zeros(1, 3, 8, 8)) == set()
 
 
 @pytest.mark.parametrize("norm", [nn.LayerNorm(8), nn.RMSNorm(8)])
@@ -39,7 +42,7 @@ def test_a_residual_stream_is_read_by_its_sums(norm: nn.Module) -> None:
             x = x + self.inner(self.norm(x))
             return self.last(self.outer(x))
 
-    assert normalised(Block(), torch.zeros(2, 8)) == {"outer"}
+    assert size_matters(Block(), torch.zeros(2, 8)) == {"inner"}
 
 
 class WrittenOut(nn.Module):
@@ -57,11 +60,11 @@ class WrittenOut(nn.Module):
 
 
 def test_a_norm_that_is_written_out() -> None:
-    assert normalised(WrittenOut(gated=False), torch.zeros(2, 8)) == {"first"}
-    assert normalised(WrittenOut(gated=True), torch.zeros(2, 8)) == set()
+    assert size_matters(WrittenOut(gated=False), torch.zeros(2, 8)) == set()
+    assert size_matters(WrittenOut(gated=True), torch.zeros(2, 8)) == {"first", "gate"}
 
 
-def test_projections_of_which_some_are_normalised_are_not() -> None:
+def test_projections_of_which_some_are_normalised() -> None:
     class Attention(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -75,13 +78,13 @@ def test_projections_of_which_some_are_normalised_are_not() -> None:
             q, k, v = self.packed(x).chunk(3, -1)
             return nn.functional.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v)
 
-    assert normalised(Attention(), torch.zeros(1, 3, 8)) == set()
+    assert size_matters(Attention(), torch.zeros(1, 3, 8)) == set()
 
 
-def test_what_the_model_returns_is_read() -> None:
-    assert normalised(nn.Sequential(nn.Linear(4, 3)), torch.zeros(2, 4)) == set()
-    norm = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3))
-    assert normalised(norm, torch.zeros(2, 4)) == {"0"}
+def test_nothing_follows_what_the_model_returns() -> None:
+    assert size_matters(nn.Sequential(nn.Linear(4, 3)), torch.zeros(2, 4)) == set()
+    probabilities = nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
+    assert size_matters(probabilities, torch.zeros(2, 4)) == set()
 
 
 def test_concatenated_features_that_each_layer_normalises() -> None:
@@ -95,4 +98,4 @@ def test_concatenated_features_that_each_layer_normalises() -> None:
             x = self.first(x)
             return self.last(torch.cat([x, self.second(self.norm(x))], 1))
 
-    assert normalised(Dense(), torch.zeros(1, 3, 4, 4)) == {"first", "second"}
+    assert size_matters(Dense(), torch.zeros(1, 3, 4, 4)) == set()
