@@ -165,7 +165,7 @@ def compare(row: Row, problem: Masked, names: Sequence[str], seconds: float) -> 
         def prepare(name: str) -> tuple[Callable[[], Tensor], float]:
             run = WAYS[name].prepare(problem, row.num_threads)
             error = relative_error(run(), expected)
-            assert error <= WAYS[name].tolerance, f"an error of {error:.2g}"
+            assert error <= WAYS[name].tolerance, f"{name}: an error of {error:.2g}"
             return run, error
 
         return _timed(
@@ -185,7 +185,7 @@ def compare_training(
             step = training_step(name, problem, optimizer)
             loss = _second_loss(step)
             error = 0.0 if name == DENSE else abs(loss - expected) / abs(expected)
-            assert error <= MAX_LOSS_ERROR, f"an error of {error:.2g}"
+            assert error <= MAX_LOSS_ERROR, f"{name}: an error of {error:.2g}"
             return step, error
 
         return _timed(

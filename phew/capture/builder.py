@@ -79,11 +79,11 @@ class GraphBuilder:
 
     def is_statistic(self, labels: torch.Tensor) -> bool:
         """Return whether units among labels are statistics of others."""
-        return any(map(self.is_statistic_space, self.spaces.owners_in(compact(labels).numpy())))
+        return any(map(self.summarised, self.spaces.owners_in(compact(labels).numpy())))
 
-    def is_statistic_space(self, space: int) -> bool:
-        """Return whether the units of a space are statistics of others."""
-        return space in self._statistics
+    def summarised(self, space: int) -> set[int]:
+        """Return the spaces whose units a space summarises, none if it is no statistic."""
+        return self._statistics.sources(space)
 
     def choose(self, labels: torch.Tensor, name: str) -> torch.Tensor:
         """Return the labels of results that are one of the units of each row, not known which.

@@ -19,7 +19,7 @@ from phew.capture.builder import GraphBuilder
 from phew.capture.calls import Call
 from phew.capture.labels import compact
 
-_DIVISIONS = {"mul", "mul_", "div", "div_"}
+_INVERSES = {"rsqrt", "rsqrt_", "reciprocal", "reciprocal_"}
 
 
 class Readers:
@@ -35,6 +35,8 @@ class Readers:
         self._builder = builder
         # Activations that a normalisation returned, and what has been made of their elements.
         self._after_norm = WeakTensorKeyDictionary()
+        # Inverses of statistics, as 1 / norm(x).
+        self._inverses = WeakTensorKeyDictionary()
         self._into_norms: set[int] = set()
         self._as_they_are: set[int] = set()
 
@@ -62,22 +64,41 @@ class Readers:
             is_norm: Whether it is a normalisation.
         """
         results = set[int]().union(*map(self._spaces_of, call.outputs))
-        as_they_are = [spaces for spaces, is_after in operands if not is_after]
         before = set[int]().union(*(spaces for spaces, _ in operands))
-        is_statistic = self._builder.is_statistic_space
-        # `x * rsqrt(x.square().mean())` is a normalisation that is written out.
-        is_norm |= call.name in _DIVISIONS and any(map(is_statistic, before - results))
+        as_they_are = set[int]().union(*(spaces for spaces, is_after in operands if not is_after))
+        is_norm |= self._is_written_out(call, results)
         # Moves and activations make no new units; a statistic does, for the norm that it is for.
-        makes_units = not all(map(is_statistic, results - before))
+        makes_units = not all(map(self._builder.summarised, results - before))
         if is_norm:
-            self._into_norms.update(*as_they_are)
+            self._into_norms |= as_they_are
         elif makes_units:
-            self._as_they_are.update(*as_they_are)
+            # Who reads a statistic of units that are not its own reads these units.
+            self._as_they_are |= as_they_are.union(*map(self._builder.summarised, as_they_are))
+        labelled = [part for part in call.tensors if self._activations.labels_of(part) is not None]
+        is_inverse = call.name in _INVERSES or (
+            bool(labelled) and all(part in self._inverses for part in labelled)
+        )
         for output in call.outputs:
-            if is_norm or not (as_they_are or makes_units):
-                self._after_norm[output] = True
-            else:
-                self._after_norm.pop(output, None)
+            after_norm = is_norm or not (as_they_are or makes_units)
+            for flags, flag in ((self._after_norm, after_norm), (self._inverses, is_inverse)):
+                if flag:
+                    flags[output] = True
+                else:
+                    flags.pop(output, None)
+
+    def _is_written_out(self, call: Call, results: set[int]) -> bool:
+        """Return whether units are divided by a statistic of theirs: `x * rsqrt(mean(x * x))`."""
+        if call.name in ("div", "div_"):
+            divisors = call.args[1:2]
+        elif call.name in ("mul", "mul_"):
+            divisors = tuple(part for part in call.tensors if part in self._inverses)
+        else:
+            return False
+        spaces = set[int]().union(
+            *(self._spaces_of(part) for part in divisors if isinstance(part, torch.Tensor))
+        )
+        sources = [self._builder.summarised(space) for space in spaces - results]
+        return any(each and each <= results for each in sources)
 
     def _spaces_of(self, tensor: torch.Tensor) -> set[int]:
         labels = self._activations.labels_of(tensor)

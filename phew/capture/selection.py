@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 from torch import nn
 
-from phew.arguments import Selector, Selectors
+from phew.arguments import Selector, Selectors, as_module
 from phew.running.wrapped import is_wrapper
 
 _NOT_INCLUDED = "not in include"
@@ -153,8 +153,9 @@ def _matches(model: nn.Module, argument: str, selectors: Sequence[Selector]) -> 
         if isinstance(selector, str):
             found = _named(parameters, selector)
         elif isinstance(selector, nn.Module):
-            inside = any(module is selector for module in model.modules())
-            found = list(selector.parameters()) if inside else []
+            inner = as_module(selector)
+            inside = any(module is inner for module in model.modules())
+            found = list(inner.parameters()) if inside else []
         else:
             found = _owned_by(model, selector)
         if not found:

@@ -26,9 +26,10 @@ class Statistics:
         if space not in self._spaces.owners_in(sources):
             self._sources[space] = sources
 
-    def __contains__(self, space: int) -> bool:
-        """Return whether the units of a space are statistics."""
-        return space in self._sources
+    def sources(self, space: int) -> set[int]:
+        """Return the spaces whose units a space summarises, none if it is no statistic."""
+        labels = self._sources.get(space)
+        return set() if labels is None else set(self._spaces.owners_in(labels))
 
     def without(self, operands: list[Matrix]) -> list[int]:
         """Return the numbers of the operands but those that summarise units of the others alone."""

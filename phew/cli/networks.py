@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from inspect import signature
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, TypeAlias
 
 import torch
@@ -162,16 +165,32 @@ def _import(target: str) -> Callable[[], nn.Module]:
         )
     if is_file and not Path(module_name).is_file():
         raise ValueError(f"MODEL must name a file, got {target!r}: there is none.")
-    folder = Path(module_name).parent if is_file else Path()
-    sys.path.insert(0, str(folder.resolve()))
     try:
-        module = importlib.import_module(Path(module_name).stem if is_file else module_name)
+        if is_file:
+            module = _module_of(Path(module_name))
+        else:
+            sys.path.insert(0, str(Path.cwd()))
+            module = importlib.import_module(module_name)
     except ImportError as error:
         raise ValueError(f"MODEL must name a module to import, got {target!r}: {error}.") from error
     if not hasattr(module, attribute):
         raise ValueError(f"MODEL must name a callable, got {target!r}: no {attribute!r} there.")
     build: Callable[[], nn.Module] = getattr(module, attribute)
     return build
+
+
+def _module_of(path: Path) -> ModuleType:
+    """Import a file, which may be named like an installed module and import its neighbours."""
+    sys.path.insert(0, str(path.parent.resolve()))
+    name = f"_phew_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Pickles and dataclasses look a module up by its name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _build(target: str, build: Callable[[], nn.Module]) -> nn.Module:

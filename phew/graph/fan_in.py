@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import torch
 
-from phew.graph.links import WeightedLink, view_edges
+from phew.graph.links import WeightedLink, last_element, view_edges
 from phew.graph.walk_graph import WalkGraph
+
+_MOST_EMPTY = 2**31
+"""The largest number in a view of no elements, which torch can make."""
 
 
 class FanIn(NamedTuple):
@@ -41,15 +44,25 @@ def check_fan_ins(fan_ins: Mapping[str, Sequence[FanIn]], shapes: Mapping[str, t
         if name not in shapes:
             raise ValueError(f"fan_ins must name masks, got {name!r}.")
         for fan_in in of_parameter:
-            numbers = (*fan_in.shape, *fan_in.strides, fan_in.offset)
-            is_view = len(numbers) == 9 and all(type(each) is int and each >= 0 for each in numbers)
-            steps = zip(fan_in.shape, fan_in.strides, strict=True)
-            last = fan_in.offset + sum((size - 1) * stride for size, stride in steps)
-            if not is_view or (0 not in fan_in.shape and last >= shapes[name].numel()):
+            if not _is_view(fan_in, shapes[name].numel()):
                 raise ValueError(
                     f"fan_ins[{name!r}] must be views of the shape {tuple(shapes[name])}, got "
                     f"{fan_in}."
                 )
+
+
+def _is_view(fan_in: object, num_elements: int) -> bool:
+    """Return whether a value is a view of so many elements, each of which is in it once."""
+    if not isinstance(fan_in, FanIn) or type(fan_in.size_matters) is not bool:
+        return False
+    if not all(isinstance(part, tuple) and len(part) == 4 for part in fan_in[:2]):
+        return False
+    numbers = (*fan_in.shape, *fan_in.strides, fan_in.offset)
+    if not all(type(each) is int and each >= 0 for each in numbers):
+        return False
+    last = last_element(fan_in.shape, fan_in.strides)
+    is_inside = last is not None and fan_in.offset + last < num_elements
+    return is_inside or (0 in fan_in.shape and max(numbers) <= _MOST_EMPTY)
 
 
 def fan_ins_of(graph: WalkGraph) -> dict[str, tuple[FanIn, ...]]:

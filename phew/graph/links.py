@@ -112,14 +112,7 @@ class WeightedLink:
         It is false for a filter that several channels share (stride 0), or for a Toeplitz matrix,
         whose strides are 1 and 1: element 1 is the edges (0, 1) and (1, 0).
         """
-        dims = sorted(zip(self.strides, self.shape, strict=True))
-        last = 0
-        for stride, size in dims:
-            if size > 1:
-                if stride <= last:
-                    return False
-                last += stride * (size - 1)
-        return True
+        return last_element(self.shape, self.strides) is not None
 
     def mark_elements(
         self, flags_of_elements: torch.Tensor, flags_of_edges: torch.Tensor
@@ -220,6 +213,17 @@ class WiringLink:
 
 
 Link: TypeAlias = WeightedLink | WiringLink
+
+
+def last_element(shape: Sequence[int], strides: Sequence[int]) -> int | None:
+    """Return the last element of a strided view that begins at 0, None if one is in it twice."""
+    last = 0
+    for stride, size in sorted(zip(strides, shape, strict=True)):
+        if size > 1:
+            if stride <= last:
+                return None
+            last += stride * (size - 1)
+    return last
 
 
 def view_edges(

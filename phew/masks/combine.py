@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import torch
 
+from phew.distributed.sharding import is_sharded, placed_like
 from phew.masks.packed import PackedMasks
 from phew.masks.unpacked import UnpackedMasks
 
@@ -17,7 +18,9 @@ Combine: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def combined(
     masks: PackedMasks | UnpackedMasks, others: PackedMasks | UnpackedMasks, combine: Combine
 ) -> Mapping[str, torch.Tensor]:
-    """Combine masks, on the devices of the first; packed ones stay packed.
+    """Combine masks, placed as the first are; packed ones stay packed.
+
+    Where one of both is sharded, so is the result, and all ranks make the call.
 
     Raises:
         ValueError: If they are not of the same parameters.
@@ -32,6 +35,13 @@ def combined(
                 )
             )
     if isinstance(masks, PackedMasks) and isinstance(others, PackedMasks):
-        packed = {name: combine(own, others.packed[name]) for name, own in masks.packed.items()}
+        theirs = others.packed
+        packed = {name: combine(own, theirs[name]) for name, own in masks.packed.items()}
         return PackedMasks(masks.shapes, packed)
-    return {name: combine(mask, others[name].to(mask.device)) for name, mask in masks.items()}
+    return {name: _combined(mask, others[name], combine) for name, mask in masks.items()}
+
+
+def _combined(mask: torch.Tensor, other: torch.Tensor, combine: Combine) -> torch.Tensor:
+    if is_sharded(other) and not is_sharded(mask):
+        mask, other = other, mask
+    return combine(mask, placed_like(other, mask))

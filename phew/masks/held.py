@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -14,12 +13,12 @@ from phew.masks.fit import check_shape
 from phew.masks.parameter_hold import ParameterHold
 
 
-@runtime_checkable
-class HasMask(Protocol):
+class MaskedWeight:
     """A module whose weight is sparse, and which knows the mask of the dense one."""
 
     def dense_mask(self) -> torch.Tensor:
-        """Return the mask (bool) of the dense weight."""
+        """Return the mask (bool) of the dense weight, on the CPU."""
+        raise NotImplementedError
 
 
 def is_pruned(model: nn.Module) -> bool:
@@ -35,18 +34,30 @@ def is_pruned(model: nn.Module) -> bool:
         >>> phew.is_pruned(model)
         True
     """
-    return next(held_masks(as_module(model)), None) is not None
+    return next(_holders(as_module(model)), None) is not None
 
 
 def held_masks(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the names and masks of the parameters of a model that is pruned."""
+    """Yield the first name and the mask of each parameter of a model that is under one."""
+    for name, holder in _holders(model):
+        yield (
+            name,
+            holder.dense_mask() if isinstance(holder, MaskedWeight) else holder.pruned.mask(),
+        )
+
+
+def _holders(model: nn.Module) -> Iterator[tuple[str, MaskedWeight | ParameterHold]]:
+    seen: set[nn.Parameter] = set()
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
             hold = ParameterHold.on(parameter)
-            if isinstance(module, HasMask) and name.rpartition(".")[2] == "weight":
-                yield name, module.dense_mask()
+            if parameter in seen:
+                continue
+            seen.add(parameter)
+            if isinstance(module, MaskedWeight) and name.rpartition(".")[2] == "weight":
+                yield name, module
             elif hold is not None:
-                yield name, hold.pruned.mask()
+                yield name, hold
 
 
 def count_not_zero(masks: Mapping[str, torch.Tensor], model: nn.Module) -> dict[str, int]:
@@ -65,5 +76,7 @@ def count_not_zero(masks: Mapping[str, torch.Tensor], model: nn.Module) -> dict[
     for name, mask in masks.items():
         check_shape(name, mask.shape, weights)
         weight = weights[name].detach()
+        if weight.is_meta:
+            raise ValueError(f"{name!r} must have data to be checked, got a meta tensor.")
         counts[name] = count_nonzero((weight != 0) & ~placed_like(mask, weight))
     return {name: count for name, count in counts.items() if count}

@@ -27,7 +27,7 @@ from phew.masks.mask_file import (
     write_mask_file,
 )
 from phew.masks.packed import PackedMasks
-from phew.masks.rescaling import Rescale, multiply, scales_of
+from phew.masks.rescaling import Rescale, factors_of, multiply
 from phew.masks.summary import Summary, SummaryRow
 from phew.masks.unpacked import UnpackedMasks
 from phew.support.html import html_text
@@ -83,7 +83,9 @@ class Masks(Mapping[str, torch.Tensor]):
         """
         if isinstance(masks, Masks):
             masks = masks.contents
-        self._masks = masks if isinstance(masks, PackedMasks) else UnpackedMasks(masks, num_kept)
+        if not isinstance(masks, PackedMasks | UnpackedMasks):
+            masks = UnpackedMasks(masks, num_kept)
+        self._masks = masks
         self._unit_masks = UnpackedMasks(unit_masks or {}, argument="unit_masks")
         self._active_units = dict(active_units or {})
         self._fan_ins = {name: tuple(each) for name, each in (fan_ins or {}).items()}
@@ -117,6 +119,10 @@ class Masks(Mapping[str, torch.Tensor]):
         self._masks.own_memory()
         self._unit_masks.own_memory()
         return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        check_fan_ins(self._fan_ins, self._masks.shapes)
 
     def __repr__(self) -> str:
         """The counts and how the masks were made, in one line."""
@@ -181,23 +187,24 @@ class Masks(Mapping[str, torch.Tensor]):
         return self.summary().total.density
 
     def __and__(self, other: Masks) -> Masks:
-        """The masks of what both keep; they must be of the same parameters."""
+        """The masks of what both keep, without unit masks; they must be of the same parameters."""
         return self._with(other, torch.bitwise_and)
 
     def __or__(self, other: Masks) -> Masks:
-        """The masks of what either keeps; they must be of the same parameters."""
+        """The masks of what either keeps, without unit masks, of the same parameters."""
         return self._with(other, torch.bitwise_or)
 
     def _with(self, other: Masks, combine: Combine) -> Masks:
         if not isinstance(other, Masks):
             return NotImplemented
-        return Masks(combined(self._masks, other._masks, combine), fan_ins=self._fan_ins)
+        fan_ins = other._fan_ins | self._fan_ins
+        return Masks(combined(self._masks, other._masks, combine), fan_ins=fan_ins)
 
     def to(self, device: torch.device | str) -> Masks:
         """Return the masks on a device, unpacked; those that are there are not copied."""
         return Masks(
-            {name: mask.to(device) for name, mask in self.items()},
-            unit_masks={name: mask.to(device) for name, mask in self._unit_masks.items()},
+            self._masks.to(device),
+            unit_masks=self._unit_masks.to(device),
             active_units=self._active_units,
             fan_ins=self._fan_ins,
             info=self._info,
@@ -211,8 +218,8 @@ class Masks(Mapping[str, torch.Tensor]):
             model: The model, or a part of it.
 
         Returns:
-            The masks of its weights and, where these are held, of its units. How they were made is
-            not known.
+            The masks of its weights and, where these are held, of its units: those of parameters
+            of one dimension. How they were made is not known.
 
         Raises:
             ValueError: If there are none.
@@ -309,9 +316,9 @@ class Masks(Mapping[str, torch.Tensor]):
             masks = ChainMap(self._unit_masks, self._masks)  # type: ignore[arg-type]
         parameters = dict(model.named_parameters(remove_duplicate=False))
         check_fit(masks, parameters)
-        scales = scales_of(parameters, self._masks, self._fan_ins, rescale)
+        factors = factors_of(parameters, self._masks, self._fan_ins, rescale)
         hold(model, masks)
-        multiply(parameters, scales)
+        multiply(factors)
 
     def summary(self) -> Summary:
         """Count what is kept, per parameter and in all.

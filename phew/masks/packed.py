@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from phew.distributed.sharding import whole
-from phew.masks.unpacked import with_own_memory
+from phew.masks.unpacked import UnpackedMasks, with_own_memory
 
 _NUM_BITS = np.array([number.bit_count() for number in range(256)], dtype=np.uint8)
 _COUNTED_AT_ONCE = 2**24
@@ -100,6 +100,10 @@ class PackedMasks(Mapping[str, torch.Tensor]):
     def copy(self) -> PackedMasks:
         """Return the same masks in memory of their own."""
         return PackedMasks(self.shapes, {name: each.clone() for name, each in self.packed.items()})
+
+    def to(self, device: torch.device | str) -> UnpackedMasks:
+        """Return the masks on a device, unpacked."""
+        return UnpackedMasks({name: mask.to(device) for name, mask in self.items()})
 
     def own_memory(self) -> None:
         """Copy the bytes that are parts of larger tensors."""

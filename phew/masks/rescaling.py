@@ -23,6 +23,10 @@ from phew.graph.fan_in import FanIn
 Rescale: TypeAlias = Literal["none", "auto", "variance", "fan_in"]
 """How kept weights are rescaled: "auto" as "variance", but only where the size of units matters."""
 
+Factors: TypeAlias = Sequence[tuple[FanIn, torch.Tensor]]
+"""What the weights of a parameter are multiplied by: for some fan-ins, a factor for each unit, of
+shape (groups, targets, 1, 1)."""
+
 
 def check_rescale(rescale: object) -> None:
     """Raise ValueError unless it is a way of rescaling."""
@@ -31,76 +35,83 @@ def check_rescale(rescale: object) -> None:
         raise ValueError(f"rescale must be one of {ways}, got {rescale!r}.")
 
 
-def scales_of(
+def factors_of(
     parameters: Mapping[str, nn.Parameter],
     masks: Mapping[str, torch.Tensor],
     fan_ins: Mapping[str, Sequence[FanIn]],
     rescale: Rescale,
-) -> dict[str, torch.Tensor]:
+) -> dict[nn.Parameter, Factors]:
     """Return what kept weights are to be multiplied by.
 
     Args:
-        parameters: The parameters, dense, by name.
-        masks: Their masks.
-        fan_ins: The fan-ins of the masked parameters. If they are sharded, all ranks make the call.
+        parameters: The parameters, dense, by all of their names.
+        masks: The masks, by one of these. If parameters are sharded, all ranks make the call.
+        fan_ins: The fan-ins of the masked parameters, by one of their names.
         rescale: How.
 
     Returns:
-        By name of the parameters that change, a factor for each element.
+        The factors of the parameters that change.
 
     Raises:
         ValueError: If there is no such way, nothing is known of a parameter's fan-ins, or its
             weights are not finite.
     """
     check_rescale(rescale)
-    scales: dict[str, torch.Tensor] = {}
+    factors: dict[nn.Parameter, Factors] = {}
     if rescale == "none":
-        return scales
-    seen: set[nn.Parameter] = set()
+        return factors
+    known = {parameters[name]: each for name, each in fan_ins.items() if name in parameters}
     for name in masks:
         parameter = parameters[name]
-        if parameter in seen:
+        if parameter in factors:
             continue
-        seen.add(parameter)
-        if name not in fan_ins:
+        if parameter not in known:
             raise ValueError(
                 f"rescale must be 'none' for masks that do not say which weights lead to one unit, "
                 f"got {rescale!r} for {name!r}. Sample the masks with this version of phew."
             )
-        wanted = [each for each in fan_ins[name] if rescale != "auto" or each.size_matters]
+        wanted = [each for each in known[parameter] if rescale != "auto" or each.size_matters]
         if wanted:
-            scale = scale_of(whole(parameter.detach()), whole(masks[name]), wanted, rescale)
-            if not scale.isfinite().all():
+            weight, mask = whole(parameter.detach()), whole(masks[name])
+            mask = mask.to(weight.device)
+            own = [(fan_in, _factors(fan_in, weight, mask, rescale)) for fan_in in wanted]
+            if not all(each.isfinite().all() for _, each in own):
                 raise ValueError(f"{name!r} must be finite to be rescaled, got infinity or NaN.")
-            scales[name] = placed_like(scale, parameter)
-    return scales
+            factors[parameter] = own
+    return factors
 
 
-def scale_of(
-    weight: torch.Tensor, mask: torch.Tensor, fan_ins: Sequence[FanIn], rescale: Rescale
+def _factors(
+    fan_in: FanIn, weight: torch.Tensor, mask: torch.Tensor, rescale: Rescale
 ) -> torch.Tensor:
-    """Return the factor of each element of a weight."""
-    scale = torch.ones(weight.shape, dtype=weight.dtype, device=weight.device)
-    mask = mask.to(weight.device)
-    for fan_in in fan_ins:
-        kept = fan_in.view(mask)
-        weights = fan_in.view(torch.ones_like(weight) if rescale == "fan_in" else weight)
-        before, after = _norms(weights), _norms(weights * kept)
-        # A unit that keeps nothing, or nothing but zeros, has nothing to be rescaled.
-        factors = (before / after).masked_fill(after == 0, 1)
-        fan_in.view(scale).copy_(factors.expand(fan_in.shape))
-    return scale
+    kept = fan_in.view(mask)
+    weights = fan_in.view(torch.ones_like(weight) if rescale == "fan_in" else weight)
+    before, after = _norms(weights), _norms(weights * kept)
+    # A unit that keeps nothing, or nothing but zeros, has nothing to be rescaled.
+    return (before / after).masked_fill((after == 0) & before.isfinite(), 1)
 
 
 def _norms(weights: torch.Tensor) -> torch.Tensor:
     """Return the norms of the weights that lead to each unit, shape (groups, targets, 1, 1)."""
-    dtype = torch.promote_types(weights.dtype, torch.float32)
+    # Squares of large float32 overflow. Apple's GPUs have no float64.
+    precise = torch.float32 if weights.device.type == "mps" else torch.float64
+    dtype = torch.promote_types(weights.dtype, precise)
     norms: torch.Tensor = torch.linalg.vector_norm(weights, dim=(2, 3), keepdim=True, dtype=dtype)
     return norms
 
 
+def scale_of(parameter: torch.Tensor, factors: Factors) -> torch.Tensor:
+    """Return a factor for each element of a parameter, placed as the parameter is."""
+    # The factors of 16-bit weights have more digits than these.
+    dtype = torch.promote_types(parameter.dtype, torch.float32)
+    scale = torch.ones(parameter.shape, dtype=dtype, device=parameter.device)
+    for fan_in, each in factors:
+        fan_in.view(scale).copy_(each.expand(fan_in.shape))
+    return placed_like(scale, parameter)
+
+
 @torch.no_grad()
-def multiply(parameters: Mapping[str, nn.Parameter], scales: Mapping[str, torch.Tensor]) -> None:
-    """Multiply parameters by factors, in place."""
-    for name, scale in scales.items():
-        parameters[name].mul_(scale)
+def multiply(factors: Mapping[nn.Parameter, Factors]) -> None:
+    """Multiply the weights of parameters by their factors, in place."""
+    for parameter, each in factors.items():
+        parameter.mul_(scale_of(parameter, each))

@@ -74,6 +74,11 @@ class UnpackedMasks(Mapping[str, torch.Tensor]):
         known = self._num_kept.get(name)
         return count_nonzero(self._masks[name]) if known is None else known
 
+    def to(self, device: torch.device | str) -> UnpackedMasks:
+        """Return the masks on a device; those that are there are not copied."""
+        masks = {name: mask.to(device) for name, mask in self._masks.items()}
+        return UnpackedMasks(masks, self._num_kept)
+
     def own_memory(self) -> None:
         """Copy the masks that are parts of larger tensors."""
         self._masks = {name: with_own_memory(mask) for name, mask in self._masks.items()}

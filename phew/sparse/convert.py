@@ -16,7 +16,7 @@ from phew.masks.fit import check_fit
 from phew.masks.mask_file import Scalar
 from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks
-from phew.masks.rescaling import Rescale, multiply, scales_of
+from phew.masks.rescaling import Rescale, factors_of, multiply, scale_of
 from phew.sparse.costs import report_of
 from phew.sparse.geometry import Way, check_way
 from phew.sparse.holding import hold_beside, let_go
@@ -132,7 +132,7 @@ def to_sparse(
     reshard(model)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     check_fit(masks.contents, parameters)
-    scales = scales_of(parameters, masks.contents, masks.fan_ins, rescale)
+    factors = factors_of(parameters, masks.contents, masks.fan_ins, rescale)
     trial = trial_of(model, weighted_layers(model), example_inputs)
     holders = holders_of(model)
     reasons = _reasons(model, masks, holders, trial)
@@ -143,20 +143,25 @@ def to_sparse(
     for layer, name in layers.items():
         kind = sparse_class_of(layer)
         assert kind is not None
-        scale = scales.pop(name, None)
+        own = factors.pop(weights[layer], None)
+        scale = None if own is None else scale_of(weights[layer], own)
         changes.append(kind.change_to_sparse(layer, masks.contents[name], way, scale))
     dense = Masks({name: masks.contents[name] for name in reasons})
     with _undone_on_failure(model):
         for change in changes:
             change()
         origin = _Origin(
-            *(tuple(masks), dense, masks.unit_masks, masks.active_units, masks.fan_ins),
-            masks.info,
+            names=tuple(masks),
+            dense=dense,
+            unit_masks=masks.unit_masks,
+            active_units=masks.active_units,
+            fan_ins=masks.fan_ins,
+            info=masks.info,
         )
         model.__dict__[_ORIGIN] = origin
         check_states(model)
         hold_beside(model, dense)
-    multiply(parameters, scales)
+    multiply(factors)
     let_go(weights)
     mark_replaced(weights.values(), "to_sparse")
     return report

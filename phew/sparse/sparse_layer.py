@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from phew.masks.held import MaskedWeight
 from phew.masks.packed import unpack
 from phew.sparse.choice import chosen_way
 from phew.sparse.geometry import Geometry, Way, check_way
@@ -23,7 +24,7 @@ from phew.sparse.indices import Indices, indices_of
 from phew.sparse.products import expand, gather, product
 
 
-class SparseLayer(nn.Module):
+class SparseLayer(nn.Module, MaskedWeight):
     """The base of sparse layers: the state, and the way from dense layers and back.
 
     Attributes:

@@ -124,7 +124,7 @@ def table(rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
         return []
     widths = _widths(zip(*columns[:-1], strict=True)) if columns[1:] else []
     least = min(max(map(len, columns[-1])), _LEAST_WIDTH)
-    if width is not None:
+    if width is not None and widths:
         while sum(widths) + 2 * len(columns) > width - least and max(widths) > _LEAST_NAME:
             widths[widths.index(max(widths))] -= 1
     margin = sum(widths) + 2 * len(columns)

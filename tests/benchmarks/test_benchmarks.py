@@ -19,6 +19,7 @@ import numpy as np
 import peers
 import pytest
 import ranks
+import rescaling
 import scaling
 import torch
 from rivals.layered_graph import LayeredGraph
@@ -231,6 +232,16 @@ def test_training_under_masks_is_measured_beside_dense_training(
         assert row["num_weights"] == 61_470
         assert row["seconds"] > 0
         assert (row["ratio"] == 1) == (row["way"] == "dense")
+
+
+@pytest.mark.slow
+def test_a_perceptron_trains_once_its_weights_are_rescaled(lines: list[dict[str, Any]]) -> None:
+    rows = [rescaling.Row(**row) for row in rows_of("rescaling", copy.deepcopy(lines))]
+    assert len(rows) == 2 * 2 * len(rescaling.WAYS)
+    for row in rows:
+        assert (row.accuracy < 0.2) == (row.optimizer == "SGD" and row.way == "none")
+        assert row.accuracy > 0.7 or row.way == "none"
+    assert "auto - none" in rescaling.tables(rows)
 
 
 @pytest.mark.slow

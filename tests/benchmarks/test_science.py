@@ -100,6 +100,7 @@ def test_training_learns_and_keeps_pruned_weights_at_zero() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
     masks = phew.sample_masks(network, inputs[:1], density=0.5)
+    masks.apply(network)
     outcome = train(network, masks, data, Protocol(num_epochs=20, batch_size=20), seed=0)
     assert len(outcome.losses) == 20
     assert outcome.losses[-1] < outcome.losses[0] / 2

@@ -64,6 +64,52 @@ def test_a_norm_that_is_written_out() -> None:
     assert size_matters(WrittenOut(gated=True), torch.zeros(2, 8)) == {"first", "gate"}
 
 
+@pytest.mark.parametrize("combine", ["times", "gated", "over another", "own gate"])
+def test_statistics_that_are_no_norms(combine: str) -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.other, self.last = (nn.Linear(8, 8) for _ in range(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x, other = self.first(x), self.other(x)
+            mean = other.mean(-1, keepdim=True)
+            if combine == "times":
+                x = x * mean
+            elif combine == "gated":
+                x = x * mean.sigmoid()
+            elif combine == "over another":
+                x = x / (1 + mean.abs())
+            else:
+                x = x * x.mean(-1, keepdim=True).sigmoid() + other
+            return self.last(x)
+
+    assert size_matters(Network(), torch.zeros(2, 8)) == {"first", "other"}
+
+
+def test_a_mean_that_is_subtracted_belongs_to_a_norm() -> None:
+    class Standardised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            x = x - x.mean(-1, keepdim=True)
+            return self.last(x / (x.std(-1, keepdim=True) + 1e-6))
+
+    assert size_matters(Standardised(), torch.zeros(2, 8)) == set()
+    normalised = nn.Sequential(nn.Linear(8, 8), Unit(), nn.Linear(8, 2))
+    assert size_matters(normalised, torch.zeros(2, 8)) == set()
+
+
+class Unit(nn.Module):
+    """Brings rows to the length 1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(x, dim=-1)
+
+
 def test_projections_of_which_some_are_normalised() -> None:
     class Attention(nn.Module):
         def __init__(self) -> None:

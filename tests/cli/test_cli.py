@@ -275,6 +275,10 @@ def test_prune_takes_a_callable_of_a_file(tmp_path: Path) -> None:
     result = run("prune", f"{file}:make", "--input-shape", "6", "--density", "0.5", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["num_weights"] == 24
+    other = tmp_path / "inspect.py"
+    other.write_text("import torch\n\n\ndef make():\n    return torch.nn.Linear(6, 3)\n")
+    result = run("prune", f"{other}:make", "--input-shape", "6", "--density", "0.5", "--json")
+    assert json.loads(result.stdout)["num_weights"] == 18
     missing = run("prune", f"{tmp_path}/x.py:make", "--density", "0.5")
     assert missing.exit_code == 2
     assert "MODEL must name a file, got" in missing.stderr

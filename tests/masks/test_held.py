@@ -54,6 +54,20 @@ def test_unit_masks_are_told_from_masks() -> None:
     assert list(held.unit_masks) == ["0.bias", "2.bias"]
 
 
+def test_tied_weights_have_one_mask() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    masks = phew.Masks({"0.weight": torch.eye(4, dtype=torch.bool)})
+    masks.apply(model)
+    assert phew.Masks.of(model) == masks
+
+
+def test_names_of_a_users_module_mean_nothing() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].register_buffer("dense_mask", torch.zeros(4))
+    assert not phew.is_pruned(model)
+
+
 def test_weights_that_are_not_zero_are_counted() -> None:
     model = network()
     masks = masks_of(model)
@@ -78,6 +92,8 @@ def test_masks_of_another_model_are_not_checked() -> None:
         masks.check(nn.Linear(3, 2))
     with pytest.raises(ValueError, match=r"'0.weight' must have the shape of its mask"):
         masks.check(nn.Sequential(nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match=r"'0.weight' must have data to be checked"):
+        masks.check(network().to("meta"))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -94,7 +110,7 @@ def test_masks_are_combined(tmp_path: Path, packed: bool) -> None:
     assert both == phew.Masks(expected_both)
     assert either == phew.Masks(expected_either)
     assert both.num_kept + either.num_kept == one.num_kept + two.num_kept
-    assert both.fan_ins == one.fan_ins
+    assert both.fan_ins == one.fan_ins == (phew.Masks(dict(two)) | one).fan_ins
 
 
 def test_masks_of_other_parameters_are_not_combined() -> None:
@@ -115,6 +131,7 @@ def test_masks_go_to_a_device(tmp_path: Path) -> None:
     assert {mask.device.type for mask in moved.values()} == {"meta"}
     assert {mask.device.type for mask in moved.unit_masks.values()} == {"meta"}
     assert moved.info == masks.info
+    assert loaded.contents["0.weight"] is not loaded.contents["0.weight"]  # still packed
     there = masks.to("cpu")
     assert there == masks
     assert there["0.weight"] is masks["0.weight"]

@@ -76,8 +76,8 @@ def test_masks_go_to_processes_that_are_spawned(
     if packed:
         masks.save(tmp_path / "masks.safetensors")
         masks = Masks.load(tmp_path / "masks.safetensors")
-    spawn(print, (masks,), nprocs=2)
-    assert sorted(capfd.readouterr().out.splitlines()) == [f"{rank} {masks}" for rank in (0, 1)]
+    spawn(print, (masks,), nprocs=1)
+    assert capfd.readouterr().out == f"0 {masks}\n"
 
 
 def test_torch_loads_masks_by_default(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import pickle
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -160,6 +160,38 @@ def test_sparse_models_are_rescaled_in_the_same_way() -> None:
         torch.testing.assert_close(model.get_parameter(name), parameter)
 
 
+def test_layers_under_two_names_are_rescaled() -> None:
+    layer = nn.Linear(10, 10)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    sampled = masked(model, torch.zeros(1, 10), density=0.3)
+    mask, fan_ins = sampled["0.weight"], sampled.fan_ins["0.weight"]
+    x = torch.randn(3, 10)
+    for masks in (
+        sampled,
+        phew.Masks({"0.weight": mask, "2.weight": mask}, fan_ins=sampled.fan_ins),
+        phew.Masks({"2.weight": mask}, fan_ins={"2.weight": fan_ins}),
+    ):
+        held, sparse = copy.deepcopy(model), copy.deepcopy(model)
+        masks.apply(held, rescale="variance")
+        phew.to_sparse(sparse, masks, rescale="variance")
+        torch.testing.assert_close(sparse(x), held(x))
+        kept = mask.any(1)
+        torch.testing.assert_close(held[0].weight.norm(dim=1)[kept], layer.weight.norm(dim=1)[kept])
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-30])
+def test_large_and_small_weights_are_rescaled(size: float) -> None:
+    model = nn.Sequential(nn.Linear(20, 12))
+    with torch.no_grad():
+        model[0].weight.mul_(size)
+    before = model[0].weight.detach().double().norm(dim=1)
+    masks = masked(model, torch.zeros(1, 20), density=0.4)
+    masks.apply(model, rescale="variance")
+    kept = masks["0.weight"].any(1)
+    after = model[0].weight.detach().double().norm(dim=1)
+    torch.testing.assert_close(after[kept], before[kept], rtol=1e-5, atol=0)
+
+
 def test_prune_rescales() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 12))
@@ -230,9 +262,16 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         FanIn((1, 2, 3, 1), (0, 3, 1, 1), 1, size_matters=True),
         FanIn((1, 2, 3, 1), (0, 4, 1, 1), 0, size_matters=True),
         FanIn((1, 2, 3, 1), (0, 3, 1, 1), -1, size_matters=True),
+        FanIn((1, 10**12, 1, 1), (0, 0, 0, 0), 0, size_matters=True),
+        FanIn((0, 10**30, 1, 1), (0, 0, 0, 0), 0, size_matters=True),
+        FanIn((1, 2, 3, 1), (0, 1, 1, 1), 0, size_matters=True),
+        FanIn((1, 2, 3, 1), (0, 3, 1, 1), 0, size_matters=2),
+        FanIn((1, 2, 3), (0, 3, 1, 1), 0, size_matters=True),
+        FanIn((1, 2, "3", 1), (0, 3, 1, 1), 0, size_matters=True),
+        ((1, 2, 3, 1), (0, 3, 1, 1), 0, True),
     ],
 )
-def test_units_must_be_in_their_parameter(fan_in: FanIn) -> None:
+def test_units_must_be_in_their_parameter(fan_in: Any) -> None:
     with pytest.raises(
         ValueError, match=r"fan_ins\['weight'\] must be views of the shape \(2, 3\)"
     ):
