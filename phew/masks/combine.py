@@ -1,4 +1,4 @@
-"""Combine the masks of the same parameters weight by weight."""
+"""Compare masks, and combine those of the same parameters weight by weight."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from typing import TypeAlias
 
 import torch
 
-from phew.distributed.sharding import is_sharded, placed_like
+from phew.distributed.sharding import equal, is_sharded, placed_like
 from phew.masks.packed import PackedMasks
 from phew.masks.unpacked import UnpackedMasks
 
 Combine: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """`torch.bitwise_and` or `torch.bitwise_or`, of bool tensors or packed bytes."""
+
+
+def are_equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether both keep the same weights; all ranks make the call if they are sharded."""
+    return masks.keys() == others.keys() and all(
+        equal(mask, others[name]) for name, mask in masks.items()
+    )
 
 
 def combined(

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from phew.arguments import as_module
-from phew.distributed.sharding import equal, reshard
+from phew.distributed.sharding import reshard
 from phew.graph.fan_in import FanIn, check_fan_ins
-from phew.masks.combine import Combine, combined
+from phew.masks.combine import Combine, are_equal, combined
 from phew.masks.fit import check_fit
 from phew.masks.held import count_not_zero, held_masks
 from phew.masks.hold import hold
@@ -111,7 +111,9 @@ class Masks(Mapping[str, torch.Tensor]):
         """Whether both keep the same weights and units, however they were made."""
         if not isinstance(other, Masks):
             return NotImplemented
-        return _equal(self._masks, other._masks) and _equal(self._unit_masks, other._unit_masks)
+        return are_equal(self._masks, other._masks) and are_equal(
+            self._unit_masks, other._unit_masks
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickling a part of a larger tensor would pickle all of it. The copies stay here, because
@@ -389,23 +391,8 @@ class Masks(Mapping[str, torch.Tensor]):
         Raises:
             OSError: If there is no such file, or it cannot be read.
             ValueError: If the file is cut off, damaged or not a mask file of phew.
-
-        Example: see `save`.
         """
-        file = read_mask_file(path)
-        return cls(
-            file.masks,
-            unit_masks=file.unit_masks,
-            active_units=file.active_units,
-            fan_ins=file.fan_ins,
-            info=file.info,
-        )
-
-
-def _equal(masks: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
-    return masks.keys() == others.keys() and all(
-        equal(mask, others[name]) for name, mask in masks.items()
-    )
+        return cls(**vars(read_mask_file(path)))
 
 
 # Files of masks that torch.save wrote hold nothing that runs, so torch.load may read them.
