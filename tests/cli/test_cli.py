@@ -316,6 +316,7 @@ def test_networks_that_libraries_do_not_have(model: str, message: str) -> None:
     assert message in result.stderr
 
 
+@pytest.mark.usefixtures("my_networks")
 def test_a_model_that_describes_its_input_needs_no_shape() -> None:
     result = run("prune", "my_networks:make_described", "--density", "0.5", "--json")
     assert result.exit_code == 0, result.stderr
