@@ -1,4 +1,4 @@
-"""What reads the units of a space: normalisations, or something that their size matters to.
+"""Find the spaces whose size matters: something reads their units, and no normalisation does.
 
 In `linear(batch_norm(conv(x)))` a batch norm reads the channels of the convolution, and gives them
 another size; the linear layer reads what comes out of it. In `h + outer(relu(inner(norm(h))))`

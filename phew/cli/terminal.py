@@ -1,4 +1,4 @@
-"""What commands print, as wide as the terminal."""
+"""Commands print lines that are as wide as the terminal."""
 
 from __future__ import annotations
 

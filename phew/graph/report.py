@@ -83,7 +83,7 @@ class Report:
         return self.text()
 
     def __repr__(self) -> str:
-        """What it is about, in one line."""
+        """The counts of the graph, in one line."""
         return f"Report({self._graph!r})"
 
     def _repr_html_(self) -> str:

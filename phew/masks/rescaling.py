@@ -24,7 +24,7 @@ Rescale: TypeAlias = Literal["none", "auto", "variance", "fan_in"]
 """How kept weights are rescaled: "auto" as "variance", but only where the size of units matters."""
 
 Factors: TypeAlias = Sequence[tuple[FanIn, torch.Tensor]]
-"""What the weights of a parameter are multiplied by: for some fan-ins, a factor for each unit, of
+"""The weights of a parameter are multiplied by these: for some fan-ins, a factor for each unit, of
 shape (groups, targets, 1, 1)."""
 
 

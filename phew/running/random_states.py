@@ -23,7 +23,7 @@ def random_states_kept() -> Iterator[None]:
     The states are those of the whole process. Another thread may draw numbers itself, which putting
     the states back would make it draw again. So nothing is put back then.
     """
-    # What a thread draws between the signs and the states is seen as work of that thread.
+    # The signs come first, so that a thread that draws before the states are read is seen to run.
     before = _idle_signs()
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch_state = torch.get_rng_state()

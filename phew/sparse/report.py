@@ -115,7 +115,7 @@ class SparseReport:
         return "\n".join([*numbers_table(*self._cells(), width=width), *remarks])
 
     def __repr__(self) -> str:
-        """What is kept, in one line."""
+        """The totals, in one line."""
         total = self.total
         return (
             f"SparseReport({len(self.layers)} masked weights, {total.num_kept:,} of "

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -14,12 +12,10 @@ import pytest
 import torch
 from command_line import plain, run
 from small_networks import IMAGE, lenet5
-from zoo import torchvision_operators  # noqa: F401  torchvision and timm cannot be imported before
 
 import phew
 from phew import models
 from phew.cli.messages import messages_in_one_line
-from phew.models import NETWORKS
 
 MY_NETWORKS = """
 import torch
@@ -97,73 +93,6 @@ def test_version() -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert result.stdout == f"phew {phew.__version__}\n"
-
-
-def test_models_lists_every_network_with_its_prunable_weights() -> None:
-    result = run("models")
-    assert result.exit_code == 0
-    rows = [line.split() for line in plain(result.stdout).splitlines()[1:]]
-    assert [row[0] for row in rows] == list(NETWORKS)
-    assert ["vgg19_bn", "3,32,32", "20,024,000"] in rows
-
-
-def test_models_are_json_too() -> None:
-    facts = json.loads(run("models", "--json").stdout)
-    assert [each["name"] for each in facts] == list(NETWORKS)
-    assert facts[0] == {
-        "name": "lenet_300_100",
-        "input_shape": [1, 28, 28],
-        "num_prunable_weights": 266_200,
-    }
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["prune", "resnet20", "--density", "0.1"],
-        ["prune", "lenet5", "--density", "0.05", "--sparse"],
-        ["inspect", "resnet50"],
-        ["compare", "lenet5", "--densities", "0.1", "--methods", "phew,magnitude"],
-        ["models"],
-        ["info"],
-        ["--help"],
-        ["prune", "--help"],
-    ],
-)
-def test_output_fits_a_terminal_of_80_columns(arguments: list[str], tmp_path: Path) -> None:
-    pty = pytest.importorskip("pty", reason="pseudo-terminals are of Unix")
-    main, terminal = pty.openpty()
-    with os.fdopen(main, "rb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "phew", *arguments],
-            stdout=terminal,
-            stderr=subprocess.DEVNULL,
-            cwd=tmp_path,
-            env=os.environ | {"COLUMNS": "80", "TERM": "xterm"},
-        )
-        os.close(terminal)
-        text = b""
-        # Linux ends a terminal that nobody writes to with an error.
-        with contextlib.suppress(OSError):
-            while part := output.read(1):
-                text += part
-    assert process.wait() == 0
-    lines = plain(text.decode()).splitlines()
-    assert len(lines) > 3
-    assert max(map(len, lines)) <= 80
-
-
-def test_repeated_blocks_are_one_line_in_a_terminal() -> None:
-    torch.manual_seed(0)
-    masks = phew.sample_masks(NETWORKS["resnet20"].build(), torch.zeros(1, 3, 32, 32), density=0.1)
-    summary = masks.summary()
-    lines = summary.table(width=200).splitlines()
-    (folded,) = [line.split() for line in lines if line.startswith("stages.0.{0-2}")]
-    rows = [row for row in summary.rows if row.parameter.startswith("stages.0.")]
-    assert folded[:2] == ["stages.0.{0-2}.branch.{0,2}.0.weight", "x6"]
-    assert folded[9] == f"{sum(row.num_kept for row in rows):,}"
-    assert folded[10] == f"{sum(row.num_weights for row in rows):,}"
-    assert lines[-1].split() == str(summary).splitlines()[-1].split()
 
 
 def test_prune_prints_the_summary_and_one_line_of_facts() -> None:
@@ -266,54 +195,6 @@ def test_prune_takes_a_callable_of_the_current_directory() -> None:
     )
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["num_weights"] == 6 * 8 + 8 * 4
-
-
-@pytest.mark.usefixtures("my_networks")
-def test_prune_takes_a_callable_of_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "nets_of_a_file.py"
-    file.write_text("import torch\n\n\ndef make():\n    return torch.nn.Linear(6, 4)\n")
-    result = run("prune", f"{file}:make", "--input-shape", "6", "--density", "0.5", "--json")
-    assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["num_weights"] == 24
-    other = tmp_path / "inspect.py"
-    other.write_text("import torch\n\n\ndef make():\n    return torch.nn.Linear(6, 3)\n")
-    result = run("prune", f"{other}:make", "--input-shape", "6", "--density", "0.5", "--json")
-    assert json.loads(result.stdout)["num_weights"] == 18
-    missing = run("prune", f"{tmp_path}/x.py:make", "--density", "0.5")
-    assert missing.exit_code == 2
-    assert "MODEL must name a file, got" in missing.stderr
-
-
-@pytest.mark.parametrize(
-    ("model", "num_weights"),
-    [
-        ("timm:resnet10t.c3_in1k", 5_428_616),
-        ("torchvision:squeezenet1_1", 1_231_552),
-        ("transformers:SqueezeBertConfig", None),
-    ],
-)
-def test_prune_takes_networks_of_other_libraries(model: str, num_weights: int | None) -> None:
-    result = run("prune", model, "--density", "0.5", "--json")
-    assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)["num_weights"]
-    assert found == (num_weights or found)
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ("timm:nope", "timm has no model 'nope'."),
-        ("torchvision:nope", "Unknown model nope"),
-        ("transformers:NopeConfig", "has no attribute NopeConfig"),
-        ("transformers:nope", "a class such as LlamaConfig, or a folder with a config.json"),
-    ],
-)
-def test_networks_that_libraries_do_not_have(model: str, message: str) -> None:
-    result = run("prune", model, "--density", "0.5")
-    assert result.exit_code == 2
-    library = model.partition(":")[0]
-    assert f"MODEL must name a network of {library}, got '{model}': " in result.stderr
-    assert message in result.stderr
 
 
 @pytest.mark.usefixtures("my_networks")

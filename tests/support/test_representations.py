@@ -1,4 +1,4 @@
-"""What notebooks and debuggers show: one line for `repr`, and tables in HTML."""
+"""Debuggers show one line for each object, and notebooks a table in HTML."""
 
 from __future__ import annotations
 
