@@ -57,7 +57,9 @@ def judge(rows: Iterable[Row]) -> list[Claim]:
     # Rows stand in the order in which their jobs ended.
     for row in sorted(rows, key=lambda row: -row.get("density", 0)):
         by_kind[row["kind"]].append(row)
-    structures, trainings = by_kind["structure"], by_kind["training"]
+    structures = by_kind["structure"]
+    trainings = [row for row in by_kind["training"] if row["rescale"] == "none"]
+    rescaled = [row for row in by_kind["training"] if row["rescale"] != "none"]
     claims = [
         *(_wider(structures, other) for other in ("SynFlow", "SynFlow-L2")),
         *(_higher_trace(structures, other) for other in ("random", "uniform walks")),
@@ -71,6 +73,12 @@ def judge(rows: Iterable[Row]) -> list[Claim]:
             "3, convergence",
             "PHEW's training loss, averaged over the epochs, is below {}'s",
             lambda row: -float(row["loss"]),
+        ),
+        *_trained(
+            rescaled,
+            "3, rescaled",
+            "With rescaled weights, PHEW's accuracy is above {}'s",
+            lambda row: float(row["accuracy"]),
         ),
         _whole(structures),
         *_cheap(by_kind["cost"]),

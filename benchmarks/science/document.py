@@ -60,16 +60,16 @@ def _verdicts(claims: Iterable[Claim]) -> list[str]:
 
 def _accuracies(rows: Iterable[Row]) -> list[str]:
     """Make tables and figures of the test accuracy of each data set and network."""
-    cases: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    cases: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        cases[row["data"], row["network"]].append(row)
+        rescaled = ["rescaled"] if row["rescale"] != "none" else []
+        cases[(row["data"], row["network"], *rescaled)].append(row)
     parts = ["## Accuracy"]
-    for (data, network), group in cases.items():
+    for case, group in cases.items():
         values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in group:
             values[row["method"]][row["density"]].append(row["accuracy"])
-        title = f"{data}, {network}"
-        name = f"science_{data}_{network}"
+        title, name = ", ".join(case), "_".join(["science", *case])
         save(plot.accuracy(values, title=title), name)
         num_seeds = len({row["seed"] for row in group})
         parts += [

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import phew
 from phew.analysis import analyze
+from phew.masks.rescaling import Rescale
 from phew.models import NETWORKS
 from science.data import load
 from science.networks import build
@@ -43,6 +44,7 @@ class Training:
     Attributes:
         seed: The seed of the initial weights, the method, the examples that it prunes with and the
             order of training. So networks with one seed differ in their masks alone.
+        rescale: How kept weights are rescaled (see `phew.Masks.apply`).
     """
 
     data: str
@@ -51,6 +53,7 @@ class Training:
     density: float
     seed: int
     num_epochs: int
+    rescale: Rescale = "none"
 
     def run(self, folder: Path) -> dict[str, Any]:
         data = load(self.data, folder)
@@ -65,7 +68,7 @@ class Training:
                 seed=self.seed,
                 batch=pruning_batch(data, self.seed),
             )
-            masks.apply(network)
+            masks.apply(network, rescale=self.rescale)
         outcome = train(network, masks, data, Protocol(self.num_epochs), self.seed)
         return {
             "accuracy": round(outcome.accuracy, 5),
@@ -182,6 +185,6 @@ def row_of(job: Job) -> dict[str, Any]:
 
 
 def job_of(row: dict[str, Any]) -> Job:
-    """Return the job of a row."""
+    """Return the job of a row; rows may lack fields that jobs had not when they were made."""
     kind = KINDS[row["kind"]]
-    return kind(**{field.name: row[field.name] for field in fields(kind)})
+    return kind(**{field.name: row[field.name] for field in fields(kind) if field.name in row})

@@ -28,9 +28,10 @@ class Results:
         return [job for job in jobs if job not in done]
 
     def rows_of(self, jobs: Iterable[Job]) -> list[dict[str, Any]]:
-        """Return the rows of these jobs."""
+        """Return the rows of these jobs, with all of the fields that a job has now."""
         wanted = set(jobs)
-        return [row for row in self.rows if job_of(row) in wanted]
+        found = ((job_of(row), row) for row in self.rows)
+        return [row_of(job) | row for job, row in found if job in wanted]
 
     def add(self, job: Job, result: dict[str, Any]) -> None:
         """Append a row."""

@@ -31,6 +31,7 @@ class Scale:
 
     Attributes:
         trained: Data sets and networks that are trained.
+        rescaled: Those of them without normalisation, which are trained with rescaled weights too.
         num_seeds: The number of seeds of each training.
         num_epochs: The number of epochs of each training.
         structures: Networks that are analysed, and the number of seeds of each.
@@ -42,6 +43,8 @@ class Scale:
     methods: tuple[str, ...]
     num_seeds: int
     num_epochs: int
+    rescaled: tuple[tuple[str, str], ...] = ()
+    rescaled_densities: tuple[float, ...] = ()
     structures: dict[str, int] = field(default_factory=dict)
     structural_densities: tuple[float, ...] = ()
     structural_methods: tuple[str, ...] = ()
@@ -64,6 +67,12 @@ class Scale:
                 for density in self.densities:
                     for method in self.methods:
                         yield Training(data, network, method, density, seed, self.num_epochs)
+            for data, network in self.rescaled:
+                for density in self.rescaled_densities:
+                    for method in self.methods:
+                        yield Training(
+                            data, network, method, density, seed, self.num_epochs, rescale="auto"
+                        )
 
     def jobs_alone(self) -> Iterator[Job]:
         """Yield jobs that are timed, and so must run alone."""
@@ -73,6 +82,7 @@ class Scale:
 
 
 SMALL = (("mnist1d", "conv"), ("mnist1d", "mlp"), ("digits", "conv"), ("digits", "mlp"))
+PERCEPTRONS = tuple((data, network) for data, network in SMALL if network == "mlp")
 
 FULL = Scale(
     trained=SMALL,
@@ -80,6 +90,8 @@ FULL = Scale(
     methods=COMPARED,
     num_seeds=10,
     num_epochs=30,
+    rescaled=PERCEPTRONS,
+    rescaled_densities=PAPER_DENSITIES[1::2],
     structures={"lenet_300_100": 3, "resnet20": 3, "vgg19_bn": 1},
     structural_densities=(0.5, 0.2, 0.1, 0.05, 0.02, 0.01),
     structural_methods=STRUCTURAL,
@@ -96,6 +108,8 @@ QUICK = Scale(
     methods=COMPARED,
     num_seeds=4,
     num_epochs=15,
+    rescaled=PERCEPTRONS,
+    rescaled_densities=PAPER_DENSITIES[9::5],
     structures={"lenet_300_100": 1, "resnet20": 1},
     structural_densities=(0.5, 0.1, 0.01),
     structural_methods=STRUCTURAL,
@@ -108,6 +122,8 @@ TINY = Scale(
     methods=COMPARED,
     num_seeds=2,
     num_epochs=2,
+    rescaled=(("digits", "mlp"),),
+    rescaled_densities=(0.05,),
     structures={"lenet5": 1},
     structural_densities=(0.1,),
     structural_methods=("PHEW", "SynFlow", "SynFlow-L2", "random", "uniform walks"),

@@ -25,6 +25,7 @@ from support.suite import UnavailableError
 from torch import nn
 
 import phew
+from phew.masks.rescaling import Rescale
 
 ROOT = Path(__file__).parents[2]
 ROW = Training("digits", "mlp", "PHEW", 0.1, seed=3, num_epochs=2)
@@ -46,7 +47,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     jobs = [*TINY.parallel_jobs(), *TINY.jobs_alone()]
     assert len(lines) == len(jobs)
-    for claim in ("1. ", "2. ", "3. ", "3, convergence. ", "4. "):
+    for claim in ("1. ", "2. ", "3. ", "3, convergence. ", "3, rescaled. ", "4. "):
         assert f"\n{claim}" in judged
     # Two rows are missing, and one was cut off while it was written.
     kept = lines[:-3]
@@ -87,7 +88,10 @@ def test_all_that_is_claimed_is_measured() -> None:
     assert len(PAPER_DENSITIES) == 16
     assert PAPER_DENSITIES[0] == 0.512
     trainings = [job for job in FULL.parallel_jobs() if isinstance(job, Training)]
-    assert len(set(trainings)) == len(trainings) == 10 * 4 * (1 + 16 * 8)
+    rescaled = [job for job in trainings if job.rescale == "auto"]
+    assert len(set(trainings)) == len(trainings) == 10 * (4 * (1 + 16 * 8) + 2 * 8 * 8)
+    assert len(rescaled) == 10 * 2 * 8 * 8
+    assert {job.network for job in rescaled} == {"mlp"}
     (data, network), *_ = paper_scale("cifar10").trained
     assert (data, network) == ("cifar10", "resnet20")
     assert paper_scale("cifar10").num_epochs == 160
@@ -261,6 +265,26 @@ def test_accuracies_are_compared_seed_by_seed(theirs: list[float], verdict: str)
     assert [claim.verdict for claim in claims] == [verdict, verdict]
     assert claims[0].statement == "PHEW's accuracy is above SynFlow's"
     assert claims[0].figures[0].startswith("digits, mlp: by ")
+
+
+def test_rescaled_networks_are_judged_apart_and_old_rows_were_not_rescaled(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results.jsonl")
+    jobs: list[Job] = []
+    rescales: list[tuple[Rescale, float]] = [("none", 0.02), ("auto", -0.02)]
+    for rescale, rise in rescales:
+        for method, accuracy in (("PHEW", 0.8), ("SynFlow", 0.8 + rise)):
+            for seed in range(2):
+                job = Training("digits", "mlp", method, 0.1, seed, 1, rescale)
+                jobs.append(job)
+                results.add(job, {"accuracy": accuracy + 0.01 * seed, "loss": 0.5})
+    # Rows of earlier versions say nothing about it.
+    text = (tmp_path / "results.jsonl").read_text().replace(', "rescale": "none"', "")
+    (tmp_path / "results.jsonl").write_text(text)
+    again = Results(tmp_path / "results.jsonl")
+    assert again.missing(jobs) == []
+    found = verdicts(judge(again.rows_of(jobs)))
+    assert found["PHEW's accuracy is above SynFlow's"] == "does not hold"
+    assert found["With rescaled weights, PHEW's accuracy is above SynFlow's"] == "holds"
 
 
 def structure_rows(**of_phew: Any) -> list[dict[str, Any]]:
