@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, overload
 
@@ -20,6 +20,7 @@ from phew.masks.rescaling import Rescale, check_rescale
 from phew.walks.devices import as_device
 from phew.walks.masks_of_walks import masks_of_walks
 from phew.walks.options import Fork, Granularity, Options, Power
+from phew.walks.shares import as_layer_densities
 
 
 @overload
@@ -28,6 +29,7 @@ def sample_masks(
     example_inputs: Any = ...,
     *,
     density: float,
+    layer_densities: Mapping[str, float] | None = ...,
     seed: int = ...,
     fork: Fork = ...,
     granularity: Granularity = ...,
@@ -47,6 +49,7 @@ def sample_masks(
     example_inputs: Any = ...,
     *,
     densities: Sequence[float],
+    layer_densities: Mapping[str, float] | None = ...,
     seed: int = ...,
     fork: Fork = ...,
     granularity: Granularity = ...,
@@ -66,6 +69,7 @@ def sample_masks(
     *,
     density: float | None = None,
     densities: Sequence[float] | None = None,
+    layer_densities: Mapping[str, float] | None = None,
     seed: int = 0,
     fork: Fork = "uniform",
     granularity: Granularity = "weight",
@@ -90,6 +94,10 @@ def sample_masks(
             left out where `model` is a graph.
         density: Kept / prunable weights, in (0, 1].
         densities: Several densities from one run, instead of `density`.
+        layer_densities: Other densities than `density` of some parameters, by a name or pattern of
+            parameters or modules: `{"head": 1, "blocks.*.mlp": 0.05}`. The weights that a pattern
+            selects are counted together, and the first pattern that selects a parameter counts. A
+            density of 1 keeps all weights, those too that no walk visits.
         seed: Key of the random numbers, in [0, 2^64).
         fork: How a walk chooses among the links of a unit: "uniform", or "mass" in proportion to
             the unit's mass in each.
@@ -137,6 +145,7 @@ def sample_masks(
             requested = as_densities(densities)
         else:
             raise TypeError("density or densities must be given, and not both.")
+        layer_densities = as_layer_densities(layer_densities)
         options = Options(seed, fork, granularity, power)
         num_threads = as_num_threads(num_threads)
         graph = as_graph(model, example_inputs, include, exclude)
@@ -144,6 +153,7 @@ def sample_masks(
         ranks.check_equal(
             lambda: {
                 "density" if densities is None else "densities": density or requested,
+                "layer_densities": layer_densities,
                 **asdict(options),
                 "the type of device": walk_device.type,
                 "the graph of model": digest_of_graph(graph),
@@ -154,6 +164,7 @@ def sample_masks(
             graph,
             options,
             requested,
+            layer_densities=layer_densities,
             num_threads=num_threads,
             device=walk_device,
             ranks=ranks,
@@ -167,6 +178,7 @@ def prune(
     example_inputs: Any = None,
     *,
     density: float,
+    layer_densities: Mapping[str, float] | None = None,
     seed: int = 0,
     fork: Fork = "uniform",
     granularity: Granularity = "weight",
@@ -192,7 +204,9 @@ def prune(
         model: The model; its pruned weights become zero and stay zero through training.
         example_inputs: What the model accepts (see `capture`, which says where it may be left out).
         density: Kept / prunable weights, in (0, 1].
-        seed: As in `sample_masks`, like all that follow.
+        layer_densities: Other densities of some parameters by name or pattern, as in
+            `sample_masks`, like all that follows.
+        seed: Key of the random numbers.
         fork: How a walk chooses among the links of a unit.
         granularity: Whether weights or whole kernels are kept.
         power: The bias of a walk is this power of the magnitude.
@@ -226,6 +240,7 @@ def prune(
         model,
         example_inputs,
         density=density,
+        layer_densities=layer_densities,
         seed=seed,
         fork=fork,
         granularity=granularity,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import operator
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import TypeAlias, cast
 
@@ -51,17 +53,32 @@ def as_densities(densities: Sequence[float]) -> list[float]:
     return [as_density(value) for value in values]
 
 
-def as_density(density: object) -> float:
+def as_density(density: object, argument: str = "density") -> float:
     """Return a density as a float; raise TypeError or ValueError unless it is in (0, 1]."""
     if not isinstance(density, Real) or isinstance(density, bool):
-        raise TypeError(f"density must be a number in (0, 1], got {density!r}.")
+        raise TypeError(f"{argument} must be a number in (0, 1], got {density!r}.")
     try:
         value = float(density)
     except OverflowError:
-        raise ValueError("density must be in (0, 1], got a number beyond float64.") from None
+        raise ValueError(f"{argument} must be in (0, 1], got a number beyond float64.") from None
     if not 0 < value <= 1:
-        raise ValueError(f"density must be in (0, 1], got {density}.")
+        raise ValueError(f"{argument} must be in (0, 1], got {density}.")
     return value
+
+
+def name_matcher(pattern: str) -> Callable[[str], bool]:
+    """Return whether a parameter's name matches a pattern, or that of a module that it is in.
+
+    The pattern `head`, like `head.*` and `he?d`, matches `head.weight`, and `blocks.*.mlp` matches
+    `blocks.0.mlp.fc1.weight`.
+    """
+    matches = re.compile(fnmatch.translate(pattern)).match
+
+    def is_match(name: str) -> bool:
+        parts = name.split(".")
+        return any(matches(".".join(parts[:end])) for end in range(1, len(parts) + 1))
+
+    return is_match
 
 
 def num_to_keep(density: float, num_weights: int) -> int:

@@ -6,19 +6,21 @@ It is obvious rather than fast. `docs/method.md` states each rule beside its fun
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from phew.graph.links import WeightedLink, WiringLink
 from phew.graph.reach import absent_weights
 from phew.graph.walk_graph import WalkGraph
 from phew.graph.weights import data_of, weights_of
 from phew.walks.options import Fork, Granularity, Power
+from phew.walks.shares import shares_of
 
 FORK, EDGE = 0, 1
 """Purposes of a random number: a unit's link (counted by space), a link's edge (by link)."""
@@ -292,19 +294,50 @@ class Reference:
             space, unit = self._far_space(index, backward), edge.unit
         return visits
 
-    def sample_masks(self, density: float) -> Result:
+    def sample_masks(
+        self, density: float, layer_densities: Mapping[str, float] | None = None
+    ) -> Result:
         """Return the union of the visits of the fewest walks that keep round(density * weights).
+
+        Where parameters have densities of their own, that holds of the weights of each share.
 
         Args:
             density: Kept / prunable weights, in (0, 1]; it must be within reach of the walks.
+            layer_densities: Other densities by pattern (see `phew.sample_masks`).
         """
-        target = round(density * self.graph.num_prunable_weights)
+        visited: set[Visit] = set()
+        most_walks = 0
+        for share in shares_of(self.graph, density, layer_densities or {}):
+            parameters = share.parameters or self.graph.prunable
+            if share.is_whole:
+                visited |= self._all_weights(parameters)
+            else:
+                of_share, num_walks = self._visits_to(parameters, share.density)
+                visited |= of_share
+                most_walks = max(most_walks, num_walks)
+        return Result(self._masks(visited), most_walks)
+
+    def _visits_to(self, parameters: tuple[str, ...], density: float) -> tuple[set[Visit], int]:
+        """Return the visits of the fewest walks to so many weights of some parameters."""
+        num_weights = sum(self.graph.parameters[name].numel() for name in parameters)
+        target = round(density * num_weights)
         visited: set[Visit] = set()
         for num_walks in count():
             if len(visited) >= target:
-                return Result(self._masks(visited), num_walks)
-            visited.update(self.walk(num_walks))
+                return visited, num_walks
+            visited.update(visit for visit in self.walk(num_walks) if visit.parameter in parameters)
         raise AssertionError("unreachable: count() has no end")
+
+    def _all_weights(self, parameters: tuple[str, ...]) -> set[Visit]:
+        """Return all weights of some parameters that no constant of the model zeroes."""
+        absent = absent_weights(self.graph)
+        weights: set[Visit] = set()
+        for name in parameters:
+            parameter = self.graph.parameters[name]
+            is_absent = absent.get(name, torch.zeros(parameter.shape, dtype=torch.bool))
+            elements = (~is_absent).flatten().nonzero().flatten().tolist()
+            weights.update(Visit(name, element) for element in elements)
+        return weights
 
     def _masks(self, visited: set[Visit]) -> dict[str, npt.NDArray[np.bool_]]:
         masks = {

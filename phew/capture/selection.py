@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Collection, Container, Mapping, Sequence
 from typing import TypeGuard
 
 from torch import nn
 
-from phew.arguments import Selector, Selectors, as_module
+from phew.arguments import Selector, Selectors, as_module, name_matcher
 from phew.running.wrapped import is_wrapper
 
 _NOT_INCLUDED = "not in include"
@@ -171,13 +169,8 @@ def _matches(model: nn.Module, argument: str, selectors: Sequence[Selector]) -> 
 
 def _named(parameters: Mapping[str, nn.Parameter], pattern: str) -> list[nn.Parameter]:
     """List the parameters whose name matches, or that of a module that they are in."""
-    matches = re.compile(fnmatch.translate(pattern)).match
-    found = []
-    for name, parameter in parameters.items():
-        parts = name.split(".")
-        if any(matches(".".join(parts[:end])) for end in range(1, len(parts) + 1)):
-            found.append(parameter)
-    return found
+    is_match = name_matcher(pattern)
+    return [parameter for name, parameter in parameters.items() if is_match(name)]
 
 
 def _owned_by(model: nn.Module, kind: type[nn.Module]) -> list[nn.Parameter]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
@@ -28,7 +28,10 @@ from phew.support.files import check_replaceable, is_partial, own_folder, remove
 from phew.support.progress import progress_bar
 from phew.walks.bridge import NotFiniteError
 from phew.walks.options import Fork, Granularity, Options, Power
+from phew.walks.sampled_shares import info_of_walks, put_together, targets_of
 from phew.walks.sampler import Sampler
+from phew.walks.shares import as_layer_densities, shares_of
+from phew.walks.targets import Target
 from phew.walks.visited import Visited
 
 MASKS = "masks.safetensors"
@@ -42,6 +45,7 @@ def prune_checkpoint(
     example_inputs: Any = None,
     *,
     density: float,
+    layer_densities: Mapping[str, float] | None = None,
     out: str | PathLike[str],
     write_weights: bool = False,
     resume: bool = False,
@@ -69,6 +73,8 @@ def prune_checkpoint(
             on the meta device have the values that are there.
         example_inputs: What the model accepts (see `capture`, which says where it may be left out).
         density: Kept / prunable weights, in (0, 1].
+        layer_densities: Other densities of some parameters by name or pattern, as in
+            `sample_masks`.
         out: A folder for `masks.safetensors` (see `Masks.save`), made if it does not exist; empty
             but for what an earlier run left, if that is resumed.
         write_weights: Whether to write the checkpoint to `out` too, with pruned weights zeroed.
@@ -105,6 +111,7 @@ def prune_checkpoint(
         True
     """
     density = as_density(density)
+    layer_densities = as_layer_densities(layer_densities)
     options = Options(seed, fork, granularity, power)
     num_threads = as_num_threads(num_threads)
     source, out = Checkpoint(Path(checkpoint)), Path(out)
@@ -119,7 +126,7 @@ def prune_checkpoint(
             graph = as_graph(model, example_inputs, include, exclude)
         names = {name: source.stored_name(graph.names_of(name)) for name in graph.parameters}
         weighted = _with_weights_of(source, graph, names)
-        run = _Run(source, names, weighted, options, density, out)
+        run = _Run(source, names, weighted, options, density, layer_densities, out)
         remove_partial(out)
         masks = run.masks_left(MASKS)
         if masks is None:
@@ -191,6 +198,7 @@ class _Run:
         graph: The walk graph, whose parameters are those of the checkpoint.
         options: The options of the walks.
         density: Kept / prunable weights.
+        layer_densities: Other densities of some parameters.
         out: The folder.
     """
 
@@ -199,6 +207,7 @@ class _Run:
     graph: WalkGraph
     options: Options
     density: float
+    layer_densities: Mapping[str, float]
     out: Path
 
     @cached_property
@@ -214,6 +223,7 @@ class _Run:
             digest_of_graph(self.graph),
             dataclasses.astuple(self.options),
             self.density,
+            self.layer_densities,
         )
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
@@ -239,45 +249,54 @@ class _Run:
                 self.options,
                 num_threads=num_threads,
                 packed=True,
-                # The target is bound below, before the first walk is made.
-                after_batch=lambda num_walks, visited: self._save(num_walks, visited, target),
+                # The targets are bound below, before the first walk is made.
+                after_batch=lambda num_walks, visited: self._save(
+                    num_walks, visited, targets.values()
+                ),
             )
         except NotFiniteError as error:
             file = self.source.file_of(self.names[error.parameter])
             raise ValueError(f"{str(file)!r}: {error}") from error
-        target = sampler.target(self.density)
-        self._go_on(sampler, target)
-        expected_passes = sampler.expected_passes(target)
-        (sample,) = sampler.run([target], report)
-        info = sample.info(self.options, self.density) | {
+        shares = shares_of(self.graph, self.density, self.layer_densities)
+        targets = targets_of(sampler, shares)
+        self._go_on(sampler, targets.values())
+        expected_passes = max(map(sampler.expected_passes, targets.values()))
+        met = {sample.target: sample for sample in sampler.run(targets.values(), report)}
+        samples = {share: met[target] for share, target in targets.items()}
+        kept, num_walks = put_together(self.graph, shares, samples)
+        info = info_of_walks(self.options, self.density, self.layer_densities, num_walks) | {
             "run": self.identity,
             "num_passes": sampler.num_passes,
             "expected_passes": expected_passes,
         }
-        masks = assemble_masks(self.graph, sample.visited, info)
+        masks = assemble_masks(self.graph, kept, info)
         warn_of_collapse(self.graph, [masks])
         return masks
 
-    def _go_on(self, sampler: Sampler, target: int) -> None:
+    def _go_on(self, sampler: Sampler, targets: Collection[Target]) -> None:
         """Take the walks that an earlier run made as made, if it left any."""
         unfinished = self.masks_left(UNFINISHED)
         if unfinished is None:
             return
-        num_walks, num_kept = unfinished.info.get("num_walks"), unfinished.num_kept
+        num_walks = unfinished.info.get("num_walks")
+        visited = Visited.packed(self.graph, unfinished.pack().copy())
         try:
             # Walks are numbered in 64 bits.
             if type(num_walks) is not int or not 0 < num_walks < 2**62:
                 raise ValueError(f"num_walks must be a number of walks, got {num_walks!r}.")
-            if num_kept >= target:
-                raise ValueError(f"it must keep fewer than {target:,} weights, got {num_kept:,}.")
-            sampler.go_on_from(num_walks, Visited.packed(self.graph, unfinished.pack().copy()))
+            for num_weights, parameters in targets:
+                if (num_kept := visited.count(parameters)) >= num_weights:
+                    raise ValueError(
+                        f"it must keep fewer than {num_weights:,} weights, got {num_kept:,}."
+                    )
+            sampler.go_on_from(num_walks, visited)
         except ValueError as error:
             path = str(self.out / UNFINISHED)
             raise ValueError(f"{path!r} is damaged: {error} Remove it.") from error
 
-    def _save(self, num_walks: int, visited: Visited, target: int) -> None:
+    def _save(self, num_walks: int, visited: Visited, targets: Iterable[Target]) -> None:
         """Save the masks of the walks that have been made, from which a later run can go on."""
-        # If these are more walks than the target needs, the sampler will undo them.
-        if visited.count() < target:
+        # If these are more walks than a target needs, the sampler will undo them.
+        if all(visited.count(target.parameters) < target.num_weights for target in targets):
             info: dict[str, Scalar] = {"run": self.identity, "num_walks": num_walks}
             Masks(visited.masks, info=info).save(self.out / UNFINISHED)

@@ -56,6 +56,15 @@ Exclude: TypeAlias = Annotated[
         metavar="PATTERN", help="Keep these parameters whole, e.g. 'head.*'; may be repeated."
     ),
 ]
+LayerDensities: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer-density",
+        metavar="PATTERN=D",
+        help="Another density of these parameters, e.g. 'head=0.5', or 'head=1' to keep them "
+        "whole; may be repeated, and the first that matches counts.",
+    ),
+]
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON object and nothing else.")
 ]
@@ -211,6 +220,22 @@ def _build(target: str, build: Callable[[], nn.Module]) -> nn.Module:
         kind = type(network).__name__
         raise TypeError(f"MODEL must return a torch.nn.Module, got {kind} from {target!r}.")
     return network
+
+
+def parse_layer_densities(options: list[str] | None) -> dict[str, float]:
+    """Return densities by pattern of options such as `head=0.5`."""
+    densities = {}
+    for option in options or ():
+        pattern, _, number = option.rpartition("=")
+        try:
+            densities[pattern] = float(number)
+        except ValueError:
+            pattern = ""
+        if not pattern:
+            raise ValueError(
+                f"--layer-density must be PATTERN=DENSITY, such as 'head=0.5', got {option!r}."
+            )
+    return densities
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:

@@ -24,8 +24,10 @@ from phew.cli.networks import (
     Include,
     InitSeed,
     InputShape,
+    LayerDensities,
     Model,
     load_network,
+    parse_layer_densities,
     shape_of,
 )
 from phew.cli.terminal import print_wrapped, terminal_width
@@ -43,6 +45,7 @@ def prune(
     density: Annotated[
         float, typer.Option(show_default=False, help="Kept / prunable weights, in (0, 1].")
     ],
+    layer_densities: LayerDensities = None,
     seed: Annotated[int, typer.Option(help="Seed of the walks.")] = 0,
     init_seed: InitSeed = 0,
     out: Annotated[
@@ -152,6 +155,7 @@ def prune(
             graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
         options: dict[str, Any] = {
             "density": density,
+            "layer_densities": parse_layer_densities(layer_densities),
             "seed": seed,
             "fork": fork,
             "granularity": granularity,

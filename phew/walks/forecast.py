@@ -14,7 +14,9 @@ every hundredth does:
 from __future__ import annotations
 
 import math
-from functools import cached_property, partial
+from collections.abc import Collection, Iterable
+from copy import copy
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -51,9 +53,17 @@ class Forecast:
         # The flows hold a few float64 per unit; as locals they are freed before walking.
         flows = _flows(engine)
         self.reachable = count_reachable(engine, flows)
-        self._rates, self._numbers = self._weights_by_rate(flows, min(1.0, share))
+        self._by_parameter = self._weights_by_rate(flows, min(1.0, share))
+        self._rates, self._numbers = _merged(self._by_parameter.values())
         taken = (flow.links[index].sum() for flow in flows for index in self._graph.weighted)
         self.hops_per_walk = float(sum(taken)) / 2
+
+    def of(self, parameters: Collection[str]) -> Forecast:
+        """Return the forecast of the weights of some prunable parameters alone."""
+        part = copy(self)
+        part.reachable = {name: self.reachable[name] for name in parameters}
+        part._rates, part._numbers = _merged(self._by_parameter[name] for name in parameters)
+        return part
 
     @property
     def visits_per_walk(self) -> float:
@@ -85,7 +95,7 @@ class Forecast:
         weight; where it was more, 64 new weights are to be expected. Visits mark whole kernels
         together, and the rates of weights that are several edges are only averages over these.
         """
-        uses = max(self._num_uses.values(), default=1.0)
+        uses = max((self._num_uses[name] for name in self.reachable), default=1.0)
         by_kernel = self._engine.options.granularity == "kernel"
         sizes = (link.num_positions for link in self._prunable_links.values())
         together = max(sizes, default=1) if by_kernel else 1
@@ -99,7 +109,7 @@ class Forecast:
         """
         return 0.001 + 3 * math.sqrt(self._weights_per_visit / num_weights)
 
-    @cached_property
+    @property
     def _weights_per_visit(self) -> float:
         """The weights that a visit marks, on average: 1, or those of a kernel."""
         if self._engine.options.granularity == "weight":
@@ -108,8 +118,8 @@ class Forecast:
         num_weights = sum(number for number, _ in numbers)
         return sum(number * together for number, together in numbers) / num_weights
 
-    def _weights_by_rate(self, flows: Flows, share: float) -> tuple[Numbers, Numbers]:
-        """Return the rates at which walks visit weights, and the numbers of weights."""
+    def _weights_by_rate(self, flows: Flows, share: float) -> dict[str, tuple[Numbers, Numbers]]:
+        """Return, by parameter, the rates at which walks visit weights, and their numbers."""
         links = self._prunable_links
         num_edges = dict.fromkeys(self._graph.prunable, 0.0)
         histograms = self._engine.count_rates([*links], *flows, share=share)
@@ -121,21 +131,19 @@ class Forecast:
             name: max(1.0, number / max(self.reachable[name], 1))
             for name, number in num_edges.items()
         }
-        rates, numbers = [np.empty(0)], [np.empty(0)]
+        found: dict[str, list[tuple[Numbers, Numbers]]] = {name: [] for name in num_edges}
         for link, histogram in zip(links.values(), histograms, strict=True):
             num_uses = self._num_uses[link.parameter]
-            rates.append(histogram.rates * num_uses)
-            numbers.append(histogram.numbers / num_uses)
-        return _merged(np.concatenate(rates), np.concatenate(numbers))
+            found[link.parameter].append((histogram.rates * num_uses, histogram.numbers / num_uses))
+        return {name: _merged(of_links) for name, of_links in found.items()}
 
-    @cached_property
+    @property
     def _prunable_links(self) -> dict[int, WeightedLink]:
-        """The weighted links of prunable parameters by index."""
-        prunable = set(self._graph.prunable)
+        """The weighted links of the parameters that are forecast, by index."""
         return {
             index: link
             for index, link in self._graph.weighted.items()
-            if link.parameter in prunable
+            if link.parameter in self.reachable
         }
 
 
@@ -146,8 +154,10 @@ def _flows(engine: Engine) -> Flows:
     return forward, backward
 
 
-def _merged(rates: Numbers, numbers: Numbers) -> tuple[Numbers, Numbers]:
+def _merged(rates_and_numbers: Iterable[tuple[Numbers, Numbers]]) -> tuple[Numbers, Numbers]:
     """Merge rates that are within 5 % of each other; return mean rates and numbers of weights."""
+    nothing = np.empty(0), np.empty(0)
+    rates, numbers = map(np.concatenate, zip(nothing, *rates_and_numbers, strict=True))
     bins = np.floor(np.log2(rates) * 16).astype(np.int64)
     bins -= bins.min(initial=0)
     totals = np.bincount(bins, numbers).astype(np.float64)

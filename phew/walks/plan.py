@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     Attributes:
         first_listed: The first walk whose visits are listed.
         end: One more than the last walk.
-        lists_many: Whether the listed visits are likely to be more than there are weights.
+        lists_many: Whether the listed visits are likely to be more than there are prunable weights.
     """
 
     first_listed: int
@@ -44,6 +44,7 @@ def plan_walks(
     forecast: Forecast,
     *,
     num_weights: int,
+    visits_per_walk: float,
     num_walks: int,
     missing: int,
     caution: float,
@@ -52,8 +53,9 @@ def plan_walks(
     """Plan the walks to a number of visited weights.
 
     Args:
-        forecast: The forecast; it is corrected by what has been visited.
+        forecast: The forecast of the weights that count; it is corrected by what has been visited.
         num_weights: The number of prunable weights.
+        visits_per_walk: The number of visits to these that a walk is expected to make.
         num_walks: How many walks have been made.
         missing: How many weights more are to be visited.
         caution: The factor by which the forecast's uncertainty is widened.
@@ -72,7 +74,7 @@ def plan_walks(
     # After n walks an unmarked weight has a rate below about 1/n, so n more walks list it about
     # once. At most n walks are listed, so that the list stays shorter than the weights.
     num_listed = min(num_listed, max(first_listed, LANDING_SIZE))
-    lists_many = forecast.visits_per_walk * num_listed > num_weights
+    lists_many = visits_per_walk * num_listed > num_weights
     return Plan(first_listed, first_listed + num_listed, lists_many)
 
 

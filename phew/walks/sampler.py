@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, pairwise
 
@@ -12,14 +12,13 @@ import torch
 from phew.distributed.ranks import ALONE, Ranks
 from phew.graph.digests import digests_of_weights
 from phew.graph.walk_graph import WalkGraph
-from phew.masks.mask_file import Scalar
 from phew.walks.bridge import Visits
 from phew.walks.devices import CPU
 from phew.walks.engine import make_engine
 from phew.walks.forecast import Forecast
 from phew.walks.options import Options
 from phew.walks.plan import Plan, own_walks, plan_walks
-from phew.walks.targets import check_time, check_walkable, target_of
+from phew.walks.targets import Target, check_time, check_walkable, target_of
 from phew.walks.visited import Visited
 
 FEWEST_PER_BATCH = {"cpu": 2**21, "cuda": 2**23}
@@ -37,27 +36,17 @@ PASSES_BEFORE = 4
 
 @dataclass(frozen=True)
 class Sample:
-    """The union of the visits of walks 0 .. num_walks - 1.
+    """The union of the visits of walks 0 .. num_walks - 1, the fewest that meet a target.
 
     Attributes:
+        target: The target.
         num_walks: Number of walks.
         visited: Per prunable parameter, a boolean tensor of its shape.
     """
 
+    target: Target
     num_walks: int
     visited: Mapping[str, torch.Tensor]
-
-    def info(self, options: Options, density: float) -> dict[str, Scalar]:
-        """Return how masks of the visited weights were made (see `Masks.info`)."""
-        return {
-            "method": "PHEW",
-            "density": density,
-            "num_walks": self.num_walks,
-            "seed": options.seed,
-            "fork": options.fork,
-            "granularity": options.granularity,
-            "power": options.power,
-        }
 
 
 class Sampler:
@@ -110,9 +99,11 @@ class Sampler:
         self._packed = packed
         self._after_batch = after_batch
         self._num_passes = PASSES_BEFORE
+        self._start_anew()
+
+    def _start_anew(self) -> None:
         self._visited = self._nothing()
         self._num_walks = 0
-        self._num_visited = 0
 
     def _nothing(self) -> Visited:
         return Visited.nothing(self._graph, self._engine.device, packed=self._packed)
@@ -122,14 +113,18 @@ class Sampler:
         """The number of times that all weights have been read, one link after the other."""
         return self._num_passes
 
-    def target(self, density: float) -> int:
+    def target(self, density: float, parameters: tuple[str, ...] | None = None) -> Target:
         """Return the number of weights that a density keeps (see `target_of`)."""
-        return target_of(density, self._engine, self._forecast)
+        return target_of(density, self._engine, self._forecast_of(parameters), parameters)
 
-    def expected_passes(self, target: int) -> int:
-        """Return how often all weights will have been read once so many weights are visited."""
-        tolerance = self._forecast.uncertainty(target)
-        num_walks = self._forecast.walks_for((1 + tolerance) * target) - self._num_walks
+    def _forecast_of(self, parameters: tuple[str, ...] | None) -> Forecast:
+        return self._forecast if parameters is None else self._forecast.of(parameters)
+
+    def expected_passes(self, target: Target) -> int:
+        """Return how often all weights will have been read once a target is met."""
+        forecast = self._forecast_of(target.parameters)
+        tolerance = forecast.uncertainty(target.num_weights)
+        num_walks = forecast.walks_for((1 + tolerance) * target.num_weights) - self._num_walks
         return self._num_passes + 2 * math.ceil(num_walks / (2 * self._batch_size))
 
     def go_on_from(self, num_walks: int, visited: Visited) -> None:
@@ -147,61 +142,77 @@ class Sampler:
                 f"got {num_visited:,}."
             )
         self._num_walks, self._visited = num_walks, visited
-        self._num_visited = num_visited
 
     def run(
-        self, targets: Sequence[int], report: Callable[[float], None] = lambda share: None
+        self, targets: Iterable[Target], report: Callable[[float], None] = lambda share: None
     ) -> Iterator[Sample]:
-        """Yield, for each target, the sample of the fewest walks that visit so many weights.
+        """Yield, for each target, the sample of the fewest walks that meet it.
 
         Args:
-            targets: Numbers of weights from `target`, in ascending order.
+            targets: What `target` returned; samples come in ascending order of their forecast.
             report: Called with the share of the work that is done, in [0, 1].
 
         Raises:
             ValueError: If it turns out that a target would take days.
             RuntimeError: If walks find far fewer weights than they must, or weights have changed.
         """
-        expected_walks = max(1, self._forecast.walks_for(max(targets, default=0)))
-        for number, target in enumerate(targets, start=1):
+        walks_for = {target: self._walks_for(target) for target in targets}
+        ascending = sorted(walks_for, key=lambda target: (walks_for[target], target.num_weights))
+        # All ranks follow the first: processors of other kinds may round forecasts differently.
+        ascending = self._ranks.broadcast_first(ascending)
+        expected_walks = max([1, *walks_for.values()])
+        for index, target in enumerate(ascending):
+            if index > 0:
+                self._visited = self._visited.copy()
+                self._go_back_before(target, met=ascending[index - 1])
             self._reach(target, lambda num_walks: report(min(1.0, num_walks / expected_walks)))
-            visited = self._visited
-            if number < len(targets):
-                self._visited = visited.copy()
-            yield Sample(self._num_walks, visited.masks)
+            yield Sample(target, self._num_walks, self._visited.masks)
 
-    def _reach(self, target: int, report: Callable[[int], None]) -> None:
-        """Walk until so many weights are visited; stop at the walk that meets the target."""
+    def _go_back_before(self, target: Target, met: Target) -> None:
+        """Start anew if the walks that met a target may be more than another one needs.
+
+        Those that met a target of the same parameters are not: the one before the last did not.
+        """
+        if (
+            target.parameters != met.parameters
+            and self._visited.count(target.parameters) >= target.num_weights
+        ):
+            self._start_anew()
+
+    def _walks_for(self, target: Target) -> int:
+        return self._forecast_of(target.parameters).walks_for(target.num_weights)
+
+    def _reach(self, target: Target, report: Callable[[int], None]) -> None:
+        """Walk until a target is met; stop at the walk that meets it."""
         caution = 1
+        num_visited = self._visited.count(target.parameters) if self._num_walks else 0
         for attempt in count():
-            if self._num_visited >= target:
+            if num_visited >= target.num_weights:
                 return
             if attempt > 0:
-                self._check_progress(target)
+                self._check_progress(target, num_visited)
             plan = plan_walks(
-                self._forecast,
+                self._forecast_of(target.parameters),
                 num_weights=self._graph.num_prunable_weights,
+                visits_per_walk=self._forecast.visits_per_walk,
                 num_walks=self._num_walks,
-                missing=target - self._num_visited,
+                missing=target.num_weights - num_visited,
                 caution=caution,
                 attempt=attempt,
             )
-            # All ranks follow the first: processors of other kinds may round forecasts differently.
             plan = self._ranks.broadcast_first(plan)
             marks = self._num_walks < plan.first_listed
             before = self._visited.copy() if marks and self._num_walks > 0 else None
             visits = self._walk(plan, report)
-            num_marked = self._num_visited
-            if marks:
-                num_marked = self._visited.count()
-            if num_marked < target:
-                self._land(target - num_marked, num_marked, visits, plan.end)
+            num_marked = self._visited.count(target.parameters) if marks else num_visited
+            if num_marked < target.num_weights:
+                num_visited = num_marked + self._land(target, num_marked, visits, plan.end)
             else:
                 # The marks went too far: take them back and list more.
                 self._visited = before or self._nothing()
                 caution *= 4
 
-    def _check_progress(self, target: int) -> None:
+    def _check_progress(self, target: Target, num_visited: int) -> None:
         """Raise an error if walks have gone on for much longer than was forecast, and say why.
 
         A sample of the weights may lack a few that walks hardly ever visit. So where four times as
@@ -209,31 +220,54 @@ class Sampler:
         are still too few after 64 times as many as that (see `Forecast.most_walks_for`) do not
         follow these weights.
         """
-        forecast = self._forecast
+        forecast = self._forecast_of(target.parameters)
+        num_weights = target.num_weights
         # All ranks do as the first.
         if not forecast.is_whole and self._ranks.broadcast_first(
-            self._num_walks > 4 * forecast.walks_for(target)
+            self._num_walks > 4 * forecast.walks_for(num_weights)
         ):
             self._forecast = Forecast(self._engine, self._graph.num_prunable_weights)
-            check_time(target, self._engine, self._forecast)
-        elif forecast.is_whole and self._num_walks > forecast.most_walks_for(target):
+            check_time(target, self._engine, self._forecast_of(target.parameters))
+        elif forecast.is_whole and self._num_walks > forecast.most_walks_for(num_weights):
             raise RuntimeError(
-                f"{self._num_walks:,} walks have visited {self._num_visited:,} weights, but "
-                f"{forecast.walks_for(target):,} should have visited {target:,}. Weights have "
-                "changed while walks followed them, or the walks that these went on from were not "
-                "on this graph. Sample the masks anew."
+                f"{self._num_walks:,} walks have visited {num_visited:,} weights, but "
+                f"{forecast.walks_for(num_weights):,} should have visited {num_weights:,}. Weights "
+                "have changed while walks followed them, or the walks that these went on from were "
+                "not on this graph. Sample the masks anew."
             )
 
-    def _land(self, missing: int, num_marked: int, visits: Visits, end: int) -> None:
-        """Mark listed visits up to the walk that visits the last missing weight."""
+    def _land(self, target: Target, num_marked: int, visits: Visits, end: int) -> int:
+        """Mark listed visits up to the walk that meets a target, or all; return how many count.
+
+        Args:
+            target: The target.
+            num_marked: How many of the weights that count are marked.
+            visits: The listed visits.
+            end: One more than the last listed walk.
+        """
         weights, walks = self._visited.first_visits(visits)
-        if len(walks) >= missing:
-            last_walk = int(walks.sort().values[missing - 1])
-            weights = weights[walks <= last_walk]
-            end = last_walk + 1
+        counts = self._counts_to(target, weights)
+        missing = target.num_weights - num_marked
+        num_new = int(counts.count_nonzero())
+        if num_new >= missing:
+            last_walk = int(walks[counts].sort().values[missing - 1])
+            is_made = walks <= last_walk
+            weights, end = weights[is_made], last_walk + 1
+            num_new = int(counts[is_made].count_nonzero())
         self._visited.mark(weights)
-        self._num_visited = num_marked + len(weights)
         self._num_walks = end
+        return num_new
+
+    def _counts_to(self, target: Target, weights: torch.Tensor) -> torch.Tensor:
+        """Return a flag for each of some weights: whether it counts to a target."""
+        if target.parameters is None:
+            return torch.ones_like(weights, dtype=torch.bool)
+        first_numbers = self._graph.first_numbers
+        firsts = torch.tensor([*first_numbers.values()], device=weights.device)
+        counting = torch.tensor(
+            [name in target.parameters for name in first_numbers], device=weights.device
+        )
+        return counting[torch.searchsorted(firsts, weights, right=True) - 1]
 
     def _walk(self, plan: Plan, report: Callable[[int], None]) -> Visits:
         """Make the walks of a plan, all ranks together; return the listed visits."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
 from phew.arguments import num_to_keep
 from phew.graph.reach import absent_weights
@@ -17,6 +17,18 @@ _SECONDS_PER_DAY = 86_400
 
 _MOST_NAMES = 5
 """The most parameters that an error lists."""
+
+
+class Target(NamedTuple):
+    """A number of weights that walks are to visit.
+
+    Attributes:
+        num_weights: The number.
+        parameters: The parameters whose weights count, or None for all that are prunable.
+    """
+
+    num_weights: int
+    parameters: tuple[str, ...] | None = None
 
 
 def check_walkable(graph: WalkGraph) -> None:
@@ -36,44 +48,73 @@ def check_walkable(graph: WalkGraph) -> None:
         )
 
 
-def target_of(density: float, engine: Engine, forecast: Forecast) -> int:
+def target_of(
+    density: float,
+    engine: Engine,
+    forecast: Forecast,
+    parameters: tuple[str, ...] | None = None,
+) -> Target:
     """Return the number of weights that a density keeps, if walks can reach it.
 
     Args:
-        density: Kept / prunable weights, in (0, 1].
+        density: Kept / all weights of the parameters, in (0, 1].
         engine: The engine that will walk.
-        forecast: The forecast of its walks.
+        forecast: The forecast of the parameters' weights.
+        parameters: The parameters, None for all that are prunable.
 
     Raises:
         ValueError: If the number is 0, or out of reach, or takes too many walks.
     """
-    graph = engine.graph
-    target = num_to_keep(density, graph.num_prunable_weights)
-    if target > sum(forecast.reachable.values()):
-        raise ValueError(_out_of_reach(density, graph, forecast.reachable))
+    target = Target(num_to_keep(density, _num_weights(engine.graph, parameters)), parameters)
+    if target.num_weights > sum(forecast.reachable.values()):
+        raise ValueError(_out_of_reach(density, engine.graph, forecast, parameters))
     check_time(target, engine, forecast)
     return target
 
 
-def check_time(target: int, engine: Engine, forecast: Forecast) -> None:
-    """Raise ValueError if walks to so many weights would take more than `MOST_DAYS`."""
-    num_walks = forecast.walks_for(target)
+def _num_weights(graph: WalkGraph, parameters: tuple[str, ...] | None) -> int:
+    return sum(graph.parameters[name].numel() for name in parameters or graph.prunable)
+
+
+def _of(parameters: tuple[str, ...] | None) -> str:
+    """Name the parameters that a density is of, if it is not that of all."""
+    if parameters is None:
+        return ""
+    others = f" and {len(parameters) - 1} others" if len(parameters) > 1 else ""
+    return f" of {parameters[0]!r}{others}"
+
+
+def check_time(target: Target, engine: Engine, forecast: Forecast) -> None:
+    """Raise ValueError if walks to a target would take more than `MOST_DAYS`.
+
+    Args:
+        target: The target.
+        engine: The engine that will walk.
+        forecast: The forecast of the weights that count.
+    """
+    num_walks = forecast.walks_for(target.num_weights)
     hops_per_second = engine.hops_per_second * engine.ranks.number
     days = num_walks * forecast.hops_per_walk / hops_per_second / _SECONDS_PER_DAY
     if days <= MOST_DAYS:
         return
-    num_weights = engine.graph.num_prunable_weights
+    density = target.num_weights / _num_weights(engine.graph, target.parameters)
     raise ValueError(
-        f"density {target / num_weights:.9g} takes some {num_walks:.0e} walks, about {days:,.0f} "
-        "days of walking: a few weights are so small beside others that walks hardly ever take "
-        "them. Lower the density."
+        f"density {density:.9g}{_of(target.parameters)} takes some {num_walks:.0e} walks, about "
+        f"{days:,.0f} days of walking: a few weights are so small beside others that walks hardly "
+        "ever take them. Lower the density."
     )
 
 
-def _out_of_reach(density: float, graph: WalkGraph, reachable: Mapping[str, int]) -> str:
+def _out_of_reach(
+    density: float, graph: WalkGraph, forecast: Forecast, parameters: tuple[str, ...] | None
+) -> str:
     """Write the error: parameters that walks never visit, or the one that lacks most weights."""
-    share = sum(reachable.values()) / graph.num_prunable_weights
-    message = f"density {density} is out of reach: walks reach {share:.1%} of the prunable weights;"
+    reachable = forecast.reachable
+    share = sum(reachable.values()) / _num_weights(graph, parameters)
+    message = (
+        f"density {density}{_of(parameters)} is out of reach: walks reach {share:.1%} of the "
+        f"prunable weights{' there' if parameters else ''};"
+    )
     unreached = [name for name, number in reachable.items() if number == 0]
     if unreached:
         names = ", ".join(map(repr, unreached[:_MOST_NAMES]))

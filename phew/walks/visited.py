@@ -11,7 +11,7 @@ shape (2, 3) and `b` of shape (2, 2), weight 7 is element 1 of `b`, `b[0, 1]`:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -56,8 +56,8 @@ class Visited(ABC):
         """Return the same set with masks of its own."""
 
     @abstractmethod
-    def count(self) -> int:
-        """Return the number of visited weights."""
+    def count(self, parameters: Collection[str] | None = None) -> int:
+        """Return the number of visited weights, of some parameters or of all."""
 
     @abstractmethod
     def merge(self, ranks: Ranks) -> None:
@@ -112,13 +112,10 @@ class _VisitedBytes(Visited):
     def copy(self) -> _VisitedBytes:
         return _VisitedBytes(self._graph, self._flat.clone())
 
-    def count(self) -> int:
-        if self._flat.is_cuda:
-            # torch takes eight bytes per element while it counts, so parts are counted in turn.
-            counts = [part.count_nonzero() for part in self._flat.split(_AT_ONCE)]
-            return int(torch.stack(counts).sum())
-        # NumPy counts in one thread; torch's threads would compete with the engine's.
-        return int(np.count_nonzero(self._flat.numpy()))
+    def count(self, parameters: Collection[str] | None = None) -> int:
+        if parameters is not None:
+            return sum(_count(self._masks[name].view(-1)) for name in parameters)
+        return _count(self._flat)
 
     def merge(self, ranks: Ranks) -> None:
         if self._flat.is_cuda:
@@ -169,8 +166,8 @@ class _VisitedBits(Visited):
     def copy(self) -> _VisitedBits:
         return _VisitedBits(self._graph, self._masks.copy())
 
-    def count(self) -> int:
-        return sum(map(self._masks.num_kept, self._names))
+    def count(self, parameters: Collection[str] | None = None) -> int:
+        return sum(map(self._masks.num_kept, self._names if parameters is None else parameters))
 
     def merge(self, ranks: Ranks) -> None:
         if ranks.number == 1:
@@ -232,6 +229,16 @@ class _OneUnpacked(Mapping[str, torch.Tensor]):
             self._masks.packed[self._name].copy_(pack(self._unpacked))
             # It is dropped before another is unpacked, so that there is never more than one.
             self._name, self._unpacked = None, torch.empty(0)
+
+
+def _count(flags: torch.Tensor) -> int:
+    """Count the true ones of flags in a row."""
+    if flags.is_cuda:
+        # torch takes eight bytes per element while it counts, so parts are counted in turn.
+        counts = [part.count_nonzero() for part in flags.split(_AT_ONCE)]
+        return int(torch.stack(counts).sum())
+    # NumPy counts in one thread; torch's threads would compete with the engine's.
+    return int(np.count_nonzero(flags.numpy()))
 
 
 def _zeros(num_weights: int, device: torch.device) -> torch.Tensor:

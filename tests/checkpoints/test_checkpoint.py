@@ -47,6 +47,24 @@ def test_masks_are_those_of_the_model(
     assert masks.info["num_passes"] == masks.info["expected_passes"] == 6
 
 
+@pytest.mark.parametrize("density_of_fc1", [0.02, 0.5])
+def test_layers_may_have_densities_of_their_own(
+    density_of_fc1: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phew.walks.sampler.FEWEST_PER_BATCH", {"cpu": 500})
+    monkeypatch.setattr("phew.walks.sampler.WEIGHTS_PER_WALK", 2**40)
+    densities: dict[str, Any] = {"density": 0.1}
+    densities["layer_densities"] = {"fc3": 1, "fc1": density_of_fc1}
+    model = lenet5()
+    folder, out = save(model, tmp_path / "model"), tmp_path / "out"
+    masks = phew.prune_checkpoint(on_meta(model), folder, IMAGE, **densities, out=out)
+    expected = phew.sample_masks(model, IMAGE, **densities)
+    assert masks == Masks.load(out / MASKS) == expected
+    assert masks.num_walks == expected.num_walks
+    with pytest.raises(ValueError, match="a run of the same arguments left, got another's"):
+        phew.prune_checkpoint(model, folder, IMAGE, density=0.1, out=out, resume=True)
+
+
 def test_masks_of_a_language_model_are_those_of_the_model(tmp_path: Path) -> None:
     import zoo as zoo  # mends torchvision's operators
     from transformers import LlamaConfig, LlamaForCausalLM

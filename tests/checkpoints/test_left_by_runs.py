@@ -40,7 +40,9 @@ def prune(model: nn.Module, folder: Path, **options: Any) -> Masks:
     )
 
 
-def leave_unfinished(model: nn.Module, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def leave_unfinished(
+    model: nn.Module, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> Path:
     """Let a run be killed after its first batch; return the file that it left."""
     save_first = run._Run._save
 
@@ -52,17 +54,22 @@ def leave_unfinished(model: nn.Module, folder: Path, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(run._Run, "_save", save_and_die)
         with pytest.raises(Killed):
-            prune(model, folder)
+            prune(model, folder, **options)
     return folder / "out" / UNFINISHED
 
 
+@pytest.mark.parametrize("layer_densities", [{}, {"0": 0.6}])
 def test_a_run_that_is_gone_on_with_has_the_same_masks(
-    model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    layer_densities: dict[str, float],
+    model: nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    unfinished = leave_unfinished(model, tmp_path, monkeypatch)
+    options: dict[str, Any] = {"layer_densities": layer_densities}
+    unfinished = leave_unfinished(model, tmp_path, monkeypatch, **options)
     assert 0 < Masks.load(unfinished).density < DENSITY
-    masks = prune(model, tmp_path, resume=True)
-    expected = phew.sample_masks(model, EXAMPLE, density=DENSITY)
+    masks = prune(model, tmp_path, resume=True, **options)
+    expected = phew.sample_masks(model, EXAMPLE, density=DENSITY, **options)
     assert masks == expected
     assert masks.num_walks == expected.num_walks
     assert masks.info["phew_version"] == phew.__version__

@@ -127,6 +127,21 @@ def test_prune_saves_the_masks_that_the_library_samples(tmp_path: Path) -> None:
     )
 
 
+def test_layers_may_have_densities_of_their_own() -> None:
+    options = ("--layer-density", "fc3=1", "--layer-density", "fc*=0.05", "--json")
+    result = run("prune", "lenet5", "--density", "0.1", *options)
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)["summary"]["rows"]
+    kept = {row["parameter"]: row["num_kept"] for row in rows}
+    assert kept["fc3.weight"] == 840
+    assert kept["conv1.weight"] + kept["conv2.weight"] == 255
+    result = run("prune", "lenet5", "--density", "0.1", "--layer-density", "fc3:1")
+    assert result.exit_code == 2
+    assert "--layer-density must be PATTERN=DENSITY, such as 'head=0.5', got 'fc3:1'." in (
+        " ".join(result.stderr.split())
+    )
+
+
 def test_json_is_all_that_is_printed(tmp_path: Path) -> None:
     path = tmp_path / "masks.safetensors"
     result = run("prune", "lenet5", "--density", "0.1", "--json", "--out", str(path))
@@ -170,11 +185,12 @@ def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch)
         *("prune", "resnet20", "--density", "0.3", "--seed", "7", "--input-shape", "3,40,48"),
         *("--fork", "mass", "--granularity", "kernel", "--power", "-1", "--threads", "3"),
         *("--exclude", "stem.*", "--exclude", "classifier.weight", "--include", "*"),
-        *("--device", "cuda:1"),
+        *("--device", "cuda:1", "--layer-density", "stem=1"),
     )
     assert result.exit_code == 0, result.stderr
     assert seen == {
         "density": 0.3,
+        "layer_densities": {"stem": 1},
         "seed": 7,
         "fork": "mass",
         "granularity": "kernel",

@@ -15,7 +15,7 @@ from phew.walks.cpu_engine import CpuEngine
 from phew.walks.forecast import Forecast
 from phew.walks.options import Options
 from phew.walks.sampler import Sampler
-from phew.walks.targets import check_time
+from phew.walks.targets import Target, check_time
 
 
 class FirstFilter(nn.Module):
@@ -110,12 +110,12 @@ def test_time_is_the_limit_and_not_a_number_of_walks() -> None:
     graph = with_one_tiny_weight(64, 1e-9)
     engine = CpuEngine(graph, Options(), num_threads=1)
     forecast = Forecast(engine)
-    target = graph.num_prunable_weights
+    target = Target(graph.num_prunable_weights)
     assert forecast.hops_per_walk == pytest.approx(1)
-    assert forecast.walks_for(target) > 2**34
+    assert forecast.walks_for(target.num_weights) > 2**34
     check_time(target, engine, forecast)
     engine.hops_per_second = 1e5
-    days = forecast.walks_for(target) / 1e5 / 86_400
+    days = forecast.walks_for(target.num_weights) / 1e5 / 86_400
     with pytest.raises(ValueError, match=rf"about {days:,.0f} days of walking"):
         check_time(target, engine, forecast)
 
@@ -143,5 +143,5 @@ def test_walks_of_any_graph_end_long_before_they_are_given_up() -> None:
         forecast = Forecast(CpuEngine(graph, Options(), num_threads=1))
         target = sum(forecast.reachable.values())
         if target and forecast.walks_for(target) < 10**6:
-            (sample,) = Sampler(graph, Options(), num_threads=1).run([target])
+            (sample,) = Sampler(graph, Options(), num_threads=1).run([Target(target)])
             assert sample.num_walks < forecast.most_walks_for(target)

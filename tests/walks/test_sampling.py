@@ -69,9 +69,10 @@ def test_masks_are_those_of_the_reference(
         for schedule in rng.choice(len(schedules), size=3, replace=False):
             num_threads, batch_size = schedules[schedule]
             sampler = engine.sampler(graph, seeded, num_threads=num_threads, batch_size=batch_size)
-            ascending = sorted(expected, key=lambda result: result.num_walks)
-            targets = sorted(sampler.target(density) for density in densities)
-            for sample, result in zip(sampler.run(targets), ascending, strict=True):
+            targets = [sampler.target(density) for density in densities]
+            samples = {sample.target: sample for sample in sampler.run(targets)}
+            for target, result in zip(targets, expected, strict=True):
+                sample = samples[target]
                 where = f"graph {number}, {num_threads=}, {batch_size=}"
                 assert sample.num_walks == result.num_walks, where
                 assert_same_elements(sample.visited, result.masks, where)
