@@ -12,7 +12,7 @@ import torch
 from phew.distributed.ranks import ALONE, Ranks
 from phew.graph.digests import digests_of_weights
 from phew.graph.walk_graph import WalkGraph
-from phew.masks.mask_file import Scalar
+from phew.masks.facts import Scalar
 from phew.walks.bridge import Visits
 from phew.walks.devices import CPU
 from phew.walks.engine import make_engine
