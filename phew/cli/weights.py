@@ -91,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {name: source.copy_of(name) for name in source.names}
     check_regular(path)
     rule = f"--weights must be a file of a state dict, got {str(path)!r}"
-    remedy = "Save model.state_dict() with torch.save where the model is."
+    remedy = "Save model.state_dict() alone with torch.save."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

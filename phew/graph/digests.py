@@ -66,10 +66,9 @@ def digests_of_weights(graph: WalkGraph, measures: Sequence[LinkMeasure]) -> dic
 def digests_of_values(parameters: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Return per parameter its type and a digest of some of its values, "float32 5feceb66ffc86f38".
 
-    The values are a grid of at most 1,024: of a matrix of shape (4096, 300) those in each 128th row
-    and each tenth column. So a digest takes no time and few pages of a file, and tells weights that
-    were drawn anew or trained, but not those of which a few are changed. It is the same on every
-    device and in every order of memory.
+    The values are those of `grid_of`. So a digest takes no time and few pages of a file, and tells
+    weights that were drawn anew or trained, but not those of which a few are changed. It is the
+    same on every device and in every order of memory.
 
     Parameters that are sharded, tensors of classes of their own or without data are left out.
     """
@@ -87,12 +86,19 @@ def digest_of_digests(digests: Mapping[str, str]) -> str:
     return _short(hashlib.sha256(repr(sorted(digests.items())).encode()))
 
 
+def grid_of(shape: Sequence[int]) -> tuple[slice, ...]:
+    """Return an index of a grid of at most 1,024 elements of a tensor of a shape.
+
+    Those of a matrix of shape (4096, 300) are in each 128th row and each tenth column.
+    """
+    most = int(_MOST_VALUES ** (1 / max(1, len(shape))))
+    return tuple(slice(None, None, -(-size // most) or 1) for size in shape)
+
+
 def _digest_of_values(parameter: torch.Tensor) -> str:
-    most = int(_MOST_VALUES ** (1 / max(1, parameter.dim())))
-    steps = tuple(slice(None, None, -(-size // most) or 1) for size in parameter.shape)
     # Of bytes, a weight may begin anywhere in a file that it is mapped from.
     as_bytes = parameter.detach().resolve_conj().resolve_neg().unsqueeze(-1).view(torch.uint8)
-    values = as_bytes[steps].cpu().contiguous().numpy()
+    values = as_bytes[grid_of(parameter.shape)].cpu().contiguous().numpy()
     dtype = str(parameter.dtype).removeprefix("torch.")
     return f"{dtype} {_short(hashlib.sha256(values.tobytes()))}"
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import torch
 
-from phew.graph.digests import digests_of_values
+from phew.graph.digests import digests_of_values, grid_of
 from phew.support.warn import PhewWarning, listed, warn_caller
 
 _FEW_ZEROS = 0.1
@@ -46,9 +46,10 @@ def warn_of_other_weights(
     ]
     num_pruned = num_zeros = 0
     for name in others:
-        pruned = ~masks[name].to(parameters[name].device)
-        num_pruned += int(pruned.count_nonzero())
-        num_zeros += int((pruned & (parameters[name].detach() == 0)).count_nonzero())
+        grid = grid_of(parameters[name].shape)
+        pruned = ~masks[name][grid].cpu()
+        num_pruned += int(pruned.sum())
+        num_zeros += int((pruned & (parameters[name].detach()[grid].cpu() == 0)).sum())
     if num_zeros < _FEW_ZEROS * num_pruned:
         warn_caller(
             "Masks must meet the weights that they were made from, got other weights in "

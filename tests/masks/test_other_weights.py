@@ -170,7 +170,8 @@ def test_a_digest_is_of_values_in_any_order_of_memory() -> None:
             order = [*range(values.dim())][::-1]
             turned = values.permute(order).contiguous().permute(order)
             unaligned = torch.cat([values.new_zeros(1), values.flatten()])[1:].view(shape)
-            digests = digests_of_values({"a": values, "b": turned, "c": unaligned})
+            on_gpu = values.to("cuda" if torch.cuda.is_available() else "cpu")
+            digests = digests_of_values({"a": values, "b": turned, "c": unaligned, "d": on_gpu})
             assert len(set(digests.values())) == 1
             assert digests["a"].startswith(f"{dtype}".removeprefix("torch."))
             if values.numel():
