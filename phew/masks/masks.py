@@ -285,9 +285,9 @@ class Masks(Mapping[str, torch.Tensor]):
         a loader or an assignment. A UserWarning names, once, what cannot take the mask of its name:
         a parameter of another shape or type, one that is gone, one that is computed.
 
-        An OtherWeightsWarning tells that the masks were made from other weights than the model has,
-        unless it has zeros where they prune, as one that was trained under them: load its state
-        before. To apply masks to other weights on purpose, filter the warning.
+        A `phew.OtherWeightsWarning` says that the masks were made from other weights than the model
+        has. A model that was trained under the masks has zeros where they prune, and is not warned
+        of: to resume, load its state before. To apply masks to others on purpose, filter it.
 
         Not held are values that are written by hand (`weight.data.copy_`, adapters that are merged
         into a weight, loaders that call `_load_from_state_dict` or nothing in place of

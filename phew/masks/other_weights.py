@@ -23,7 +23,11 @@ others that keep more. Weights drawn at random have a zero now and then, of 16 b
 
 
 class OtherWeightsWarning(PhewWarning):
-    """Warns that masks are applied to other weights than those that they were made from."""
+    """Warns that masks are applied to other weights than those that they were made from.
+
+    Where that is meant, as in experiments that draw weights anew, filter it:
+    `warnings.filterwarnings("ignore", category=phew.OtherWeightsWarning)`.
+    """
 
 
 def warn_of_other_weights(

@@ -89,7 +89,8 @@ def to_sparse(
 
     Args:
         model: The model that the masks were made from, dense, with the masks applied or not.
-        masks: The masks, as `phew.sample_masks` makes them; true = kept.
+        masks: The masks, as `phew.sample_masks` makes them; true = kept. Those that were made from
+            other weights are warned of (see `Masks.apply`).
         example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of
             keyword arguments. The dense model runs once on it, in evaluation mode, to count
             operations, and to see which weights are read by others than their layer, which stay

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -176,3 +177,15 @@ def test_a_digest_is_of_values_in_any_order_of_memory() -> None:
             assert digests["a"].startswith(f"{dtype}".removeprefix("torch."))
             if values.numel():
                 assert digests_of_values({"a": values + 1})["a"] != digests["a"]
+
+
+@pytest.mark.parametrize(
+    ("digests", "error"),
+    [
+        ({"weight": 3}, r"digests\['weight'\] must be a str, got 3"),
+        ({"bias": "float32 5feceb66ffc86f38"}, r"digests must name masks, got 'bias'"),
+    ],
+)
+def test_digests_that_are_of_no_mask_are_refused(digests: Any, error: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=error):
+        Masks({"weight": torch.ones(2, 3, dtype=torch.bool)}, digests=digests)
