@@ -24,6 +24,7 @@ from phew.masks.held import is_pruned
 from phew.masks.hold import release
 from phew.masks.masks import Masks
 from phew.masks.module_hold import NotHeldWarning
+from phew.masks.other_weights import OtherWeightsWarning
 from phew.running.leftovers import NotRestoredWarning
 from phew.sparse.convert import to_dense, to_sparse
 from phew.sparse.sparse_file import load_sparse, save_sparse
@@ -36,6 +37,7 @@ __all__ = [
     "Masks",
     "NotHeldWarning",
     "NotRestoredWarning",
+    "OtherWeightsWarning",
     "Report",
     "WalkGraph",
     "__version__",

@@ -156,8 +156,8 @@ def sample_masks(
                 "layer_densities": layer_densities,
                 **asdict(options),
                 "the type of device": walk_device.type,
-                "the graph of model": digest_of_graph(graph),
-                "the sharding of model": digest_of_sharding(graph),
+                "the graph of model": f"that of digest {digest_of_graph(graph)}",
+                "the sharding of model": f"that of digest {digest_of_sharding(graph)}",
             }
         )
         masks = masks_of_walks(

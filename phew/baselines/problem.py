@@ -15,7 +15,7 @@ from phew.graph.reach import absent_weights
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
 from phew.masks.collapse import warn_of_collapse
-from phew.masks.mask_file import Scalar
+from phew.masks.facts import Scalar
 from phew.masks.masks import Masks
 
 Scores = dict[str, torch.Tensor]

@@ -21,7 +21,7 @@ from phew.graph.digests import digest_of_graph
 from phew.graph.walk_graph import WalkGraph
 from phew.masks.assembly import assemble_masks
 from phew.masks.collapse import warn_of_collapse
-from phew.masks.mask_file import Scalar
+from phew.masks.facts import Scalar
 from phew.masks.masks import Masks
 from phew.support.devices import cpu_by_default
 from phew.support.files import check_replaceable, is_partial, own_folder, remove_partial

@@ -48,7 +48,8 @@ class Checkpoint:
         if path.is_file() and path.suffix in {".json", *_OTHER_WEIGHTS}:
             raise ValueError(
                 "checkpoint must be a safetensors file, or a folder with some, "
-                f"got {str(path)!r}. Convert it with safetensors.torch.save_file."
+                f"got {str(path)!r}. Convert it with safetensors.torch.save_file, or load it into "
+                "the model: phew prune --weights."
             )
         self.path = path
         self.folder = path if path.is_dir() else path.parent
@@ -93,6 +94,11 @@ class Checkpoint:
         """The names, sizes and times of the files, which tell this checkpoint from another."""
         stats = [(file.name, file.stat()) for file in self.files]
         return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tensors."""
+        return [*self._entries]
 
     def stored_name(self, names: Sequence[str]) -> str:
         """Return the name under which a tensor of several names is stored, the first if none is."""

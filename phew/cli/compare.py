@@ -26,6 +26,7 @@ from phew.cli.networks import (
     shape_of,
 )
 from phew.cli.terminal import print_wrapped, terminal_width
+from phew.cli.weights import Weights
 from phew.masks.masks import Masks
 from phew.support.files import check_replaceable, write_whole
 
@@ -40,6 +41,7 @@ def compare(
     ] = "phew,synflow,synflow-l2,magnitude,random,erk",
     seed: Annotated[int, typer.Option(help="Seed of the methods that draw at random.")] = 0,
     init_seed: InitSeed = 0,
+    weights: Weights = None,
     input_shape: InputShape = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -67,7 +69,7 @@ def compare(
         chosen, requested = _parse_methods(methods, seed), _parse_densities(densities)
         if out is not None:
             _check_out(out)
-        network, example_inputs = load_network(model, input_shape, init_seed)
+        network, example_inputs = load_network(model, input_shape, init_seed, weights)
         included, excluded = include or None, exclude or ()
         comparison = analysis.compare(
             network,
@@ -82,6 +84,7 @@ def compare(
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
+            "weights": None if weights is None else str(weights),
             "seed": seed,
             "out": None if out is None else str(out),
             **comparison.as_dict(),

@@ -19,12 +19,14 @@ from phew.cli.networks import (
     shape_of,
 )
 from phew.cli.terminal import terminal_width
+from phew.cli.weights import Weights
 from phew.graph.report import Report
 
 
 def inspect(
     model: Model,
     init_seed: InitSeed = 0,
+    weights: Weights = None,
     input_shape: InputShape = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -41,7 +43,7 @@ def inspect(
     ```
     """
     with messages_in_one_line():
-        network, example_inputs = load_network(model, input_shape, init_seed)
+        network, example_inputs = load_network(model, input_shape, init_seed, weights)
         graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
         report = Report(graph)
     if as_json:
@@ -49,6 +51,7 @@ def inspect(
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
+            "weights": None if weights is None else str(weights),
         }
         typer.echo(json.dumps(header | report.as_dict()))
     else:

@@ -14,6 +14,11 @@ import typer
 from phew.support.warn import PhewWarning
 
 
+def say(message: str) -> None:
+    """Print a message in one line on standard error."""
+    typer.echo(f"phew: {' '.join(message.split())}", err=True)
+
+
 @contextmanager
 def messages_in_one_line() -> Iterator[None]:
     """Print phew's warnings, and errors that arguments and files cause, in one line each.
@@ -29,7 +34,7 @@ def messages_in_one_line() -> Iterator[None]:
     except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("PHEW_DEBUG") == "1":
             raise
-        typer.echo(f"phew: {' '.join(str(error).split())}", err=True)
+        say(str(error))
         raise typer.Exit(2) from None
 
 

@@ -19,6 +19,8 @@ import torch
 import typer
 from torch import nn
 
+from phew.cli.messages import say
+from phew.cli.weights import load_weights
 from phew.models import NETWORKS
 from phew.running.example_inputs import described_inputs
 
@@ -71,7 +73,12 @@ AsJson: TypeAlias = Annotated[
 
 
 def load_network(
-    target: str, input_shape: str | None, init_seed: int, *, on_meta: bool = False
+    target: str,
+    input_shape: str | None,
+    init_seed: int,
+    weights: Path | None = None,
+    *,
+    on_meta: bool = False,
 ) -> tuple[nn.Module, Any]:
     """Build the network that MODEL names, and inputs for it.
 
@@ -79,6 +86,7 @@ def load_network(
         target: MODEL.
         input_shape: The option.
         init_seed: The option.
+        weights: The option: the file whose weights the network gets.
         on_meta: Whether to build it on the meta device, without weights.
     """
     shape = _parse_shape(input_shape) if input_shape is not None else None
@@ -99,6 +107,9 @@ def load_network(
     torch.manual_seed(init_seed)
     with torch.device("meta") if on_meta else nullcontext():
         network = _build(target, build)
+    if weights is not None:
+        for each in load_weights(network, weights):
+            say(f"{str(weights)!r}: {each}.")
     if shape is not None:
         return network, torch.randn(1, *shape)
     try:

@@ -31,6 +31,7 @@ from phew.cli.networks import (
     shape_of,
 )
 from phew.cli.terminal import print_wrapped, terminal_width
+from phew.cli.weights import Weights
 from phew.masks.masks import Masks
 from phew.masks.rescaling import Rescale
 from phew.sparse.convert import to_sparse
@@ -48,6 +49,7 @@ def prune(
     layer_densities: LayerDensities = None,
     seed: Annotated[int, typer.Option(help="Seed of the walks.")] = 0,
     init_seed: InitSeed = 0,
+    weights: Weights = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -64,12 +66,14 @@ def prune(
         ),
     ] = False,
     rescale: Annotated[
-        Rescale,
+        Rescale | None,
         typer.Option(
+            show_default="auto, with --weights none",
             help="By what --sparse multiplies the kept weights of each unit, so that it puts out "
-            "as much as before; auto leaves out last layers and units that are normalised."
+            "as much as before; auto leaves out last layers and units that are normalised. Weights "
+            "of --weights may be trained, and stay as they are by default.",
         ),
-    ] = "none",
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -113,7 +117,8 @@ def prune(
 ) -> None:
     """Sample the masks of a network and print what they keep.
 
-    The masks depend on the initial weights, the density, the seed and the options alone.
+    The masks depend on the weights, the density, the seed and the options alone. The weights are
+    initial ones, or those of `--weights`, which are loaded before.
     ```
     phew prune vgg19_bn --density 0.1
     phew prune resnet50 --density 0.05 --exclude 'classifier.*'
@@ -124,6 +129,10 @@ def prune(
     torch.manual_seed(0)
     model = make_net()
     phew.Masks.load("masks.safetensors").apply(model)
+    ```
+    Weights that another program saved, for masks or a sparse network of these:
+    ```
+    phew prune torchvision:resnet18 --weights trained.pt --density 0.1 --out masks.safetensors
     ```
     The sparse network itself, its initial weights included, in a file of an eighth of the size:
     ```
@@ -143,13 +152,18 @@ def prune(
         _check_files(
             *(out, checkpoint),
             sparse=sparse,
+            weights=weights,
             rescale=rescale,
             write_weights=write_weights,
             resume=resume,
             device=device,
         )
         on_meta = checkpoint is not None
-        network, example_inputs = load_network(model, input_shape, init_seed, on_meta=on_meta)
+        network, example_inputs = load_network(
+            model, input_shape, init_seed, weights, on_meta=on_meta
+        )
+        if sparse and rescale is None:
+            rescale = "auto" if weights is None else "none"
         started = time.perf_counter()
         with _stored_buffers(checkpoint, network):
             graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
@@ -172,16 +186,20 @@ def prune(
             if out is not None and not sparse:
                 masks.save(out)
         seconds = time.perf_counter() - started
-        report = _made_sparse(network, masks, example_inputs, rescale, out) if sparse else None
+        report = None
+        if rescale is not None:
+            report = _made_sparse(network, masks, example_inputs, rescale, out)
 
     if as_json:
         result = {
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
+            "weights": None if weights is None else str(weights),
             "approximations": [asdict(operation) for operation in graph.notes.approximations],
             "seconds": seconds,
             "out": None if out is None else str(out),
+            "rescale": rescale,
             "sparse": None if report is None else report.as_dict(),
             **_facts_of(masks),
         }
@@ -189,7 +207,7 @@ def prune(
     else:
         table = masks.summary() if report is None else report
         typer.echo(table.table(terminal_width()))
-        print_wrapped(_facts_in_words(masks, report, seconds, out))
+        print_wrapped(_facts_in_words(masks, rescale, seconds, out))
 
 
 def _made_sparse(
@@ -212,11 +230,11 @@ def _facts_of(masks: Masks) -> dict[str, Any]:
     }
 
 
-def _facts_in_words(
-    masks: Masks, report: SparseReport | None, seconds: float, out: Path | None
-) -> str:
-    what = "masks" if report is None else "network"
+def _facts_in_words(masks: Masks, rescale: Rescale | None, seconds: float, out: Path | None) -> str:
+    what = "masks" if rescale is None else "network"
     saved = f"not saved (--out FILE saves the {what})" if out is None else f"saved to {out}"
+    if rescale is not None:
+        saved += f"; kept weights are rescaled: {rescale}"
     return (
         f"density {masks.density:.6g}: kept {masks.num_kept:,} of {masks.num_weights:,} weights "
         f"by {masks.num_walks:,} walks in {seconds:.2f} s; {saved}"
@@ -228,14 +246,20 @@ def _check_files(
     checkpoint: Path | None,
     *,
     sparse: bool,
-    rescale: Rescale,
+    weights: Path | None,
+    rescale: Rescale | None,
     write_weights: bool,
     resume: bool,
     device: str | None,
 ) -> None:
-    if rescale != "none" and not sparse:
+    if rescale is not None and not sparse:
         raise ValueError(
             "--rescale must be given with --sparse: masks are rescaled where they are applied."
+        )
+    if weights is not None and checkpoint is not None:
+        raise ValueError(
+            "--weights must be given without --checkpoint, which prunes weights where they are. "
+            "Leave one out."
         )
     if checkpoint is None:
         for option, is_given in (("--write-weights", write_weights), ("--resume", resume)):

@@ -1,16 +1,22 @@
-"""Digests of a graph and of its weights, by which ranks and later runs compare theirs."""
+"""Digests of a graph and of its weights, by which ranks, masks and later runs compare theirs."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
 
 from phew._core import LinkMeasure
 from phew.distributed.sharding import is_sharded
 from phew.graph.links import WeightedLink
 from phew.graph.walk_graph import WalkGraph
+
+_MOST_VALUES = 1024
+"""The values of a parameter that are looked at, at most."""
 
 
 def digest_of_graph(graph: WalkGraph) -> str:
@@ -28,7 +34,7 @@ def digest_of_graph(graph: WalkGraph) -> str:
         else:
             digest.update(repr((link.source, link.target, link.shortcut)).encode())
             digest.update(link.source_groups.tobytes() + link.target_groups.tobytes())
-    return _shown(digest)
+    return _short(digest)
 
 
 def digest_of_sharding(graph: WalkGraph) -> str:
@@ -38,7 +44,7 @@ def digest_of_sharding(graph: WalkGraph) -> str:
         for name, parameter in graph.parameters.items()
         if is_sharded(parameter)
     ]
-    return _shown(hashlib.sha256(repr(places).encode()))
+    return _short(hashlib.sha256(repr(places).encode()))
 
 
 def digests_of_weights(graph: WalkGraph, measures: Sequence[LinkMeasure]) -> dict[str, str]:
@@ -51,8 +57,51 @@ def digests_of_weights(graph: WalkGraph, measures: Sequence[LinkMeasure]) -> dic
     for index, link in graph.weighted.items():
         for totals in (measures[index].source_totals, measures[index].target_totals):
             digests[link.parameter].update(totals.tobytes())
-    return {f"the weights of {name!r}": _shown(digest) for name, digest in digests.items()}
+    return {
+        f"the weights of {name!r}": f"those of digest {_short(digest)}"
+        for name, digest in digests.items()
+    }
 
 
-def _shown(digest: hashlib._Hash) -> str:
-    return f"those of digest {digest.hexdigest()[:8]}"
+def digests_of_values(parameters: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Return per parameter its type and a digest of some of its values, "float32 5feceb66ffc86f38".
+
+    The values are those of `grid_of`. So a digest takes no time and few pages of a file, and tells
+    weights that were drawn anew or trained, but not those of which a few are changed. It is the
+    same on every device and in every order of memory.
+
+    Parameters that are sharded, tensors of classes of their own or without data are left out.
+    """
+    return {
+        name: _digest_of_values(parameter)
+        for name, parameter in parameters.items()
+        if type(parameter) in (torch.Tensor, nn.Parameter)
+        and parameter.layout is torch.strided
+        and not parameter.is_meta
+    }
+
+
+def digest_of_digests(digests: Mapping[str, str]) -> str:
+    """Return one digest of the digests of all parameters, which does not depend on their order."""
+    return _short(hashlib.sha256(repr(sorted(digests.items())).encode()))
+
+
+def grid_of(shape: Sequence[int]) -> tuple[slice, ...]:
+    """Return an index of a grid of at most 1,024 elements of a tensor of a shape.
+
+    Those of a matrix of shape (4096, 300) are in each 128th row and each tenth column.
+    """
+    most = int(_MOST_VALUES ** (1 / max(1, len(shape))))
+    return tuple(slice(None, None, -(-size // most) or 1) for size in shape)
+
+
+def _digest_of_values(parameter: torch.Tensor) -> str:
+    # Of bytes, a weight may begin anywhere in a file that it is mapped from.
+    as_bytes = parameter.detach().resolve_conj().resolve_neg().unsqueeze(-1).view(torch.uint8)
+    values = as_bytes[grid_of(parameter.shape)].cpu().contiguous().numpy()
+    dtype = str(parameter.dtype).removeprefix("torch.")
+    return f"{dtype} {_short(hashlib.sha256(values.tobytes()))}"
+
+
+def _short(digest: hashlib._Hash) -> str:
+    return digest.hexdigest()[:16]

@@ -10,12 +10,13 @@ import torch
 
 from phew._core import __version__
 from phew.distributed.sharding import is_sharded, placed_like, whole
+from phew.graph.digests import digest_of_digests, digest_of_graph, digests_of_values
 from phew.graph.fan_in import fan_ins_of
 from phew.graph.links import Units
 from phew.graph.reach import absent_weights, active_units, units_led_to
 from phew.graph.walk_graph import WalkGraph
 from phew.graph.weights import data_of
-from phew.masks.mask_file import Scalar
+from phew.masks.facts import Scalar
 from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks, pack
 
@@ -29,7 +30,8 @@ def assemble_masks(
         graph: The walk graph.
         kept: Per prunable parameter, a boolean tensor of its shape; packed masks stay packed. A row
             of a normalised parameter that keeps no weight gets its largest.
-        info: How the masks were made, but for the version of phew.
+        info: How the masks were made, but for the version of phew and the digests of what they were
+            made from.
 
     Returns:
         The masks, with unit masks and the numbers of active units. If a parameter is sharded, each
@@ -40,6 +42,10 @@ def assemble_masks(
     placed = kept
     if not isinstance(kept, PackedMasks):
         placed = {name: placed_like(mask, graph.parameters[name]) for name, mask in kept.items()}
+    digests = digests_of_values({name: graph.parameters[name] for name in kept})
+    info = {**info, "phew_version": __version__, "graph": digest_of_graph(graph)}
+    if len(digests) == len(kept):
+        info["weights"] = digest_of_digests(digests)
     return Masks(
         placed,
         unit_masks=_unit_masks(graph, active),
@@ -50,7 +56,8 @@ def assemble_masks(
             if is_sharded(graph.parameters[name])
         },
         fan_ins=fan_ins_of(graph),
-        info={**info, "phew_version": __version__},
+        digests=digests,
+        info=info,
     )
 
 

@@ -75,6 +75,11 @@ def hook_all(
 def release(model: nn.Module) -> None:
     """Let go of the masks applied to a model: pruned weights are zero, but may be trained.
 
+    What `torch.save(model)` and `pickle` write of a model that is held, and of copies of it, holds
+    the masks, and can only be read where phew is installed. Release the model before, or save
+    `model.state_dict()`, which has plain weights at all times. A sparse model has layers of
+    phew: make it dense with `phew.to_dense` first.
+
     Args:
         model: The model; without applied masks nothing happens.
 

@@ -5,9 +5,11 @@ metadata's entry "phew" is JSON, for a mask of the shape (2, 3) whose 6 bits are
 
     {"format": 2, "masks": {"weight": [2, 3]}, "unit_masks": {}, "active_units": {},
      "fan_ins": {"weight": [[[1, 2, 3, 1], [6, 3, 1, 1], 0, true]]},
+     "digests": {"weight": "float32 5feceb66ffc86f38"},
      "info": {"method": "PHEW", "density": 0.5}}
 
-Files of format 1 lack the checksum (see `phew.support.safetensors`). Older ones have no fan-ins.
+Files of format 1 lack the checksum (see `phew.support.safetensors`). Older ones have no fan-ins
+and no digests.
 """
 
 from __future__ import annotations
@@ -15,18 +17,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
-from phew.graph.fan_in import FanIn, check_fan_ins
+from phew.graph.fan_in import FanIn
+from phew.masks.facts import Facts, Scalar, check_active_units, check_facts, check_names
 from phew.masks.packed import PackedMasks
 from phew.support.safetensors import check_checksum, open_checked, write_checked
-
-Scalar: TypeAlias = str | int | float | bool
 
 _FORMAT = 2
 _WITHOUT_CHECKSUM = 1
@@ -41,48 +42,8 @@ class MaskFile:
     unit_masks: PackedMasks
     active_units: Mapping[str, tuple[int, int]]
     fan_ins: Mapping[str, tuple[FanIn, ...]]
+    digests: Mapping[str, str]
     info: Mapping[str, Scalar]
-
-
-def check_names(masks: Container[str], unit_masks: Iterable[str]) -> None:
-    """Raise ValueError if a name is that of a mask and of a unit mask."""
-    for name in unit_masks:
-        if name in masks:
-            raise ValueError(
-                f"unit_masks must name other parameters than masks, got {name!r} in both. "
-                "Leave it out of one."
-            )
-
-
-def check_info(info: Mapping[str, object]) -> None:
-    """Raise TypeError if a value is not one that a mask file can hold."""
-    for key, value in info.items():
-        if not isinstance(value, str | int | float | bool):
-            raise TypeError(
-                f"info[{key!r}] must be a str, int, float or bool, got {value!r}. "
-                "Convert it, e.g. with tensor.item()."
-            )
-
-
-def check_active_units(active_units: Mapping[str, Any], masks: Container[str]) -> None:
-    """Raise an error unless each value counts active units of all units of a mask's parameter.
-
-    Raises:
-        TypeError: If a value is no pair of int.
-        ValueError: If one counts more active units than units, or is of no mask.
-    """
-    for name, counts in active_units.items():
-        is_pair = isinstance(counts, Sequence) and len(counts) == 2
-        if not is_pair or not all(type(count) is int for count in counts):
-            raise TypeError(
-                f"active_units[{name!r}] must be two int, the active units and all, got {counts!r}."
-            )
-        if not 0 <= counts[0] <= counts[1]:
-            raise ValueError(
-                f"active_units[{name!r}] must be at most all units, got {counts[0]} of {counts[1]}."
-            )
-        if name not in masks:
-            raise ValueError(f"active_units must name masks, got {name!r}.")
 
 
 def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
@@ -97,6 +58,7 @@ def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
         "unit_masks": content.unit_masks.shapes,
         "active_units": content.active_units,
         "fan_ins": content.fan_ins,
+        "digests": content.digests,
         "info": content.info,
     }
     packed = {**content.masks.packed, **content.unit_masks.packed}
@@ -142,7 +104,6 @@ def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> 
     )
     check_names(masks, unit_masks)
     check_active_units(header["active_units"], masks)
-    check_info(header["info"])
     active_units = {name: (on, of) for name, (on, of) in header["active_units"].items()}
     fan_ins = {
         name: tuple(
@@ -151,8 +112,9 @@ def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> 
         )
         for name, each in header.get("fan_ins", {}).items()
     }
-    check_fan_ins(fan_ins, masks.shapes)
-    return MaskFile(masks, unit_masks, active_units, fan_ins, header["info"])
+    facts = Facts(active_units, fan_ins, header.get("digests", {}), header["info"])
+    check_facts(facts, masks.shapes)
+    return MaskFile(masks, unit_masks, *facts)
 
 
 def _checked_shape(name: str, shape: Any) -> torch.Size:

@@ -12,23 +12,17 @@ from torch import nn
 
 from phew.arguments import as_module
 from phew.distributed.sharding import reshard
-from phew.graph.fan_in import FanIn, check_fan_ins
+from phew.graph.fan_in import FanIn
 from phew.masks.combine import Combine, are_equal, combined
+from phew.masks.facts import Facts, Scalar, check_facts, check_names
 from phew.masks.fit import check_fit
 from phew.masks.held import count_not_zero, held_masks
 from phew.masks.hold import hold
-from phew.masks.mask_file import (
-    MaskFile,
-    Scalar,
-    check_active_units,
-    check_info,
-    check_names,
-    read_mask_file,
-    write_mask_file,
-)
+from phew.masks.mask_file import MaskFile, read_mask_file, write_mask_file
+from phew.masks.other_weights import warn_of_other_weights
 from phew.masks.packed import PackedMasks
 from phew.masks.rescaling import Rescale, factors_of, multiply
-from phew.masks.summary import Summary, SummaryRow
+from phew.masks.summary import Summary, summary_of
 from phew.masks.unpacked import UnpackedMasks
 from phew.support.html import html_text
 
@@ -60,6 +54,7 @@ class Masks(Mapping[str, torch.Tensor]):
         active_units: Mapping[str, tuple[int, int]] | None = None,
         num_kept: Mapping[str, int] | None = None,
         fan_ins: Mapping[str, Sequence[FanIn]] | None = None,
+        digests: Mapping[str, str] | None = None,
         info: Mapping[str, Scalar] | None = None,
     ) -> None:
         """Take the masks as they are, without copying them.
@@ -73,13 +68,17 @@ class Masks(Mapping[str, torch.Tensor]):
                 without it, all ranks must count together.
             fan_ins: Name of a parameter to the weights that lead to each unit (see
                 `phew.graph.fan_in.FanIn`), which rescaling asks for.
-            info: How the masks were made: method, density, seed, num_walks, phew_version, ...
+            digests: Name of a parameter to a digest of the weights that the masks were made from
+                (see `phew.graph.digests.digests_of_values`), by which other weights are told.
+            info: How the masks were made: method, density, seed, num_walks, phew_version, digests
+                of the graph and of all its prunable weights, ...
 
         Raises:
-            TypeError: If a mask is not a bool tensor, a value of `active_units` not two int, or
-                one of `info` not a scalar.
+            TypeError: If a mask is not a bool tensor, a value of `active_units` not two int, one
+                of `digests` no str, or one of `info` not a scalar.
             ValueError: If a name is in both `masks` and `unit_masks`, or `active_units` counts
-                more than all units, or those of no mask, or a fan-in is not in its parameter.
+                more than all units, or those of no mask, or a digest is of no mask, or a fan-in
+                is not in its parameter.
         """
         if isinstance(masks, Masks):
             masks = masks.contents
@@ -87,13 +86,14 @@ class Masks(Mapping[str, torch.Tensor]):
             masks = UnpackedMasks(masks, num_kept)
         self._masks = masks
         self._unit_masks = UnpackedMasks(unit_masks or {}, argument="unit_masks")
-        self._active_units = dict(active_units or {})
-        self._fan_ins = {name: tuple(each) for name, each in (fan_ins or {}).items()}
-        self._info = dict(info or {})
+        self._facts = Facts(
+            dict(active_units or {}),
+            {name: tuple(each) for name, each in (fan_ins or {}).items()},
+            dict(digests or {}),
+            dict(info or {}),
+        )
         check_names(self._masks, self._unit_masks)
-        check_active_units(self._active_units, self._masks)
-        check_fan_ins(self._fan_ins, self._masks.shapes)
-        check_info(self._info)
+        check_facts(self._facts, self._masks.shapes)
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The mask of a parameter, the same tensor each time."""
@@ -124,7 +124,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        check_fan_ins(self._fan_ins, self._masks.shapes)
+        check_facts(self._facts, self._masks.shapes)
 
     def __repr__(self) -> str:
         """The counts and how the masks were made, in one line."""
@@ -134,7 +134,7 @@ class Masks(Mapping[str, torch.Tensor]):
             kept = f"sharded, {self.num_weights:,} weights"
         else:
             kept = f"{self.num_kept:,} of {self.num_weights:,} weights kept ({self.density:.2%})"
-        info = [f"{key}={value!r}" for key, value in self._info.items()]
+        info = [f"{key}={value!r}" for key, value in self._facts.info.items()]
         return f"Masks({', '.join([parameters, kept, *info])})"
 
     def _repr_html_(self) -> str:
@@ -155,22 +155,27 @@ class Masks(Mapping[str, torch.Tensor]):
     @property
     def active_units(self) -> Mapping[str, tuple[int, int]]:
         """Name of a weight parameter to (units with a kept incoming weight, units)."""
-        return dict(self._active_units)
+        return dict(self._facts.active_units)
 
     @property
     def fan_ins(self) -> Mapping[str, tuple[FanIn, ...]]:
         """Name of a parameter to the weights that lead to each unit."""
-        return dict(self._fan_ins)
+        return dict(self._facts.fan_ins)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Name of a parameter to a digest of the weights that the masks were made from."""
+        return dict(self._facts.digests)
 
     @property
     def info(self) -> Mapping[str, Scalar]:
         """The facts of how the masks were made: method, density, seed, ..."""
-        return dict(self._info)
+        return dict(self._facts.info)
 
     @property
     def num_walks(self) -> int | None:
         """Walks that were needed; None where the masks were not walked."""
-        num_walks = self._info.get("num_walks")
+        num_walks = self._facts.info.get("num_walks")
         return num_walks if isinstance(num_walks, int) else None
 
     @property
@@ -189,27 +194,28 @@ class Masks(Mapping[str, torch.Tensor]):
         return self.summary().total.density
 
     def __and__(self, other: Masks) -> Masks:
-        """The masks of what both keep, without unit masks; they must be of the same parameters."""
+        """The masks of what both keep, of the same parameters, without unit masks.
+
+        Their `info` has the digests of what both were made from, if that is the same.
+        """
         return self._with(other, torch.bitwise_and)
 
     def __or__(self, other: Masks) -> Masks:
-        """The masks of what either keeps, without unit masks, of the same parameters."""
+        """The masks of what either keeps (see `&`)."""
         return self._with(other, torch.bitwise_or)
 
     def _with(self, other: Masks, combine: Combine) -> Masks:
         if not isinstance(other, Masks):
             return NotImplemented
-        fan_ins = other._fan_ins | self._fan_ins
-        return Masks(combined(self._masks, other._masks, combine), fan_ins=fan_ins)
+        facts = self._facts.and_those(other._facts)
+        return Masks(combined(self._masks, other._masks, combine), **facts._asdict())
 
     def to(self, device: torch.device | str) -> Masks:
         """Return the masks on a device, unpacked; those that are there are not copied."""
         return Masks(
             self._masks.to(device),
             unit_masks=self._unit_masks.to(device),
-            active_units=self._active_units,
-            fan_ins=self._fan_ins,
-            info=self._info,
+            **self._facts._asdict(),
         )
 
     @classmethod
@@ -270,14 +276,18 @@ class Masks(Mapping[str, torch.Tensor]):
         They stay zero through training with any `torch.optim.Optimizer`, `load_state_dict`,
         `copy.deepcopy`, pickling, `torch.compile`, DistributedDataParallel, FSDP2 and tensor
         parallelism, and have no gradient. The keys of `state_dict()` stay as they are. Masks
-        applied before are released first (see `phew.release`). Each rank takes its part of the mask
-        of a sharded parameter.
+        applied before are released first (see `phew.release`, also for pickles that are read
+        without phew). Each rank takes its part of the mask of a sharded parameter.
 
         Masks belong to names. What is put in the place of a held parameter or module is held from
         the next step of an optimizer that trains the model, or from the next `load_state_dict`: by
         sharding, a conversion, weight or spectral normalisation, `torch.nn.utils.prune`, a wrapper,
         a loader or an assignment. A UserWarning names, once, what cannot take the mask of its name:
         a parameter of another shape or type, one that is gone, one that is computed.
+
+        A `phew.OtherWeightsWarning` says that the masks were made from other weights than the model
+        has. A model that was trained under the masks has zeros where they prune, and is not warned
+        of: to resume, load its state before. To apply masks to others on purpose, filter it.
 
         Not held are values that are written by hand (`weight.data.copy_`, adapters that are merged
         into a weight, loaders that call `_load_from_state_dict` or nothing in place of
@@ -318,7 +328,8 @@ class Masks(Mapping[str, torch.Tensor]):
             masks = ChainMap(self._unit_masks, self._masks)  # type: ignore[arg-type]
         parameters = dict(model.named_parameters(remove_duplicate=False))
         check_fit(masks, parameters)
-        factors = factors_of(parameters, self._masks, self._fan_ins, rescale)
+        factors = factors_of(parameters, self._masks, self._facts.fan_ins, rescale)
+        warn_of_other_weights(self._masks, self._facts.digests, parameters)
         hold(model, masks)
         multiply(factors)
 
@@ -337,17 +348,7 @@ class Masks(Mapping[str, torch.Tensor]):
             ----------------------------------------
             total                2        6   33.33%
         """
-        rows = [
-            SummaryRow(
-                name,
-                tuple(shape),
-                self._masks.num_kept(name),
-                shape.numel(),
-                *self._active_units.get(name, (None, None)),
-            )
-            for name, shape in self._masks.shapes.items()
-        ]
-        return Summary(tuple(rows))
+        return summary_of(self._masks, self._facts.active_units)
 
     def pack(self) -> PackedMasks:
         """Return the masks in one bit per weight, on the CPU; sharded ones are gathered."""
@@ -373,10 +374,7 @@ class Masks(Mapping[str, torch.Tensor]):
             True
         """
         unit_masks = PackedMasks.of(self._unit_masks)
-        write_mask_file(
-            path,
-            MaskFile(self.pack(), unit_masks, self._active_units, self._fan_ins, self._info),
-        )
+        write_mask_file(path, MaskFile(self.pack(), unit_masks, *self._facts))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Masks:
@@ -396,4 +394,4 @@ class Masks(Mapping[str, torch.Tensor]):
 
 
 # Files of masks that torch.save wrote hold nothing that runs, so torch.load may read them.
-torch.serialization.add_safe_globals([Masks, PackedMasks, UnpackedMasks, FanIn])
+torch.serialization.add_safe_globals([Masks, PackedMasks, UnpackedMasks, Facts, FanIn])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phew.masks.packed import PackedMasks
+from phew.masks.unpacked import UnpackedMasks
 from phew.support.html import html_table
 from phew.support.tables import Row, folded, numbers_table
 
@@ -103,6 +105,29 @@ class Summary:
             )
             for row in rows
         ]
+
+
+def summary_of(
+    masks: PackedMasks | UnpackedMasks, active_units: Mapping[str, tuple[int, int]]
+) -> Summary:
+    """Count what masks keep.
+
+    Args:
+        masks: The masks.
+        active_units: Name of a parameter to (units with a kept incoming weight, units).
+    """
+    return Summary(
+        tuple(
+            SummaryRow(
+                name,
+                tuple(shape),
+                masks.num_kept(name),
+                shape.numel(),
+                *active_units.get(name, (None, None)),
+            )
+            for name, shape in masks.shapes.items()
+        )
+    )
 
 
 def _sum(name: str, shape: tuple[int, ...], rows: Sequence[SummaryRow]) -> SummaryRow:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from phew.arguments import as_module
 from phew.distributed.sharding import reshard
 from phew.graph.fan_in import FanIn
+from phew.masks.facts import Scalar
 from phew.masks.fit import check_fit
-from phew.masks.mask_file import Scalar
 from phew.masks.masks import Masks
+from phew.masks.other_weights import warn_of_other_weights
 from phew.masks.packed import PackedMasks
 from phew.masks.rescaling import Rescale, factors_of, multiply, scale_of
 from phew.sparse.costs import report_of
@@ -52,6 +53,7 @@ class _Origin(NamedTuple):
         unit_masks: See `Masks`.
         active_units: See `Masks`.
         fan_ins: See `Masks`.
+        digests: See `Masks`.
         info: See `Masks`.
     """
 
@@ -60,6 +62,7 @@ class _Origin(NamedTuple):
     unit_masks: Mapping[str, Tensor]
     active_units: Mapping[str, tuple[int, int]]
     fan_ins: Mapping[str, tuple[FanIn, ...]]
+    digests: Mapping[str, str]
     info: Mapping[str, Scalar]
 
 
@@ -86,7 +89,8 @@ def to_sparse(
 
     Args:
         model: The model that the masks were made from, dense, with the masks applied or not.
-        masks: The masks, as `phew.sample_masks` makes them; true = kept.
+        masks: The masks, as `phew.sample_masks` makes them; true = kept. Those that were made from
+            other weights are warned of (see `Masks.apply`).
         example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of
             keyword arguments. The dense model runs once on it, in evaluation mode, to count
             operations, and to see which weights are read by others than their layer, which stay
@@ -133,6 +137,7 @@ def to_sparse(
     parameters = dict(model.named_parameters(remove_duplicate=False))
     check_fit(masks.contents, parameters)
     factors = factors_of(parameters, masks.contents, masks.fan_ins, rescale)
+    warn_of_other_weights(masks.contents, masks.digests, parameters)
     trial = trial_of(model, weighted_layers(model), example_inputs)
     holders = holders_of(model)
     reasons = _reasons(model, masks, holders, trial)
@@ -156,6 +161,7 @@ def to_sparse(
             unit_masks=masks.unit_masks,
             active_units=masks.active_units,
             fan_ins=masks.fan_ins,
+            digests=masks.digests,
             info=masks.info,
         )
         model.__dict__[_ORIGIN] = origin
@@ -256,6 +262,7 @@ def _masks_of(layers: Mapping[str, SparseLayer], origins: Mapping[str, _Origin])
     unit_masks: dict[str, Tensor] = {}
     active_units: dict[str, tuple[int, int]] = {}
     fan_ins: dict[str, tuple[FanIn, ...]] = {}
+    digests: dict[str, str] = {}
     info: dict[str, Scalar] = {}
     seen: set[SparseLayer] = set()
     for path, origin in origins.items():
@@ -270,6 +277,7 @@ def _masks_of(layers: Mapping[str, SparseLayer], origins: Mapping[str, _Origin])
         unit_masks |= {_joined(path, name): mask for name, mask in origin.unit_masks.items()}
         active_units |= {_joined(path, name): each for name, each in origin.active_units.items()}
         fan_ins |= {_joined(path, name): each for name, each in origin.fan_ins.items()}
+        digests |= {_joined(path, name): each for name, each in origin.digests.items()}
         info = dict(origin.info) | info
     for path, layer in layers.items():
         if layer not in seen:
@@ -280,6 +288,7 @@ def _masks_of(layers: Mapping[str, SparseLayer], origins: Mapping[str, _Origin])
         unit_masks=unit_masks,
         active_units={name: each for name, each in active_units.items() if name in masks},
         fan_ins={name: each for name, each in fan_ins.items() if name in masks},
+        digests={name: each for name, each in digests.items() if name in masks},
         info=info,
     )
 

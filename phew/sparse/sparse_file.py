@@ -78,11 +78,9 @@ def save_sparse(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     model = as_module(model)
     state = model.state_dict()
-    first_names = _first_names(_checked(state))
+    firsts = first_names(_checked(state))
     tensors = {
-        name: whole(value.detach()).cpu()
-        for name, value in state.items()
-        if first_names[name] == name
+        name: whole(value.detach()).cpu() for name, value in state.items() if firsts[name] == name
     }
     shapes = {
         f"{name}.weight".removeprefix("."): list(layer.dense_shape)
@@ -229,10 +227,10 @@ def _take_masks(
 
 def _check_names(own: Mapping[str, Tensor], names: Collection[str]) -> None:
     """Refuse names that a model does not have, and the lack of others, but for tied ones."""
-    first_names = _first_names(own)
-    found = {first_names.get(name) for name in names}
+    firsts = first_names(own)
+    found = {firsts.get(name) for name in names}
     unknown = sorted(name for name in names if name not in own)
-    missing = [name for name, first in first_names.items() if first not in found]
+    missing = [name for name, first in firsts.items() if first not in found]
     if unknown or missing:
         differences = [
             f"{verb} {listed(map(repr, some))}"
@@ -265,11 +263,11 @@ def _held_masks(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, whole(hold.pruned.mask()).cpu()
 
 
-def _first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+def first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
     """Map each name in a state to the first name of the same tensor: tied weights have several."""
-    firsts: dict[object, str] = {}
-    first_names = {}
+    name_of: dict[object, str] = {}
+    firsts = {}
     for name, tensor in state.items():
         place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        first_names[name] = firsts.setdefault(place if tensor.data_ptr() else name, name)
-    return first_names
+        firsts[name] = name_of.setdefault(place if tensor.data_ptr() else name, name)
+    return firsts

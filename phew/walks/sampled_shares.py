@@ -9,7 +9,7 @@ import torch
 
 from phew.graph.reach import absent_weights
 from phew.graph.walk_graph import WalkGraph
-from phew.masks.mask_file import Scalar
+from phew.masks.facts import Scalar
 from phew.masks.packed import PackedMasks, pack
 from phew.walks.options import Options
 from phew.walks.sampler import Sample, Sampler

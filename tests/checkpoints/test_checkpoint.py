@@ -43,6 +43,8 @@ def test_masks_are_those_of_the_model(
         assert found.num_walks == expected.num_walks
         assert found.active_units == expected.active_units
         assert found.num_kept == expected.num_kept
+        assert found.digests == expected.digests
+        assert {**found.info, **expected.info} == found.info
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MASKS]
     assert masks.info["num_passes"] == masks.info["expected_passes"] == 6
 

@@ -75,6 +75,7 @@ def test_each_method_is_the_librarys_with_the_seed(name: str) -> None:
         "model": MODEL[0],
         "input_shape": [2, 8],
         "init_seed": 4,
+        "weights": None,
         "seed": 5,
         "out": None,
     }

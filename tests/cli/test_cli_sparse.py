@@ -20,10 +20,13 @@ def test_prune_prints_what_the_sparse_network_costs() -> None:
     *report, facts = result.stdout.splitlines()
     network = lenet5()
     masks = phew.sample_masks(network, IMAGE, density=0.1)
-    assert report == str(phew.to_sparse(network, masks, example_inputs=IMAGE)).splitlines()
+    expected = phew.to_sparse(network, masks, example_inputs=IMAGE, rescale="auto")
+    assert report == str(expected).splitlines()
     assert "operations" in report[0]
     assert facts.startswith(f"density {masks.density:.6g}: kept {masks.num_kept:,} of 61,470 ")
-    assert facts.endswith(" s; not saved (--out FILE saves the network)")
+    assert facts.endswith(
+        " s; not saved (--out FILE saves the network); kept weights are rescaled: auto"
+    )
 
 
 def test_prune_saves_the_sparse_network(tmp_path: Path) -> None:
@@ -33,10 +36,11 @@ def test_prune_saves_the_sparse_network(tmp_path: Path) -> None:
     printed = json.loads(result.stdout)
     network, loaded = lenet5(), models.lenet5()
     masks = phew.sample_masks(network, IMAGE, density=0.1)
-    report = phew.to_sparse(network, masks, example_inputs=IMAGE)
+    report = phew.to_sparse(network, masks, example_inputs=IMAGE, rescale="auto")
     phew.load_sparse(loaded, path)
     torch.testing.assert_close(loaded.state_dict(), network.state_dict(), rtol=0, atol=0)
     assert printed["sparse"] == report.as_dict()
+    assert printed["rescale"] == "auto"
     assert printed["out"] == str(path)
     assert printed["num_kept"] == masks.num_kept
 

@@ -23,7 +23,10 @@ def assert_same_elements(
 
 def assert_same_masks(found: Masks, expected: Masks) -> None:
     """Check that masks keep the same weights and units, and tell the same of themselves."""
-    assert found.info == expected.info
+    # Digests of weights are not known where these were sharded.
+    assert found.digests in ({}, expected.digests)
+    without = set() if found.digests else {"weights"}
+    assert found.info == {key: expected.info[key] for key in expected.info.keys() - without}
     assert found.active_units == expected.active_units
     assert found.num_kept == expected.num_kept
     assert str(found.summary()) == str(expected.summary())

@@ -51,7 +51,7 @@ def check_arguments(folder: Path) -> None:
             rf".?{values[1]}.? on rank 1\. Give all ranks the same .*",
         ):
             sample(model, inputs, **options)
-    with refused(ValueError, "the graph of model must be the same on all ranks, got those .*"):
+    with refused(ValueError, "the graph of model must be the same on all ranks, got that .*"):
         sample(model, inputs, density=0.1, exclude=mine((), ("*1.weight",)))
     with refused(ValueError, "density must be the same .* got 0.1 on rank 0 and None on .*"):
         sample(model, inputs, **mine({"density": 0.1}, {"densities": [0.1]}))

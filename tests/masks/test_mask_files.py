@@ -337,6 +337,6 @@ def test_masks_that_change_places_are_no_other_masks(tmp_path: Path) -> None:
 
 def test_load_of_a_file_with_a_name_in_both_kinds_of_masks(tmp_path: Path) -> None:
     masks = PackedMasks.of({"a": torch.ones(2, dtype=torch.bool)})
-    write_mask_file(tmp_path / "masks", MaskFile(masks, masks, {}, {}, {}))
+    write_mask_file(tmp_path / "masks", MaskFile(masks, masks, {}, {}, {}, {}))
     with pytest.raises(ValueError, match=r"/masks', which cannot be read .* got 'a' in both"):
         Masks.load(tmp_path / "masks")

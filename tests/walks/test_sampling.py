@@ -23,6 +23,7 @@ from walk_options import graph_seeds, with_options
 import phew
 from phew import Masks
 from phew.graph import WalkGraph
+from phew.graph.digests import digest_of_digests, digest_of_graph
 from phew.reference import Reference
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.forecast import Forecast
@@ -197,7 +198,7 @@ def test_a_rare_weight_is_waited_for() -> None:
     assert 20_000 < masks.num_walks < 1_000_000
 
 
-def test_masks_say_how_they_were_made(resnet_masks: dict[float, Masks]) -> None:
+def test_masks_say_how_they_were_made(resnet: WalkGraph, resnet_masks: dict[float, Masks]) -> None:
     masks = resnet_masks[0.1]
     assert masks.info == {
         "method": "PHEW",
@@ -208,7 +209,10 @@ def test_masks_say_how_they_were_made(resnet_masks: dict[float, Masks]) -> None:
         "granularity": "weight",
         "power": 1,
         "phew_version": phew.__version__,
+        "graph": digest_of_graph(resnet),
+        "weights": digest_of_digests(masks.digests),
     }
+    assert masks.digests.keys() == masks.keys()
 
 
 def small_convnet() -> nn.Sequential:

@@ -1,0 +1,191 @@
+"""Masks tell the weights that they were made from: other weights are warned of, and only these."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_networks import COLOUR_IMAGE
+from torch import nn
+
+import phew
+from phew import Masks, OtherWeightsWarning
+from phew.graph.digests import digests_of_values
+
+
+def network(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return phew.models.resnet_cifar(8)
+
+
+@pytest.fixture(scope="module")
+def masks() -> Masks:
+    return phew.sample_masks(network(0), COLOUR_IMAGE, density=0.1)
+
+
+def trained(model: nn.Module, steps: int = 2) -> nn.Module:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(2, 3, 32, 32)).square().sum().backward()
+        optimizer.step()
+    return model
+
+
+def pruned(masks: Masks, rescale: bool = False) -> nn.Module:
+    model = network(0)
+    masks.apply(model, rescale="auto" if rescale else "none")
+    return model
+
+
+def resumed(masks: Masks) -> nn.Module:
+    """A model of other initial weights that has the state of a training run."""
+    model = network(1)
+    model.load_state_dict(trained(pruned(masks)).state_dict())
+    return model
+
+
+def pruned_less(masks: Masks) -> nn.Module:
+    """A model that was trained under masks of a higher density, which these are to follow."""
+    model = network(0)
+    phew.prune(model, COLOUR_IMAGE, density=0.5)
+    return trained(model)
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
+def made_dense(masks: Masks) -> nn.Module:
+    model = network(0)
+    phew.to_sparse(model, masks)
+    phew.to_dense(trained(model))
+    return model
+
+
+LEGITIMATE: dict[str, Callable[[Masks], nn.Module]] = {
+    "the same model": lambda masks: network(0),
+    "a copy": lambda masks: copy.deepcopy(network(0)),
+    "another order of memory": lambda masks: channels_last(network(0)),
+    "another type": lambda masks: network(0).bfloat16(),
+    "pruned": pruned,
+    "rescaled": lambda masks: pruned(masks, rescale=True),
+    "trained under the masks": lambda masks: trained(pruned(masks)),
+    "resumed": resumed,
+    "trained under masks that keep more": pruned_less,
+    "made dense": made_dense,
+}
+
+
+@pytest.mark.parametrize("kind", LEGITIMATE)
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_masks_do_not_warn_where_they_belong(
+    kind: str, is_loaded: bool, masks: Masks, tmp_path: Path
+) -> None:
+    if is_loaded:
+        masks.save(tmp_path / "masks.safetensors")
+        masks = Masks.load(tmp_path / "masks.safetensors")
+    model = LEGITIMATE[kind](masks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        masks.apply(copy.deepcopy(model), rescale="auto")
+        phew.to_sparse(model, masks)
+
+
+OTHERS: dict[str, Callable[[], nn.Module]] = {
+    "another seed": lambda: network(1),
+    "trained without masks": lambda: trained(network(0)),
+    "another seed of 16 bits": lambda: network(1).half(),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("use", [lambda masks, model: masks.apply(model), phew.to_sparse])
+def test_other_weights_are_warned_of_at_the_line_of_the_caller(
+    kind: str, use: Callable[..., object], masks: Masks
+) -> None:
+    model = OTHERS[kind]()
+    if next(model.parameters()).dtype == torch.float16:
+        masks = phew.sample_masks(network(0).half(), COLOUR_IMAGE.half(), density=0.1)
+    expected = "got other weights in 'stem.0.0.weight', .* and [0-9]+ more. Before .* load those"
+    arguments = (masks, model) if use is not phew.to_sparse else (model, masks)
+    with pytest.warns(OtherWeightsWarning, match=expected) as caught:
+        use(*arguments)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_only_parameters_whose_weights_differ_are_named(masks: Masks) -> None:
+    model = network(0)
+    with torch.no_grad():
+        model.get_parameter("classifier.weight").normal_()
+    with pytest.warns(OtherWeightsWarning, match=r"got other weights in 'classifier\.weight'\. "):
+        masks.apply(model)
+
+
+def test_a_warning_that_is_an_error_leaves_the_model_as_it_was(masks: Masks) -> None:
+    model = network(1)
+    state = copy.deepcopy(model.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OtherWeightsWarning)
+        with pytest.raises(OtherWeightsWarning):
+            masks.apply(model)
+    torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)
+    assert not phew.is_pruned(model)
+
+
+def test_masks_from_elsewhere_know_no_weights(masks: Masks) -> None:
+    for own in (Masks(dict(masks)), Masks.of(pruned(masks))):
+        assert own.digests == {}
+        own.apply(network(1))
+
+
+def test_every_way_to_masks_tells_the_same_weights(masks: Masks) -> None:
+    magnitude = phew.baselines.magnitude(network(0), COLOUR_IMAGE, density=0.1)
+    sparse = network(0)
+    phew.to_sparse(sparse, masks)
+    for own in (magnitude, masks | magnitude, masks & magnitude, phew.to_dense(sparse)):
+        assert own.digests == masks.digests
+        assert [own.info[key] for key in ("graph", "weights")] == [
+            masks.info[key] for key in ("graph", "weights")
+        ]
+    other = phew.sample_masks(network(1), COLOUR_IMAGE, density=0.1)
+    assert other.info["graph"] == masks.info["graph"]
+    assert other.info["weights"] != masks.info["weights"]
+    assert (masks | other).digests == {}
+    assert (masks | other).info == {"graph": masks.info["graph"]}
+
+
+def test_a_digest_is_of_values_in_any_order_of_memory() -> None:
+    torch.manual_seed(0)
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex64):
+        for shape in ((), (0, 3), (5000,), (300, 70), (9, 40, 3), (70, 90, 3, 3), (3, 3, 3, 3, 70)):
+            values = torch.randn(shape).to(dtype)
+            order = [*range(values.dim())][::-1]
+            turned = values.permute(order).contiguous().permute(order)
+            unaligned = torch.cat([values.new_zeros(1), values.flatten()])[1:].view(shape)
+            on_gpu = values.to("cuda" if torch.cuda.is_available() else "cpu")
+            digests = digests_of_values({"a": values, "b": turned, "c": unaligned, "d": on_gpu})
+            assert len(set(digests.values())) == 1
+            assert digests["a"].startswith(f"{dtype}".removeprefix("torch."))
+            if values.numel():
+                assert digests_of_values({"a": values + 1})["a"] != digests["a"]
+
+
+@pytest.mark.parametrize(
+    ("digests", "error"),
+    [
+        ({"weight": 3}, r"digests\['weight'\] must be a str, got 3"),
+        ({"bias": "float32 5feceb66ffc86f38"}, r"digests must name masks, got 'bias'"),
+    ],
+)
+def test_digests_that_are_of_no_mask_are_refused(digests: Any, error: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=error):
+        Masks({"weight": torch.ones(2, 3, dtype=torch.bool)}, digests=digests)
