@@ -277,8 +277,8 @@ def test_tokens_are_ordinary_but_the_last() -> None:
 def test_other_models_need_example_inputs(model: nn.Module) -> None:
     message = (
         "example_inputs must be given for a model that does not describe its input, as those of "
-        f"timm, torchvision and transformers do, got None for {type(model).__name__}. "
-        "Pass a tensor, a tuple or a dict that the model accepts."
+        "timm, torchvision and transformers do, and those with an example_input_array, got None "
+        f"for {type(model).__name__}. Pass a tensor, a tuple or a dict that the model accepts."
     )
     for call in (phew.capture, lambda model: phew.sample_masks(model, density=0.5)):
         with pytest.raises(ValueError, match=re.escape(message)):
