@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from recipes import BATCH_SIZE, MIDDLE, load_digits, report
+from recipes import BATCH_SIZE, MIDDLE, load_digits, outcome
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from train_digits import build_network
@@ -63,7 +63,7 @@ def main() -> None:
         resumed, trainer = train(data, Path(folder), Path(folder, "epoch=0.ckpt"))
     (callback,) = (each for each in trainer.callbacks if isinstance(each, PhewCallback))
     assert callback.masks is not None
-    report("Lightning", callback.masks, straight, resumed)
+    print(outcome("Lightning", callback.masks, straight, resumed))
 
 
 if __name__ == "__main__":

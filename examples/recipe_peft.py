@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from recipe_transformers import build_network, make_trainer
-from recipes import MIDDLE, load_digits, report
+from recipes import MIDDLE, load_digits, outcome
 from transformers import BertForSequenceClassification
 
 import phew
@@ -50,7 +50,7 @@ def main() -> None:
             models.append(model)
         masks = phew.Masks.load(folder / "run/masks.safetensors")
         base_masks = phew.Masks.load(folder / "base/masks.safetensors")
-    report("PEFT", masks, *models)
+    print(outcome("PEFT", masks, *models))
 
     # What adapters add to pruned weights is no zero, so the merged network is dense.
     merged = models[1].merge_and_unload()

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from recipes import MIDDLE, batches, load_digits, report
+from recipes import MIDDLE, batches, load_digits, outcome
 from torch import nn
 from train_digits import build_network
 from training import DataSet
@@ -46,7 +46,7 @@ def main() -> None:
         path = Path(folder, "checkpoint.pt")
         straight, _ = train(data, path, resume=False)
         resumed, masks = train(data, path, resume=True)
-    report("PyTorch", masks, straight, resumed)
+    print(outcome("PyTorch", masks, straight, resumed))
 
 
 if __name__ == "__main__":

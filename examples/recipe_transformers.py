@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from recipes import BATCH_SIZE, MIDDLE, NUM_STEPS, load_digits, report
+from recipes import BATCH_SIZE, MIDDLE, NUM_STEPS, load_digits, outcome
 from torch import Tensor, nn
 from training import DataSet
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
@@ -69,7 +69,7 @@ def main() -> None:
         trainer = make_trainer(resumed, data, Path(folder), PhewCallback(density=0.1))
         trainer.train(resume_from_checkpoint=f"{folder}/checkpoint-{MIDDLE}")
         masks = phew.Masks.load(f"{folder}/masks.safetensors")
-    report("transformers", masks, straight, resumed)
+    print(outcome("transformers", masks, straight, resumed))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 import train_digits
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from training import DataSet
 
 import phew
@@ -28,8 +29,8 @@ def batches(data: DataSet, first: int = 0) -> Iterator[tuple[int, Tensor, Tensor
         yield step, data.train_inputs[batch], data.train_labels[batch]
 
 
-def report(name: str, masks: phew.Masks, straight: nn.Module, resumed: nn.Module) -> None:
-    """Print what a recipe promises: zeros stay zeros, and resuming changes nothing.
+def outcome(name: str, masks: phew.Masks, straight: nn.Module, resumed: nn.Module) -> str:
+    """Say whether a recipe keeps its promises: zeros stay zeros, and resuming changes nothing.
 
     Args:
         name: The name of the recipe.
@@ -37,15 +38,19 @@ def report(name: str, masks: phew.Masks, straight: nn.Module, resumed: nn.Module
         straight: The model that was trained without a stop.
         resumed: The model whose training was resumed in the middle.
     """
-    states = straight.state_dict(), resumed.state_dict()
-    assert states[0].keys() == states[1].keys()
-    num_different = sum(int((state != states[1][key]).sum()) for key, state in states[0].items())
     num_not_zero = sum(sum(masks.check(model).values()) for model in (straight, resumed))
-    held = phew.Masks.of(resumed) == phew.Masks(masks)
-    print(
-        f"{name}: {masks.density:.1%} kept, {num_not_zero} pruned weights not zero, "
-        f"{num_different} values differ between resumed and straight, "
-        f"{'held' if held else 'not held'}"
+    others = resumed.state_dict()
+    num_different = sum(
+        int((whole(value) != whole(others.pop(key))).sum())
+        for key, value in straight.state_dict().items()
+    )
+    assert not others, f"{others.keys()} are in the resumed model alone"
+    assert phew.Masks.of(resumed) == phew.Masks(masks), "the resumed model is not under the masks"
+    return (
+        f"{name}: {masks.density:.0%} kept, {num_not_zero} pruned weights are not zero, "
+        f"{num_different} values differ between resumed and straight"
     )
 
 
+def whole(value: Tensor) -> Tensor:
+    return value.full_tensor() if isinstance(value, DTensor) else value

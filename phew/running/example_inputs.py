@@ -31,9 +31,8 @@ def described_inputs(model: nn.Module) -> Any:
         model: The model, which PEFT may have wrapped; it is not run.
 
     Returns:
-        A tensor, positional or keyword arguments, on the device of the model's first parameter.
-        Those that are made are in the dtype of its first floating-point one, images and sounds are
-        zeros.
+        A tensor, positional or keyword arguments, on the device of the model's first parameter and
+        in the dtype of its first floating-point one. Images and sounds that are made are zeros.
 
     Raises:
         ValueError: If the model does not describe its input.
@@ -73,7 +72,10 @@ class _InputMaker:
         return torch.tensor([ids], device=self._device)
 
     def moved(self, example: Any) -> Any:
-        return with_tensors_replaced(lambda tensor: tensor.to(self._device), example)
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+
+        return with_tensors_replaced(move, example)
 
 
 def _package(model: nn.Module, prefix: str) -> str:
