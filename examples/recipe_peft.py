@@ -52,11 +52,13 @@ def main() -> None:
         base_masks = phew.Masks.load(folder / "base/masks.safetensors")
     print(outcome("PEFT", masks, *models))
 
-    # What adapters add to pruned weights is no zero, so the merged network is dense.
+    # What adapters add to pruned weights is not zero, so the merged network is dense until its
+    # masks are applied again.
     merged = models[1].merge_and_unload()
-    print(f"merged: {sum(base_masks.check(merged).values()) > 0}", end=", ")
+    num_added = sum(base_masks.check(merged).values())
     base_masks.apply(merged)
-    print(f"masks applied again: {base_masks.check(merged)} not zero")
+    num_left = sum(base_masks.check(merged).values())
+    print(f"merged: {num_added:,} pruned weights are not zero, masks applied again: {num_left}")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ def build_network() -> Any:
     config = BertConfig(
         vocab_size=17,  # the brightness of a pixel
         max_position_embeddings=64,
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=32,
+        intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_labels=10,

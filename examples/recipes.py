@@ -12,9 +12,9 @@ from training import DataSet
 
 import phew
 
-NUM_STEPS = 12
+NUM_STEPS = 8
 MIDDLE = NUM_STEPS // 2
-BATCH_SIZE = 100
+BATCH_SIZE = 50
 
 
 def load_digits() -> DataSet:
