@@ -8,8 +8,10 @@ Needs: pip install scikit-learn
 
 from __future__ import annotations
 
+# mypy: disable-error-code="attr-defined"
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from recipes import MIDDLE, batches, load_digits, outcome
@@ -30,7 +32,8 @@ NUM_RANKS = 2
 def shard(model: nn.Module) -> nn.Module:
     for layer in model.children():
         fully_shard(layer)
-    return fully_shard(model)
+    fully_shard(model)
+    return model
 
 
 def start(data: DataSet, masks_path: Path) -> nn.Module:
@@ -75,7 +78,7 @@ def train(data: DataSet, folder: Path, *, resume: bool) -> nn.Module:
     return model
 
 
-def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, states.StateDict]:
+def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     model_state, optimizer_state = states.get_state_dict(model, optimizer)
     return {"model": model_state, "optimizer": optimizer_state}
 

@@ -38,32 +38,34 @@ class Digits(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=5e-3)
 
 
-def train(data: DataSet, folder: Path, resume_from: Path | None = None) -> tuple[Digits, Trainer]:
+def train(
+    data: DataSet, folder: Path, resume_from: Path | None = None
+) -> tuple[Digits, PhewCallback]:
     torch.manual_seed(0 if resume_from is None else 1)  # a new process has other initial weights
     model = Digits()
+    pruning = PhewCallback(density=0.1)
     saving = ModelCheckpoint(folder, "{epoch}", save_top_k=-1)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=2,
         limit_train_batches=MIDDLE,
-        callbacks=[PhewCallback(density=0.1), saving],
+        callbacks=[pruning, saving],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     loader = DataLoader(TensorDataset(data.train_inputs, data.train_labels), BATCH_SIZE)
     trainer.fit(model, loader, ckpt_path=resume_from)
-    return model, trainer
+    return model, pruning
 
 
 def main() -> None:
     data = load_digits()
     with TemporaryDirectory() as folder:
         straight, _ = train(data, Path(folder))
-        resumed, trainer = train(data, Path(folder), Path(folder, "epoch=0.ckpt"))
-    (callback,) = (each for each in trainer.callbacks if isinstance(each, PhewCallback))
-    assert callback.masks is not None
-    print(outcome("Lightning", callback.masks, straight, resumed))
+        resumed, pruning = train(data, Path(folder), Path(folder, "epoch=0.ckpt"))
+    assert pruning.masks is not None
+    print(outcome("Lightning", pruning.masks, straight, resumed))
 
 
 if __name__ == "__main__":

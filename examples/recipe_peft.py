@@ -42,11 +42,11 @@ def main() -> None:
         folder = Path(name)
         save_pruned_base(folder / "base")
         models = []
-        for checkpoint in (None, folder / f"run/checkpoint-{MIDDLE}"):
+        for checkpoint in (None, f"{folder}/run/checkpoint-{MIDDLE}"):
             model = load_with_adapters(folder / "base")
             callback = PhewCallback(masks=phew.Masks.of(model))
             trainer = make_trainer(model, data, folder / "run", callback)
-            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            trainer.train(resume_from_checkpoint=checkpoint)
             models.append(model)
         masks = phew.Masks.load(folder / "run/masks.safetensors")
         base_masks = phew.Masks.load(folder / "base/masks.safetensors")

@@ -7,6 +7,7 @@ Needs: pip install scikit-learn timm
 
 from __future__ import annotations
 
+# mypy: disable-error-code="attr-defined,no-untyped-call"
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,7 +40,7 @@ def train(data: DataSet, folder: Path, resume: Path | None = None) -> tuple[Any,
     else:
         masks = phew.Masks.load(resume.parent / "masks.safetensors")
         masks.apply(model)
-        first = resume_checkpoint(model, str(resume), optimizer)
+        first = resume_checkpoint(model, str(resume), optimizer) or 0
         scheduler.step(first)
     average = ModelEmaV3(model)  # a copy, which is under the same masks
     saver = CheckpointSaver(model, optimizer, model_ema=average, checkpoint_dir=str(folder))

@@ -27,8 +27,8 @@ def build_network() -> Any:
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        num_labels=10,
     )
+    config.num_labels = 10
     return BertForSequenceClassification(config)
 
 

@@ -87,11 +87,12 @@ def masks_in(checkpoint: Mapping[str, Any]) -> Masks:
 
     Example:
         >>> import phew, torch
-        >>> from phew.integrations.lightning import masks_in
-        >>> masks_in({"callbacks": {}})
-        Traceback (most recent call last):
-        ...
-        ValueError: checkpoint must be one that PhewCallback put masks into, got one without. ...
+        >>> from phew.integrations.lightning import PhewCallback, masks_in
+        >>> masks = phew.Masks({"weight": torch.eye(2, 3, dtype=torch.bool)})
+        >>> callback = PhewCallback(masks=masks)
+        >>> callback.begin(torch.nn.Linear(3, 2))
+        >>> masks_in({"callbacks": {callback.state_key: callback.state_dict()}}) == masks
+        True
     """
     state = checkpoint.get("callbacks", {}).get(PhewCallback.__qualname__)
     if not state:

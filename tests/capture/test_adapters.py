@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# mypy: disable-error-code="no-any-return,index,union-attr"
+# mypy: disable-error-code="operator"
 import importlib
 from typing import Any
 

@@ -56,10 +56,8 @@ class Fits:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        torch.manual_seed(5)
-        trainer.fit(
-            model, torch.utils.data.DataLoader(torch.randn(64, 8), batch_size=16), **options
-        )
+        data: Any = torch.randn(64, 8)
+        trainer.fit(model, torch.utils.data.DataLoader(data, batch_size=16), **options)
         return trainer
 
 
