@@ -36,7 +36,7 @@ def shard(model: nn.Module) -> nn.Module:
     return model
 
 
-def start(data: DataSet, masks_path: Path) -> nn.Module:
+def pruned_network(data: DataSet, masks_path: Path) -> nn.Module:
     """Prune whole weights, then shard them."""
     model = build_network()
     masks = phew.prune(model, data.train_inputs[:1], density=0.1, group=dist.group.WORLD)
@@ -46,17 +46,10 @@ def start(data: DataSet, masks_path: Path) -> nn.Module:
     return shard(model)
 
 
-def restart(masks_path: Path) -> nn.Module:
-    """Shard weights, then let each rank hold its part of the masks; weights are loaded later."""
-    model = shard(build_network())
-    phew.Masks.load(masks_path).apply(model)
-    return model
-
-
 def train(data: DataSet, folder: Path, *, resume: bool) -> nn.Module:
     torch.manual_seed(1 if resume else 0)  # a new process has other initial weights
     masks_path = folder / "masks.safetensors"
-    model = restart(masks_path) if resume else start(data, masks_path)
+    model = shard(build_network()) if resume else pruned_network(data, masks_path)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     if resume:
         saved = state_of(model, optimizer)
@@ -67,6 +60,7 @@ def train(data: DataSet, folder: Path, *, resume: bool) -> nn.Module:
             model_state_dict=saved["model"],
             optim_state_dict=saved["optimizer"],
         )
+        phew.Masks.load(masks_path).apply(model)  # each rank holds its part
     for step, inputs, labels in batches(data, MIDDLE if resume else 0):
         if step == MIDDLE and not resume:
             checkpoint.save(state_of(model, optimizer), checkpoint_id=folder)

@@ -56,7 +56,7 @@ def main() -> None:
     # masks are applied again.
     merged = models[1].merge_and_unload()
     num_added = sum(base_masks.check(merged).values())
-    base_masks.apply(merged)
+    phew.Masks.of(merged).apply(merged)
     num_left = sum(base_masks.check(merged).values())
     print(f"merged: {num_added:,} pruned weights are not zero, masks applied again: {num_left}")
 

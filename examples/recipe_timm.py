@@ -38,9 +38,9 @@ def train(data: DataSet, folder: Path, resume: Path | None = None) -> tuple[Any,
         masks = phew.prune(model, torch.zeros(1, 1, 8, 8), density=0.1)
         masks.save(folder / "masks.safetensors")
     else:
+        first = resume_checkpoint(model, str(resume), optimizer) or 0
         masks = phew.Masks.load(resume.parent / "masks.safetensors")
         masks.apply(model)
-        first = resume_checkpoint(model, str(resume), optimizer) or 0
         scheduler.step(first)
     average = ModelEmaV3(model)  # a copy, which is under the same masks
     saver = CheckpointSaver(model, optimizer, model_ema=average, checkpoint_dir=str(folder))

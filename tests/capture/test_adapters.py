@@ -116,7 +116,7 @@ def test_masks_of_a_base_hold_below_adapters_until_these_are_merged() -> None:
     merged = wrapped.merge_and_unload()
     assert masks.check(merged).keys() == {"0.weight"}
     assert phew.Masks.of(merged) == phew.Masks(masks)
-    masks.apply(merged)
+    phew.Masks.of(merged).apply(merged)
     train(merged.requires_grad_())
     assert masks.check(merged) == {}
 
