@@ -23,6 +23,7 @@ from phew.distributed.sharding import reshard
 from phew.graph.links import WeightedLink
 from phew.graph.notes import CaptureNotes
 from phew.graph.walk_graph import WalkGraph
+from phew.running.adapters import switch_off_adapters
 from phew.running.as_written import as_written
 from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
@@ -59,8 +60,8 @@ def capture(
 
     Prunable are the parameters of two or more dimensions that are weights of a link: not biases,
     normalisations, and embeddings that are added. Lookup embeddings, tied or not, are not pruned
-    unless `include` selects them: what they look up is an entry of the graph. `phew.inspect` says
-    what is not pruned, and why.
+    unless `include` selects them: what they look up is an entry of the graph. Nor are adapters that
+    PEFT added, without which the model then runs. `phew.inspect` says what is not pruned, and why.
 
     Of a model that is sharded by FSDP2 or by tensor parallelism no weights are gathered: it runs on
     shapes alone. One that reads values is to be captured before it is sharded, and its graph given
@@ -71,7 +72,8 @@ def capture(
         example_inputs: What the model accepts: a tensor, a tuple of positional or a dict of keyword
             arguments. Values do not matter, shapes do. Tensors may be in objects, such as a batch
             of graphs, which are copied. May be left out for models of timm, torchvision and
-            transformers that describe their input.
+            transformers that describe their input, those among them that PEFT wrapped, and modules
+            that have an `example_input_array`, as Lightning's do.
         include: Which parameters alone are to be pruned, by one selector or several: their names or
             those of modules that they are in, with `*` and `?` as wildcards; modules that they are
             in; types of modules, which stand for the parameters that such modules own themselves.
@@ -170,6 +172,7 @@ def _run(
     with preserved(model, all_tensors((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
+        switch_off_adapters(model, but=included)
         stand_in_for_shards(model)
         wrapped = [parameter for parameter in model.parameters() if is_wrapper(parameter)]
         if mode is Mode.SHAPES:

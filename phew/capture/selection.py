@@ -8,9 +8,11 @@ from typing import TypeGuard
 from torch import nn
 
 from phew.arguments import Selector, Selectors, as_module, name_matcher
+from phew.running.adapters import names_of_adapters
 from phew.running.wrapped import is_wrapper
 
 _NOT_INCLUDED = "not in include"
+_ADAPTER = "adapter of PEFT (pruned where include names it)"
 _VECTOR, _SCALAR = "vector (bias, normalisation, ...)", "scalar"
 _MOST_REASONS = 5
 
@@ -20,7 +22,8 @@ class Selection:
 
     Args:
         model: The model.
-        include: Which parameters alone are to be pruned; None for all but lookup embeddings.
+        include: Which parameters alone are to be pruned; None for all but lookup embeddings and
+            adapters.
         exclude: Which parameters are not to be pruned.
 
     Attributes:
@@ -47,6 +50,9 @@ class Selection:
             if is_wrapper(parameter) and not parameter.requires_grad and name not in included:
                 kind = type(parameter).__name__
                 self.refused.setdefault(name, f"not trained, and computed by {kind} from others")
+        for name in names_of_adapters(model):
+            if name not in included:
+                self.refused.setdefault(name, _ADAPTER)
 
     def allows(self, name: str, by_request: Container[str]) -> bool:
         """Return whether a weight of a link may be pruned, given those that include must name."""

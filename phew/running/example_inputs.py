@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from phew.running.adapters import without_wrapper
+from phew.running.tensors import with_tensors_replaced
+
 _IMAGE_SIZE = 224
 _NUM_TOKENS = 16
 _NUM_FRAMES = 16
@@ -17,20 +20,29 @@ _NUM_STEPS = 128
 _NUM_SAMPLES = 16_000
 
 
-def described_inputs(model: nn.Module) -> torch.Tensor | tuple[Any, ...] | dict[str, Any]:
-    """Make inputs of the shapes that a model of timm, torchvision or transformers describes.
+def described_inputs(model: nn.Module) -> Any:
+    """Make inputs of the shapes that a model describes.
+
+    That are the `example_input_array` of Lightning's modules, the `dummy_inputs` of classes that
+    are derived from those of transformers, and what follows from the configurations of models of
+    timm, torchvision and transformers.
 
     Args:
-        model: The model; it is not run.
+        model: The model, which PEFT may have wrapped; it is not run.
 
     Returns:
         A tensor, positional or keyword arguments, on the device of the model's first parameter and
-        in the dtype of its first floating-point one. Images and sounds are zeros.
+        in the dtype of its first floating-point one. Images and sounds that are made are zeros.
 
     Raises:
         ValueError: If the model does not describe its input.
     """
+    model = without_wrapper(model)
     inputs = _InputMaker(model)
+    if (example := getattr(model, "example_input_array", None)) is not None:
+        return inputs.moved(example)
+    if _describes_itself(model):
+        return inputs.moved(model.dummy_inputs)
     if isinstance(getattr(model, "pretrained_cfg", None), Mapping):
         return _of_timm(model, inputs)
     if family := _package(model, "torchvision.models."):
@@ -39,8 +51,8 @@ def described_inputs(model: nn.Module) -> torch.Tensor | tuple[Any, ...] | dict[
         return arguments
     raise ValueError(
         "example_inputs must be given for a model that does not describe its input, as those of "
-        f"timm, torchvision and transformers do, got None for {type(model).__name__}. "
-        "Pass a tensor, a tuple or a dict that the model accepts."
+        "timm, torchvision and transformers do, and those with an example_input_array, got None "
+        f"for {type(model).__name__}. Pass a tensor, a tuple or a dict that the model accepts."
     )
 
 
@@ -59,11 +71,23 @@ class _InputMaker:
     def tokens(self, ids: list[int]) -> torch.Tensor:
         return torch.tensor([ids], device=self._device)
 
+    def moved(self, example: Any) -> Any:
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+
+        return with_tensors_replaced(move, example)
+
 
 def _package(model: nn.Module, prefix: str) -> str:
     """Return the package below `prefix` of the first of a model's classes that is in it, or ""."""
     modules = (kind.__module__ for kind in type(model).__mro__)
     return next((name.removeprefix(prefix) for name in modules if name.startswith(prefix)), "")
+
+
+def _describes_itself(model: nn.Module) -> bool:
+    """Return whether a class has `dummy_inputs` of its own, not those that transformers gives."""
+    owners = [kind for kind in type(model).__mro__ if "dummy_inputs" in vars(kind)]
+    return bool(owners) and not owners[0].__module__.startswith("transformers.")
 
 
 def _of_timm(model: nn.Module, inputs: _InputMaker) -> torch.Tensor:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,27 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+# Libraries that import torchvision need its operators (see benchmarks/zoo).
+WITH_TORCHVISION = """
+import runpy, sys
+from zoo import torchvision_operators
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
 def printed_by(name: str) -> list[str]:
+    return printed([f"{name}.py", "--tiny"])
+
+
+def printed(arguments: Sequence[str]) -> list[str]:
     result = subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py", "--tiny"],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
+        cwd=EXAMPLES,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent / "benchmarks")},
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
@@ -46,3 +62,35 @@ def test_sparse_networks_learn_what_held_ones_do_in_less_memory() -> None:
         for size in (training, file):
             assert held[size] == pytest.approx(dense[size], rel=0.01)
             assert sparse[size] < 0.17 * dense[size]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "name", "density"),
+    [
+        ("recipe_torch", "PyTorch", 10),
+        ("recipe_lightning", "Lightning", 10),
+        ("recipe_transformers", "transformers", 10),
+        ("recipe_peft", "PEFT", 30),
+        ("recipe_timm", "timm", 10),
+    ],
+)
+def test_a_resumed_run_is_the_straight_one(recipe: str, name: str, density: int) -> None:
+    lines = printed(["-c", WITH_TORCHVISION, f"{recipe}.py"])
+    assert outcome_of(name, density) in lines
+    if name == "PEFT":
+        assert lines[-1].startswith("merged: ")
+        assert not lines[-1].startswith("merged: 0 ")
+        assert lines[-1].endswith(" pruned weights are not zero, masks applied again: 0")
+
+
+@pytest.mark.slow
+def test_a_resumed_run_of_sharded_weights_is_the_straight_one() -> None:
+    assert printed_by("recipe_fsdp2") == [outcome_of("FSDP2", 10)]
+
+
+def outcome_of(name: str, density: int) -> str:
+    return (
+        f"{name}: {density}% kept, 0 pruned weights are not zero, "
+        "0 values differ between resumed and straight"
+    )

@@ -1,4 +1,4 @@
-"""Inputs follow from the configurations of timm, torchvision and transformers models.
+"""Inputs are those that models have, or follow from configurations of other libraries' models.
 
 The libraries are not needed: stand-ins carry the same attributes.
 """
@@ -277,8 +277,8 @@ def test_tokens_are_ordinary_but_the_last() -> None:
 def test_other_models_need_example_inputs(model: nn.Module) -> None:
     message = (
         "example_inputs must be given for a model that does not describe its input, as those of "
-        f"timm, torchvision and transformers do, got None for {type(model).__name__}. "
-        "Pass a tensor, a tuple or a dict that the model accepts."
+        "timm, torchvision and transformers do, and those with an example_input_array, got None "
+        f"for {type(model).__name__}. Pass a tensor, a tuple or a dict that the model accepts."
     )
     for call in (phew.capture, lambda model: phew.sample_masks(model, density=0.5)):
         with pytest.raises(ValueError, match=re.escape(message)):
@@ -318,3 +318,44 @@ def test_capture_and_prune_without_example_inputs() -> None:
     assert list(masks) == ["0.weight", "3.weight"]
     assert phew.sample_masks(timm_model(), density=0.5).num_weights == masks.num_weights
     assert phew.capture(timm_model().to("meta")).num_prunable_weights == masks.num_weights
+
+
+class WithExample(nn.Module):
+    def __init__(self, example: Any) -> None:
+        super().__init__()
+        self.example_input_array = example
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, rows: Tensor, numbers: Tensor) -> Tensor:
+        return self.layer(rows) + numbers
+
+
+@pytest.mark.parametrize("names", [(), ("rows", "numbers")])
+def test_an_example_input_array_is_moved_to_the_parameters(names: tuple[str, ...]) -> None:
+    rows, numbers = torch.zeros(3, 4), torch.zeros(3, 2, dtype=torch.long)
+    example = dict(zip(names, (rows, numbers), strict=True)) if names else (rows, numbers)
+    model = WithExample(example)
+    assert phew.capture(model).prunable == ("layer.weight",)
+    assert shapes(described_inputs(model)) == shapes(example)
+    moved: Any = described_inputs(model.to("meta", torch.bfloat16))
+    moved_rows, moved_numbers = moved.values() if names else moved
+    assert (moved_rows.dtype, moved_rows.device.type) == (torch.bfloat16, "meta")
+    assert (moved_numbers.dtype, moved_numbers.device.type) == (torch.long, "meta")
+    assert (rows.dtype, rows.device.type) == (torch.float32, "cpu")
+
+
+def test_dummy_inputs_of_a_class_outside_of_transformers_are_the_input() -> None:
+    class OfLibrary(WithExample):
+        __module__ = "transformers.modeling_utils"
+
+        @property
+        def dummy_inputs(self) -> dict[str, Tensor]:
+            raise NotImplementedError
+
+    class Own(OfLibrary):
+        @property
+        def dummy_inputs(self) -> dict[str, Tensor]:
+            return {"rows": torch.zeros(2, 4), "numbers": torch.zeros(2, 2)}
+
+    assert shapes(described_inputs(Own(None))) == {"rows": (2, 4), "numbers": (2, 2)}
+    assert phew.capture(Own(None)).prunable == ("layer.weight",)

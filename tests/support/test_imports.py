@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 
+import pytest
+
 
 def output_of(code: str) -> str:
     # Elsewhere than here: in a clone, `phew` would be its sources without the extension.
@@ -21,8 +23,32 @@ def output_of(code: str) -> str:
 
 
 def test_modules_that_few_calls_need_are_not_imported() -> None:
-    code = "import phew, sys; print({'rich', 'typer', 'matplotlib'} & sys.modules.keys())"
+    unwanted = {"rich", "typer", "matplotlib", "lightning", "transformers", "peft", "accelerate"}
+    code = f"import phew, phew.integrations, sys; print({unwanted} & sys.modules.keys())"
     assert output_of(code) == "set()\n"
+
+
+WITHOUT_LIBRARY = """
+import sys
+sys.modules.update(dict.fromkeys(["lightning", "pytorch_lightning", "transformers"]))
+try:
+    import phew.integrations.{}
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("lightning", "pip install lightning"),
+        ("transformers", "pip install transformers accelerate"),
+    ],
+)
+def test_integrations_say_how_to_install_what_they_need(module: str, command: str) -> None:
+    text = output_of(WITHOUT_LIBRARY.format(module))
+    assert text.startswith(f"phew.integrations.{module} must find ")
+    assert text.endswith(f"got none installed. Install it with `{command}`.\n")
 
 
 WITHOUT_LOCKS = """
