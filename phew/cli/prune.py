@@ -28,9 +28,19 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
+from phew.cli.outputs import (
+    FigureFile,
+    HtmlFile,
+    check_outputs,
+    digest_of,
+    facts_of,
+    write_page,
+)
 from phew.cli.terminal import print_wrapped, terminal_width
+from phew.graph.walk_graph import WalkGraph
 from phew.masks.masks import Masks
 from phew.masks.rescaling import Rescale
+from phew.pages import Shown
 from phew.sparse.convert import to_sparse
 from phew.sparse.report import SparseReport
 from phew.sparse.sparse_file import save_sparse
@@ -39,6 +49,7 @@ from phew.walks.options import Fork, Granularity, Power
 
 
 def prune(
+    context: typer.Context,
     model: Model,
     density: Annotated[
         float, typer.Option(show_default=False, help="Kept / prunable weights, in (0, 1].")
@@ -106,6 +117,8 @@ def prune(
         str | None,
         typer.Option(help="Where to walk: cpu, the default, or a CUDA device such as cuda:0."),
     ] = None,
+    figure: FigureFile = None,
+    html: HtmlFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample the masks of a network and print what they keep.
@@ -115,6 +128,7 @@ def prune(
     phew prune vgg19_bn --density 0.1
     phew prune resnet50 --density 0.05 --exclude 'classifier.*'
     phew prune mynets:make_net --input-shape 3,64,64 --density 0.05 --json
+    phew prune resnet20 --density 0.05 --figure layers.png --html report.html
     ```
     In Python, use them on the same initial weights, here those of `--init-seed 0`:
     ```
@@ -136,7 +150,8 @@ def prune(
     phew prune mynets:make_net --checkpoint llama/ --density 0.1 --out pruned --write-weights
     ```
     """
-    with messages_in_one_line():
+    with messages_in_one_line() as warned:
+        check_outputs(figure, html)
         _check_files(
             *(out, checkpoint),
             sparse=sparse,
@@ -168,13 +183,22 @@ def prune(
             if out is not None and not sparse:
                 masks.save(out)
         seconds = time.perf_counter() - started
-        report = _made_sparse(network, masks, example_inputs, rescale, out) if sparse else None
-
-    if as_json:
-        result = {
+        header = {
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
+        }
+        # Before the network is made sparse, which changes its weights.
+        facts = {} if html is None else _made(masks, seconds) | facts_of(header, graph)
+        report = _made_sparse(network, masks, example_inputs, rescale, out) if sparse else None
+        if figure is not None:
+            _draw(figure, masks)
+        if html is not None:
+            write_page(html, context, _parts(graph, masks, report), facts, warned)
+
+    if as_json:
+        result = {
+            **header,
             "approximations": [asdict(operation) for operation in graph.notes.approximations],
             "seconds": seconds,
             "out": None if out is None else str(out),
@@ -195,6 +219,35 @@ def _made_sparse(
     if out is not None:
         save_sparse(network, out)
     return report
+
+
+def _draw(path: Path, masks: Masks) -> None:
+    from phew import plot  # needs matplotlib
+
+    plot.save(plot.masks(masks), path)
+
+
+def _parts(graph: WalkGraph, masks: Masks, report: SparseReport | None) -> dict[str, Shown]:
+    """Return what a report shows, by heading."""
+    from phew import plot
+
+    parts: dict[str, Shown] = {
+        "Layers": plot.masks(masks),
+        "Counts": masks.summary(),
+        "Network": plot.network(graph, masks),
+    }
+    return parts if report is None else parts | {"Sparse network": report}
+
+
+def _made(masks: Masks, seconds: float) -> dict[str, Any]:
+    """Return how masks were made, and what tells whether others are the same."""
+    info = {name: fact for name, fact in masks.info.items() if name != "phew_version"}
+    return {
+        "kept": f"{masks.num_kept:,} of {masks.num_weights:,} weights ({masks.density:.2%})",
+        "seconds": f"{seconds:.2f}",
+        **{name.replace("_", " "): fact for name, fact in info.items()},
+        "SHA-256 of the masks": digest_of(masks),
+    }
 
 
 def _facts_of(masks: Masks) -> dict[str, Any]:

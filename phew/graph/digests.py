@@ -14,7 +14,12 @@ from phew.graph.walk_graph import WalkGraph
 
 
 def digest_of_graph(graph: WalkGraph) -> str:
-    """Return a digest of a graph without its weights."""
+    """Return a digest of a graph without its weights, in words."""
+    return _shown(hash_of_graph(graph))
+
+
+def hash_of_graph(graph: WalkGraph) -> hashlib._Hash:
+    """Return the SHA-256 hash of a graph without its weights."""
     digest = hashlib.sha256()
     shapes = [(name, *parameter.shape) for name, parameter in graph.parameters.items()]
     for part in (graph.spaces, graph.entries, graph.exits, graph.prunable, shapes):
@@ -28,7 +33,7 @@ def digest_of_graph(graph: WalkGraph) -> str:
         else:
             digest.update(repr((link.source, link.target, link.shortcut)).encode())
             digest.update(link.source_groups.tobytes() + link.target_groups.tobytes())
-    return _shown(digest)
+    return digest
 
 
 def digest_of_sharding(graph: WalkGraph) -> str:

@@ -60,7 +60,7 @@ def write_checked(
     with written_whole(path) as partial, partial.open("wb") as stream:
         stream.write(header)
         for each in tensors.values():
-            stream.write(_bytes_of(each).data)
+            stream.write(bytes_of(each).data)
 
 
 def check_checksum(
@@ -95,11 +95,11 @@ def _header(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) ->
 def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        digest.update(_bytes_of(tensors[name]).data)
+        digest.update(bytes_of(tensors[name]).data)
     return digest.hexdigest()
 
 
-def _bytes_of(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def bytes_of(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return the bytes of a tensor on the CPU, without a copy if it lies in one piece."""
     return tensor.contiguous().view(-1).view(torch.uint8).numpy()
 
