@@ -24,7 +24,7 @@ def html_table(
         has_numbers: Whether the other columns are numbers, which are aligned at the right.
     """
     side = "right" if has_numbers else "left"
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    title = f'<caption style="text-align: left">{escape(caption)}</caption>' if caption else ""
     head = f"<thead>{_row(header, 'col', 'th', side)}</thead>" if header else ""
     body = "".join(_row(row, "row", "td", side) for row in rows)
     foot = "" if total is None else f"<tfoot>{_row(total, 'row', 'th', side)}</tfoot>"
