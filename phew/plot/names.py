@@ -18,7 +18,7 @@ def short_names(parameters: Sequence[str], longest: int = _LONGEST) -> list[str]
 
     Example:
         >>> short_names(["stages.0.blocks.0.conv1.weight", "stages.0.blocks.1.conv1.weight"], 16)
-        ['stages....0.conv1', 'stages....1.conv1']
+        ['stages...0.conv1', 'stages...1.conv1']
     """
     names = [name.removesuffix(".weight") for name in parameters]
     if len(set(names)) < len(set(parameters)):

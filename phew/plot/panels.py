@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import NullLocator
 
 from phew.plot.figures import ShownFigure, whole_figure
 
@@ -39,7 +40,7 @@ def set_densities(panel: Axes, densities: Sequence[float]) -> None:
     panel.set(xlabel="density", xscale="log")
     shown = densities[:: max(1, math.ceil(len(densities) / _MOST_DENSITIES))]
     panel.set_xticks(shown, [f"{100 * density:.2g}%" for density in shown])
-    panel.minorticks_off()
+    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def add_legend(part: Axes | Figure | SubFigure, *, is_given: bool = False) -> Figure:
