@@ -278,7 +278,7 @@ class _Picture:
         if not layer.is_pruned:
             return "not pruned"
         if not self._has_masks:
-            return f"{_compact(layer.num_weights)} weights"
+            return f"{_compact(layer.num_weights // layer.num_parameters)} weights"
         if not layer.num_kept:
             return "nothing kept"
         return f"{100 * layer.num_kept / layer.num_weights:.3g}% kept"
@@ -326,8 +326,8 @@ def _compact(number: int) -> str:
     """Write numbers that are too long for a box with three digits: 2.36M."""
     if number < 100_000:
         return f"{number:,}"
-    power, unit = (9, "G") if number >= 10**9 else (6, "M")
-    return f"{number / 10**power:.3g}{unit}"
+    power = 3 * ((len(str(number)) - 1) // 3)
+    return f"{number / 10**power:.3g}{'kMGTP'[power // 3 - 1]}"
 
 
 def _broken(name: str, num_letters: int) -> list[str]:

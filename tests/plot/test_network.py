@@ -91,6 +91,15 @@ def test_equal_blocks_are_one_column() -> None:
     assert [column.is_exit for column in columns] == [False] * 6 + [True]
 
 
+def test_boxes_of_equal_blocks_have_the_numbers_of_one() -> None:
+    (panel,) = plot.network(graph_of("transformer")).axes
+    words = words_of(panel)
+    assert "1.layers.{0-2} x3" in words
+    # The attention's packed projection, 48 x 16, and the first layer of 8 x 16.
+    assert words.count("768 weights") == 1
+    assert words.count("128 weights") == 1
+
+
 def test_a_block_names_what_it_reads_beside_the_one_before_it() -> None:
     (panel,) = plot.network(graph_of("crossing")).axes
     assert "also reads stem" in words_of(panel)
