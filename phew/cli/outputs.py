@@ -88,12 +88,13 @@ def facts_of(header: Mapping[str, Any], graph: WalkGraph) -> dict[str, Any]:
         header: The model, the shape of its input and the like, as in JSON.
         graph: Its graph, with initial weights.
     """
-    shape = header["input_shape"]
+    shape, weights = header["input_shape"], digest_of(graph.parameters)
     return {
         "input shape": None if shape is None else " x ".join(map(str, shape)),
-        "seed of initial weights": header["init_seed"],
+        # The weights of a checkpoint are read where they are, and were not drawn by a seed.
+        "seed of initial weights": None if weights is None else header["init_seed"],
         "SHA-256 of the graph": hash_of_graph(graph).hexdigest(),
-        "SHA-256 of the weights": digest_of(graph.parameters),
+        "SHA-256 of the weights": weights,
     }
 
 

@@ -183,7 +183,7 @@ def prune(
             if out is not None and not sparse:
                 masks.save(out)
         seconds = time.perf_counter() - started
-        header = {
+        header: dict[str, Any] = {
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
@@ -197,15 +197,9 @@ def prune(
             write_page(html, context, _parts(graph, masks, report), facts, warned)
 
     if as_json:
-        result = {
-            **header,
-            "approximations": [asdict(operation) for operation in graph.notes.approximations],
-            "seconds": seconds,
-            "out": None if out is None else str(out),
-            "sparse": None if report is None else report.as_dict(),
-            **_facts_of(masks),
-        }
-        typer.echo(json.dumps(result))
+        approximations = [asdict(operation) for operation in graph.notes.approximations]
+        header |= {"approximations": approximations, "seconds": seconds}
+        typer.echo(json.dumps(header | _facts_of(masks, report, out)))
     else:
         table = masks.summary() if report is None else report
         typer.echo(table.table(terminal_width()))
@@ -250,8 +244,10 @@ def _made(masks: Masks, seconds: float) -> dict[str, Any]:
     }
 
 
-def _facts_of(masks: Masks) -> dict[str, Any]:
+def _facts_of(masks: Masks, report: SparseReport | None, out: Path | None) -> dict[str, Any]:
     return {
+        "out": None if out is None else str(out),
+        "sparse": None if report is None else report.as_dict(),
         "density": masks.density,
         "num_kept": masks.num_kept,
         "num_weights": masks.num_weights,

@@ -326,6 +326,7 @@ def _compact(number: int) -> str:
     """Write numbers that are too long for a box with three digits: 2.36M."""
     if number < 100_000:
         return f"{number:,}"
+    number = round(float(f"{number:.2e}"))  # 999,999 is 1M
     power = 3 * ((len(str(number)) - 1) // 3)
     return f"{number / 10**power:.3g}{'kMGTP'[power // 3 - 1]}"
 

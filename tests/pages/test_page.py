@@ -88,7 +88,11 @@ def test_names_are_no_html() -> None:
 
     graph = phew.capture(Layer(), torch.zeros(1, 4))
     masks = phew.sample_masks(graph, density=0.5)
-    parts = {HOSTILE: masks.summary(), "x": plot.network(graph, masks), "y": phew.inspect(graph)}
+    parts: dict[str, Any] = {
+        HOSTILE: masks.summary(),
+        "x": plot.network(graph, masks),
+        "y": phew.inspect(graph),
+    }
     tree = tree_of(pages.page(HOSTILE, parts, facts={HOSTILE: HOSTILE}, warnings=[HOSTILE]))
     assert [*tree.iter("script")] == [*tree.iter("b")] == []
     words = [text.strip() for text in tree.itertext()]

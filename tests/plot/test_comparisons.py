@@ -211,7 +211,7 @@ def test_svg_is_the_same_for_the_same_figure(comparison: Comparison) -> None:
 
 def test_a_comparison_is_drawn_into_the_figure_that_is_given(comparison: Comparison) -> None:
     figure = Figure(figsize=(9, 8), layout="constrained")
-    above, below = figure.subfigures(2, 1)
+    above, below = figure.subfigures(2, 1, squeeze=False).flat
     assert plot.layers(comparison, figure=above) is figure
     assert plot.against_density(comparison, figure=below) is figure
     assert [len(part.axes) for part in (above, below)] == [6, 3]

@@ -17,7 +17,7 @@ from phew.models import lenet5
 
 def points_of(panel: Axes, label: str) -> list[tuple[float, float]]:
     (line,) = [line for line in panel.lines if line.get_label() == label]
-    return [*zip(line.get_xdata(), line.get_ydata(), strict=True)]
+    return [(float(x), float(y)) for x, y in line.get_xydata()]
 
 
 def test_every_layer_has_the_shares_of_the_summary() -> None:
