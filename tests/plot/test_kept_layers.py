@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
@@ -17,7 +18,8 @@ from phew.models import lenet5
 
 def points_of(panel: Axes, label: str) -> list[tuple[float, float]]:
     (line,) = [line for line in panel.lines if line.get_label() == label]
-    return [(float(x), float(y)) for x, y in line.get_xydata()]
+    points: list[list[float]] = np.asarray(line.get_xydata()).tolist()
+    return [(x, y) for x, y in points]
 
 
 def test_every_layer_has_the_shares_of_the_summary() -> None:
