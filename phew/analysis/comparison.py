@@ -16,9 +16,8 @@ from phew.analysis.summary import Analysis, analyze_graph
 from phew.arguments import Selectors, as_densities, as_module
 from phew.capture.graph_of import as_graph
 from phew.support.devices import cpu_by_default
-from phew.support.html import html_table
 from phew.support.progress import progress_bar
-from phew.support.tables import numbers_table
+from phew.support.results import Cells, TableOfResults
 from phew.support.warn import PhewWarning
 
 
@@ -81,7 +80,7 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(TableOfResults):
     """The counts of what methods leave of a network.
 
     `print` shows them as a table, `phew.plot` as figures.
@@ -106,29 +105,17 @@ class Comparison:
         """The numbers, those of layers included, as what JSON can hold."""
         return {"rows": [row.as_dict() for row in self.rows]}
 
-    def __str__(self) -> str:
-        """The table: a line for each row, of the whole network."""
-        return self.table()
-
-    def table(self, width: int | None = None) -> str:
-        """Return the table, whose lines have at most so many columns where they can."""
-        return "\n".join(numbers_table(*self._cells(), width=width))
-
     def __repr__(self) -> str:
         """The methods and densities, in one line."""
         densities = ", ".join(f"{100 * density:g}%" for density in self.densities)
         return f"Comparison({', '.join(self.methods)} at {densities})"
 
-    def _repr_html_(self) -> str:
-        return html_table(*self._cells())
-
-    def _cells(self) -> tuple[Sequence[str], list[Sequence[str]]]:
-        """Return the cells of the header and of the rows."""
+    def _cells(self, width: int | None) -> Cells:
         header = (
             *("method", "density", "effective", "hidden width", "effective width"),
             *("path kernel", "log10 paths", "FLOPs kept", "dead layers", "seconds"),
         )
-        return header, [row.cells() for row in self.rows]
+        return Cells(header, [row.cells() for row in self.rows])
 
 
 def compare(

@@ -20,8 +20,7 @@ from phew.graph.links import Units, WeightedLink
 from phew.graph.reach import active_units, units_led_to
 from phew.graph.walk_graph import WalkGraph
 from phew.support.devices import cpu_by_default
-from phew.support.html import html_table, html_text
-from phew.support.tables import numbers_table
+from phew.support.results import Cells, TableOfResults
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class LayerAnalysis:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(TableOfResults):
     """The counts of what masks leave of a network. `print` shows them as a table.
 
     Attributes:
@@ -125,19 +124,11 @@ class Analysis:
             "dead_layers": list(self.dead_layers),
         }
 
-    def __str__(self) -> str:
-        """The table: a line per parameter, the total, and the numbers of the whole network."""
-        return "\n".join([*numbers_table(*self._cells()), *self._facts()])
-
     def __repr__(self) -> str:
         """The numbers of the whole network, in one line."""
-        return f"Analysis({'; '.join([f'density {self.total.density:.2%}', *self._facts()])})"
+        return f"Analysis({'; '.join([f'density {self.total.density:.2%}', *self._remarks()])})"
 
-    def _repr_html_(self) -> str:
-        return html_table(*self._cells()) + html_text("\n".join(self._facts()))
-
-    def _cells(self) -> tuple[Sequence[str], list[Sequence[str]], Sequence[str]]:
-        """Return the cells of the header, of the rows and of the total."""
+    def _cells(self, width: int | None) -> Cells:
         header = ("parameter", "density", "effective", "active units", "effective", "FLOPs kept")
         *rows, total = (
             (
@@ -150,9 +141,9 @@ class Analysis:
             )
             for layer in (*self.layers, self.total)
         )
-        return header, [*rows], total
+        return Cells(header, rows, total)
 
-    def _facts(self) -> list[str]:
+    def _remarks(self) -> list[str]:
         """Return what is known of the whole network."""
         paths = "none" if self.log10_num_paths is None else f"10^{self.log10_num_paths:.1f}"
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 from phew import analysis, baselines
 from phew.api import sample_masks
+from phew.capture import capture
 from phew.cli.messages import messages_in_one_line
 from phew.cli.networks import (
     AsJson,
@@ -25,13 +27,18 @@ from phew.cli.networks import (
     load_network,
     shape_of,
 )
+from phew.cli.outputs import FigureFile, HtmlFile, check_outputs, facts_of, write_page
 from phew.cli.terminal import print_wrapped, terminal_width
 from phew.cli.weights import Weights
+from phew.graph.walk_graph import WalkGraph
 from phew.masks.masks import Masks
+from phew.pages import Shown
 from phew.support.files import check_replaceable, write_whole
+from phew.support.warn import PhewWarning
 
 
 def compare(
+    context: typer.Context,
     model: Model,
     densities: Annotated[
         str, typer.Option(metavar="D,D,...", help="Kept / prunable weights, each in (0, 1].")
@@ -49,6 +56,8 @@ def compare(
         Path | None,
         typer.Option(metavar="DIR", help="Save figures and numbers here; needs matplotlib."),
     ] = None,
+    figure: FigureFile = None,
+    html: HtmlFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what methods of pruning leave of a network, at several densities.
@@ -56,7 +65,7 @@ def compare(
     The table counts, for the whole network, weights and units on a path from input to output,
     active hidden units, paths, operations and dead layers, and has the path kernel trace as a share
     of the dense network's. `--out` saves `layers.svg`, `against_density.svg` and `comparison.json`
-    with all layers.
+    with all layers; `--figure` saves both figures as one.
     ```
     phew compare resnet20
     phew compare vgg19_bn --densities 0.1,0.01 --methods phew,magnitude,erk --out figures
@@ -65,7 +74,8 @@ def compare(
     Methods are phew, synflow, synflow-l2, magnitude, random, random-layer, erk, and those of PHEW's
     ablations: uniform-walks, inverse-walks, squared-walks, kernel-walks.
     """
-    with messages_in_one_line():
+    with messages_in_one_line() as warned:
+        check_outputs(figure, html)
         chosen, requested = _parse_methods(methods, seed), _parse_densities(densities)
         if out is not None:
             _check_out(out)
@@ -80,17 +90,28 @@ def compare(
             exclude=excluded,
             progress=sys.stderr.isatty(),
         )
-        result = {
+        header = {
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
             "weights": None if weights is None else str(weights),
             "seed": seed,
+        }
+        result = {
+            **header,
             "out": None if out is None else str(out),
             **comparison.as_dict(),
         }
         if out is not None:
             _save(out, comparison, json.dumps(result))
+        if figure is not None:
+            _draw(figure, comparison)
+        if html is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PhewWarning)  # `compare` has warned
+                graph = capture(network, example_inputs, include=included, exclude=excluded)
+            parts = _parts(graph, comparison)
+            write_page(html, context, parts, {"seed": seed} | facts_of(header, graph), warned)
 
     if as_json:
         typer.echo(json.dumps(result))
@@ -161,3 +182,21 @@ def _save(out: Path, comparison: analysis.Comparison, result: str) -> None:
     write_whole(out / "layers.svg", plot.svg(layers))
     write_whole(out / "against_density.svg", plot.svg(against_density))
     write_whole(out / "comparison.json", result.encode())
+
+
+def _draw(path: Path, comparison: analysis.Comparison) -> None:
+    from phew import plot
+
+    plot.save(plot.comparisons(comparison), path)
+
+
+def _parts(graph: WalkGraph, comparison: analysis.Comparison) -> dict[str, Shown]:
+    """Return what a report shows, by heading."""
+    from phew import plot
+
+    return {
+        "Whole network": plot.against_density(comparison),
+        "Layers": plot.layers(comparison),
+        "Numbers": comparison,
+        "Network": plot.network(graph),
+    }

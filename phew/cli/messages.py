@@ -20,17 +20,21 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def messages_in_one_line() -> Iterator[None]:
+def messages_in_one_line() -> Iterator[list[str]]:
     """Print phew's warnings, and errors that arguments and files cause, in one line each.
 
     Errors end with exit code 2. A defect of a program may raise the same types: PHEW_DEBUG=1 in the
     environment shows the traceback instead.
+
+    Yields:
+        The warnings of phew that have been printed, in a list that grows.
     """
+    printed: list[str] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", PhewWarning)
-            warnings.showwarning = partial(_show, warnings.showwarning)
-            yield
+            warnings.showwarning = partial(_show, warnings.showwarning, printed)
+            yield printed
     except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("PHEW_DEBUG") == "1":
             raise
@@ -40,6 +44,7 @@ def messages_in_one_line() -> Iterator[None]:
 
 def _show(
     show_others: Callable[..., None],
+    printed: list[str],
     message: Warning | str,
     category: type[Warning],
     *place: Any,
@@ -47,6 +52,7 @@ def _show(
 ) -> None:
     """Print a warning as `warnings.showwarning` does, phew's own without the place in the code."""
     if issubclass(category, PhewWarning):
+        printed.append(str(message))
         typer.echo(f"phew: {message}", err=True)
     else:
         show_others(message, category, *place, **options)

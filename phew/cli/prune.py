@@ -30,18 +30,31 @@ from phew.cli.networks import (
     parse_layer_densities,
     shape_of,
 )
+from phew.cli.outputs import (
+    FigureFile,
+    HtmlFile,
+    check_outputs,
+    facts_of,
+    write_page,
+)
 from phew.cli.terminal import print_wrapped, terminal_width
 from phew.cli.weights import Weights
+from phew.graph.walk_graph import WalkGraph
 from phew.masks.masks import Masks
 from phew.masks.rescaling import Rescale
+from phew.pages import Shown
 from phew.sparse.convert import to_sparse
 from phew.sparse.report import SparseReport
 from phew.sparse.sparse_file import save_sparse
 from phew.support.files import check_replaceable
 from phew.walks.options import Fork, Granularity, Power
 
+_SHOWN_ELSEWHERE = ("phew_version", "graph", "weights")
+"""Entries of the masks' `info` that a report has for every command."""
+
 
 def prune(
+    context: typer.Context,
     model: Model,
     density: Annotated[
         float, typer.Option(show_default=False, help="Kept / prunable weights, in (0, 1].")
@@ -113,6 +126,8 @@ def prune(
         str | None,
         typer.Option(help="Where to walk: cpu, the default, or a CUDA device such as cuda:0."),
     ] = None,
+    figure: FigureFile = None,
+    html: HtmlFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample the masks of a network and print what they keep.
@@ -123,6 +138,7 @@ def prune(
     phew prune vgg19_bn --density 0.1
     phew prune resnet50 --density 0.05 --exclude 'classifier.*'
     phew prune mynets:make_net --input-shape 3,64,64 --density 0.05 --json
+    phew prune resnet20 --density 0.05 --figure layers.png --html report.html
     ```
     In Python, use them on the same initial weights, here those of `--init-seed 0`:
     ```
@@ -148,7 +164,8 @@ def prune(
     phew prune mynets:make_net --checkpoint llama/ --density 0.1 --out pruned --write-weights
     ```
     """
-    with messages_in_one_line():
+    with messages_in_one_line() as warned:
+        check_outputs(figure, html)
         _check_files(
             *(out, checkpoint),
             sparse=sparse,
@@ -186,24 +203,26 @@ def prune(
             if out is not None and not sparse:
                 masks.save(out)
         seconds = time.perf_counter() - started
-        report = None
-        if rescale is not None:
-            report = _made_sparse(network, masks, example_inputs, rescale, out)
-
-    if as_json:
-        result = {
+        header: dict[str, Any] = {
             "model": model,
             "input_shape": shape_of(example_inputs),
             "init_seed": init_seed,
             "weights": None if weights is None else str(weights),
-            "approximations": [asdict(operation) for operation in graph.notes.approximations],
-            "seconds": seconds,
-            "out": None if out is None else str(out),
-            "rescale": rescale,
-            "sparse": None if report is None else report.as_dict(),
-            **_facts_of(masks),
         }
-        typer.echo(json.dumps(result))
+        # Before the network is made sparse, which changes its weights.
+        facts = {} if html is None else _made(masks, seconds) | facts_of(header, graph)
+        report = None
+        if rescale is not None:
+            report = _made_sparse(network, masks, example_inputs, rescale, out)
+        if figure is not None:
+            _draw(figure, masks)
+        if html is not None:
+            write_page(html, context, _parts(graph, masks, report), facts, warned)
+
+    if as_json:
+        approximations = [asdict(operation) for operation in graph.notes.approximations]
+        header |= {"approximations": approximations, "seconds": seconds, "rescale": rescale}
+        typer.echo(json.dumps(header | _facts_of(masks, report, out)))
     else:
         table = masks.summary() if report is None else report
         typer.echo(table.table(terminal_width()))
@@ -219,8 +238,38 @@ def _made_sparse(
     return report
 
 
-def _facts_of(masks: Masks) -> dict[str, Any]:
+def _draw(path: Path, masks: Masks) -> None:
+    from phew import plot  # needs matplotlib
+
+    plot.save(plot.masks(masks), path)
+
+
+def _parts(graph: WalkGraph, masks: Masks, report: SparseReport | None) -> dict[str, Shown]:
+    """Return what a report shows, by heading."""
+    from phew import plot
+
+    parts: dict[str, Shown] = {
+        "Layers": plot.masks(masks),
+        "Counts": masks.summary(),
+        "Network": plot.network(graph, masks),
+    }
+    return parts if report is None else parts | {"Sparse network": report}
+
+
+def _made(masks: Masks, seconds: float) -> dict[str, Any]:
+    """Return how masks were made."""
+    info = {name: fact for name, fact in masks.info.items() if name not in _SHOWN_ELSEWHERE}
     return {
+        "kept": f"{masks.num_kept:,} of {masks.num_weights:,} weights ({masks.density:.2%})",
+        "seconds": f"{seconds:.2f}",
+        **{name.replace("_", " "): fact for name, fact in info.items()},
+    }
+
+
+def _facts_of(masks: Masks, report: SparseReport | None, out: Path | None) -> dict[str, Any]:
+    return {
+        "out": None if out is None else str(out),
+        "sparse": None if report is None else report.as_dict(),
         "density": masks.density,
         "num_kept": masks.num_kept,
         "num_weights": masks.num_weights,

@@ -81,8 +81,11 @@ def digests_of_values(parameters: Mapping[str, torch.Tensor]) -> dict[str, str]:
     }
 
 
-def digest_of_digests(digests: Mapping[str, str]) -> str:
-    """Return one digest of the digests of all parameters, which does not depend on their order."""
+def digest_of_values(graph: WalkGraph) -> str | None:
+    """Return one digest of all prunable parameters, None where `digests_of_values` lacks one."""
+    digests = digests_of_values({name: graph.parameters[name] for name in graph.prunable})
+    if len(digests) < len(graph.prunable):
+        return None
     return _short(hashlib.sha256(repr(sorted(digests.items())).encode()))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from phew.graph.links import Link
 from phew.graph.reach import leading_units, unreached_weights
 from phew.graph.walk_graph import WalkGraph
-from phew.support.html import html_text
+from phew.support.html import html_table, html_text
 from phew.support.tables import WIDTH, Row, folded, table, wrapped
 
 _MOST_ROWS = 12
@@ -22,6 +22,8 @@ _MOST_ROWS = 12
 
 _MANY_LINKS = 100
 """With more links of one parameter, the report says how to have fewer."""
+
+_ANY_WIDTH = 100_000
 
 _MOST_NAMES = 6
 """Names in a row; further ones are counted."""
@@ -87,10 +89,16 @@ class Report:
         return f"Report({self._graph!r})"
 
     def _repr_html_(self) -> str:
-        return html_text(str(self))
+        # A page has no lines that names would have to be shortened for.
+        return "".join(section.html() for section in self._sections(_ANY_WIDTH))
 
     def text(self, width: int | None = None) -> str:
         """Return the text, whose lines have at most so many columns where they can."""
+        sections = self._sections(width)
+        return "\n\n".join("\n".join(section.text(width)) for section in sections)
+
+    def _sections(self, width: int | None) -> list[_Section]:
+        """Return what there is to say, for lines of so many columns."""
         graph = self._graph
         sections = [
             _Section(self._totals()),
@@ -116,7 +124,7 @@ class Report:
             ),
             self._not_prunable_section(),
         ]
-        return "\n\n".join("\n".join(section.text(width)) for section in sections if section.lines)
+        return [section for section in sections if section.lines]
 
     @cached_property
     def _forks(self) -> dict[int, list[Link]]:
@@ -177,7 +185,7 @@ class Report:
         if max(map(len, table(rows))) > (width or WIDTH):
             rows = self._links_table(_relative)
         title = "Weighted links (shape: groups x targets x sources x kernel positions)"
-        return _Section([title], rows)
+        return _Section([title], rows, has_header=True)
 
     def _links_table(self, shorten: Callable[[str, str], str]) -> list[tuple[str, ...]]:
         """Tabulate the weighted links, the names of spaces shortened beside the parameter's."""
@@ -219,7 +227,8 @@ class Report:
             f"Forks: {len(rows):,} spaces with units that several links lead on from "
             "(~ a shortcut, walked where there is no other)"
         )
-        return _Section([title] if cells else [], [("space", "", "units", "to"), *cells])
+        header = ("space", "", "units", "to")
+        return _Section([title] if cells else [], [header, *cells], has_header=True)
 
     def _shared_section(self) -> _Section:
         rows = [Row((name,), (f"{count} links",)) for name, count in self._shared.items()]
@@ -248,6 +257,7 @@ class _Section(NamedTuple):
     lines: list[str]
     rows: Sequence[tuple[str, ...]] = ()
     remark: str = ""
+    has_header: bool = False
 
     def text(self, width: int | None) -> list[str]:
         """Return the lines, of at most so many columns where they can."""
@@ -258,6 +268,17 @@ class _Section(NamedTuple):
                 for lines in (above, below)
             )
         return [*above, *table(self.rows, width), *below]
+
+    def html(self) -> str:
+        """Return the section as a table with a caption, or as text where it has none."""
+        if not self.rows:
+            return html_text("\n".join(self.lines))
+        columns = [column for column in zip(*self.rows, strict=True) if any(column)]
+        rows = [*zip(*columns, strict=True)]
+        header, rows = (rows[0], rows[1:]) if self.has_header else ((), rows)
+        caption = " ".join(self.lines)
+        shown = html_table(header, rows, caption=caption, has_numbers=False)
+        return shown + (html_text(self.remark) if self.remark else "")
 
 
 def _section(title: str, rows: Iterable[Row]) -> _Section:

@@ -10,7 +10,7 @@ import torch
 
 from phew._core import __version__
 from phew.distributed.sharding import is_sharded, placed_like, whole
-from phew.graph.digests import digest_of_digests, digest_of_graph, digests_of_values
+from phew.graph.digests import digest_of_graph, digest_of_values, digests_of_values
 from phew.graph.fan_in import fan_ins_of
 from phew.graph.links import Units
 from phew.graph.reach import absent_weights, active_units, units_led_to
@@ -44,8 +44,8 @@ def assemble_masks(
         placed = {name: placed_like(mask, graph.parameters[name]) for name, mask in kept.items()}
     digests = digests_of_values({name: graph.parameters[name] for name in kept})
     info = {**info, "phew_version": __version__, "graph": digest_of_graph(graph)}
-    if len(digests) == len(kept):
-        info["weights"] = digest_of_digests(digests)
+    if (weights := digest_of_values(graph)) is not None:
+        info["weights"] = weights
     return Masks(
         placed,
         unit_masks=_unit_masks(graph, active),

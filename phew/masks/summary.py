@@ -8,8 +8,8 @@ from typing import Any
 
 from phew.masks.packed import PackedMasks
 from phew.masks.unpacked import UnpackedMasks
-from phew.support.html import html_table
-from phew.support.tables import Row, folded, numbers_table
+from phew.support.results import Cells, TableOfResults
+from phew.support.tables import Row, folded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +46,12 @@ class SummaryRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-    """The counts of masks, per parameter and in all. `print` shows them as a table."""
+class Summary(TableOfResults):
+    """The counts of masks, per parameter and in all. `print` shows them as a table.
+
+    In a terminal, parameters of one shape whose names differ in numbers alone are one line: its
+    counts are their sums.
+    """
 
     rows: tuple[SummaryRow, ...]
 
@@ -60,20 +64,6 @@ class Summary:
         """The numbers as what JSON can hold: `rows`, a list, and `total`."""
         return {"rows": [row.as_dict() for row in self.rows], "total": self.total.as_dict()}
 
-    def __str__(self) -> str:
-        """The table: a header, a line per parameter, the total."""
-        return self.table()
-
-    def table(self, width: int | None = None) -> str:
-        """Return the table.
-
-        Args:
-            width: The columns that a line may have, as in a terminal. Parameters of one shape whose
-                names differ in numbers alone are then one line: its counts are their sums.
-        """
-        rows = self.rows if width is None else self._folded()
-        return "\n".join(numbers_table(*self._cells(rows), width=width))
-
     def __repr__(self) -> str:
         """The counts of all, in one line."""
         total = self.total
@@ -82,18 +72,13 @@ class Summary:
             f"weights kept ({total.density:.2%}))"
         )
 
-    def _repr_html_(self) -> str:
-        return html_table(*self._cells(self.rows))
-
-    def _cells(
-        self, rows: Sequence[SummaryRow]
-    ) -> tuple[Sequence[str], list[Sequence[str]], Sequence[str]]:
-        """Return the cells of the header, of some rows and of the total."""
+    def _cells(self, width: int | None) -> Cells:
+        rows = self.rows if width is None else self._folded()
         header = ("parameter", "shape", "kept", "weights", "density", "active units")
         table = [header, *(row.cells() for row in rows), self.total.cells()]
         num_columns = len(header) - (self.total.num_units is None)
         first, *others, last = (cells[:num_columns] for cells in table)
-        return first, [*others], last
+        return Cells(first, others, last)
 
     def _folded(self) -> list[SummaryRow]:
         rows = folded(Row((row.parameter,), tuple(map(str, row.shape))) for row in self.rows)

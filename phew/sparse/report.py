@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from phew.support.html import html_table, html_text
-from phew.support.tables import WIDTH, Row, folded, numbers_table, wrapped
+from phew.support.results import Cells, TableOfResults
+from phew.support.tables import Row, folded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class LayerCost:
 
 
 @dataclasses.dataclass(frozen=True)
-class SparseReport:
+class SparseReport(TableOfResults):
     """The layers that `phew.to_sparse` changed or left, and what they cost; `print` shows a table.
 
     Attributes:
@@ -105,15 +105,6 @@ class SparseReport:
             "note": self.note,
         }
 
-    def __str__(self) -> str:
-        """The tables of sparse and of dense weights, and the reasons of the latter."""
-        return self.table()
-
-    def table(self, width: int | None = None) -> str:
-        """Return the table, whose lines have at most so many columns where they can."""
-        remarks = [line for text in self._remarks() for line in wrapped(text, width or WIDTH)]
-        return "\n".join([*numbers_table(*self._cells(), width=width), *remarks])
-
     def __repr__(self) -> str:
         """The totals, in one line."""
         total = self.total
@@ -123,11 +114,7 @@ class SparseReport:
             "bytes)"
         )
 
-    def _repr_html_(self) -> str:
-        return html_table(*self._cells()) + "".join(map(html_text, self._remarks()))
-
-    def _cells(self) -> tuple[Sequence[str], list[Sequence[str]], Sequence[str]]:
-        """Return the cells of the header, of the rows and of the total."""
+    def _cells(self, width: int | None) -> Cells:
         header = (
             *("parameter", "kept", "weights", "density"),
             *("bytes", "of dense", "operations", "of dense"),
@@ -137,7 +124,7 @@ class SparseReport:
             for row in folded(Row((row.name,), row.facts()) for row in self.layers)
         ]
         rows.append(("without masks", *self.others.facts()))
-        return header, rows, ("total", *self.total.facts())
+        return Cells(header, rows, ("total", *self.total.facts()))
 
     def _remarks(self) -> list[str]:
         """Say which layers stay dense, which are no smaller, and why something is not known."""

@@ -27,8 +27,8 @@ def warn_caller(message: str, category: type[PhewWarning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
     """Write the first few of some names, e.g. "a, b, c, d, e and 7 more"."""
     names = list(names)
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 MAP = ROOT / "docs" / "map.md"
 
 FOLDERS = ("phew", "csrc", "benchmarks", "tests", "examples", "docs")
-SUFFIXES = {".py", ".pyi", ".cpp", ".hpp", ".md", ".svg"}
+SUFFIXES = {".py", ".pyi", ".cpp", ".hpp", ".html", ".md", ".svg"}
 
 
 def listed_files() -> list[list[str]]:

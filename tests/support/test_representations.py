@@ -57,6 +57,26 @@ def test_html_has_what_the_text_has(shown: dict[str, Any], name: str) -> None:
     assert shown_words <= set(words.replace(",", ", ").split()) | set(words.split())
 
 
+@pytest.mark.parametrize("name", ["summary", "analysis", "comparison", "sparse report"])
+def test_tables_are_as_narrow_as_they_are_asked_to_be(shown: dict[str, Any], name: str) -> None:
+    assert max(map(len, shown[name].table(60).splitlines())) <= 60
+    assert shown[name].table() == str(shown[name])
+
+
+def test_tables_name_their_rows_and_columns(shown: dict[str, Any]) -> None:
+    for name in NAMES[2:]:
+        tree = ElementTree.fromstring(f"<div>{shown[name]._repr_html_()}</div>")
+        for row in tree.iter("tr"):
+            assert row[0].get("scope") in ("row", "col"), name
+    captions = [
+        str(caption.text).partition(" (")[0].partition(":")[0]
+        for caption in ElementTree.fromstring(f"<div>{shown['report']._repr_html_()}</div>").iter(
+            "caption"
+        )
+    ]
+    assert captions == ["Weighted links", "Forks", "Parameters that are not prunable"]
+
+
 def test_reprs_say_what_there_is(shown: dict[str, Any]) -> None:
     assert repr(shown["graph"]).startswith("WalkGraph(32 spaces, 22 weighted and ")
     assert repr(shown["comparison"]) == "Comparison(PHEW, random at 10%, 5%)"

@@ -23,7 +23,7 @@ from walk_options import graph_seeds, with_options
 import phew
 from phew import Masks
 from phew.graph import WalkGraph
-from phew.graph.digests import digest_of_digests, digest_of_graph
+from phew.graph.digests import digest_of_graph, digest_of_values
 from phew.reference import Reference
 from phew.walks.cpu_engine import CpuEngine
 from phew.walks.forecast import Forecast
@@ -210,7 +210,7 @@ def test_masks_say_how_they_were_made(resnet: WalkGraph, resnet_masks: dict[floa
         "power": 1,
         "phew_version": phew.__version__,
         "graph": digest_of_graph(resnet),
-        "weights": digest_of_digests(masks.digests),
+        "weights": digest_of_values(resnet),
     }
     assert masks.digests.keys() == masks.keys()
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 from torch import nn
@@ -26,6 +27,7 @@ from phew import baselines, plot
 from phew.analysis import Comparison, compare
 from phew.cli.compare import labelled_methods
 from phew.models import lenet5, resnet_cifar
+from phew.plot.names import short_names
 
 METHODS: dict[str, Callable[..., phew.Masks]] = {
     "magnitude": baselines.magnitude,
@@ -77,7 +79,7 @@ def test_layers_are_drawn_by_density(comparison: Comparison) -> None:
     assert [text.get_text() for text in legend.get_texts()] == list(METHODS)
 
 
-def test_names_of_layers_are_few_and_short() -> None:
+def test_names_of_layers_are_few_short_and_different() -> None:
     model, example = resnet_cifar(32), torch.zeros(1, 3, 32, 32)
     methods = {"magnitude": baselines.magnitude}
     comparison = compare(model, example, methods=methods, densities=[0.5])
@@ -85,10 +87,9 @@ def test_names_of_layers_are_few_and_short() -> None:
     panel = plot.layers(comparison).axes[1]
     places = [int(place) for place in panel.get_xticks()]
     assert len(places) == 17
-    for place, label in zip(places, panel.get_xticklabels(), strict=True):
-        end = label.get_text().removeprefix("…")
-        assert len(end) <= 16
-        assert parameters[place].endswith(f"{end}.weight")
+    names = [label.get_text() for label in panel.get_xticklabels()]
+    assert names == short_names(parameters)[::2]
+    assert len(set(names)) == 17
 
 
 def test_the_whole_network_is_drawn_against_the_density(comparison: Comparison) -> None:
@@ -206,6 +207,30 @@ def test_svg_is_the_same_for_the_same_figure(comparison: Comparison) -> None:
     assert first == second
     texts = {element.text for element in ElementTree.fromstring(first).iter() if element.text}
     assert {"PHEW", "magnitude", "random by layer", "density 30%", "conv1"} <= texts
+
+
+def test_a_comparison_is_drawn_into_the_figure_that_is_given(comparison: Comparison) -> None:
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False).flat
+    assert plot.layers(comparison, figure=above) is figure
+    assert plot.against_density(comparison, figure=below) is figure
+    assert [len(part.axes) for part in (above, below)] == [6, 3]
+    assert [len(part.legends) for part in (figure, above, below)] == [0, 1, 1]
+    assert [values_of(panel) for panel in plot.comparisons(comparison).axes] == [
+        values_of(panel) for panel in figure.axes
+    ]
+
+
+def test_accuracies_are_drawn_into_the_axes_that_are_given() -> None:
+    figure = Figure()
+    first, second = figure.subplots(1, 2)
+    assert plot.accuracy({"PHEW": {0.1: [0.9], 0.2: [0.92]}}, ax=second) is figure
+    assert (len(first.lines), len(second.lines)) == (0, 1)
+    assert figure.legends == []
+    assert second.get_legend() is not None
+    with pytest.raises(ValueError, match="accuracies\\['PHEW'\\] must hold"):
+        plot.accuracy({"random": {0.1: [0.9]}, "PHEW": {}}, ax=first)
+    assert len(first.lines) == 0
 
 
 def test_matplotlib_is_needed_for_figures_alone(tmp_path: Path) -> None:
