@@ -104,7 +104,7 @@ def errors_under(graph: WalkGraph, options: Options) -> Iterator[tuple[float, fl
         with visited.recording() as masks:
             engine.walk(range(num_walks, end), masks, batch_size=MOST_WALKS)
         num_walks = end
-        num_visited = visited.count()
+        num_visited = visited.count(graph.prunable)
         error = abs(forecast.expected(num_walks) / num_visited - 1)
         yield error, forecast.uncertainty(num_visited)
 

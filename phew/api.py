@@ -153,7 +153,7 @@ def sample_masks(
         ranks.check_equal(
             lambda: {
                 "density" if densities is None else "densities": density or requested,
-                "layer_densities": layer_densities,
+                "layer_densities": [*layer_densities.items()],
                 **asdict(options),
                 "the type of device": walk_device.type,
                 "the graph of model": f"that of digest {digest_of_graph(graph)}",

@@ -67,7 +67,7 @@ def as_density(density: object, argument: str = "density") -> float:
 
 
 def name_matcher(pattern: str) -> Callable[[str], bool]:
-    """Return whether a parameter's name matches a pattern, or that of a module that it is in.
+    """Return a test of whether a parameter's name matches, or that of a module that it is in.
 
     The pattern `head`, like `head.*` and `he?d`, matches `head.weight`, and `blocks.*.mlp` matches
     `blocks.0.mlp.fc1.weight`.
@@ -81,14 +81,14 @@ def name_matcher(pattern: str) -> Callable[[str], bool]:
     return is_match
 
 
-def num_to_keep(density: float, num_weights: int) -> int:
+def num_to_keep(density: float, num_weights: int, argument: str = "density") -> int:
     """Return how many of so many weights a density keeps; raise ValueError if that is none."""
     if num_weights == 0:
         raise ValueError("model must have prunable weights, got none.")
     number = round(density * num_weights)
     if number == 0:
         raise ValueError(
-            f"density must keep at least one of {num_weights:,} weights, got {density}."
+            f"{argument} must keep at least one of {num_weights:,} weights, got {density}."
         )
     return number
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
@@ -31,7 +31,6 @@ from phew.walks.options import Fork, Granularity, Options, Power
 from phew.walks.sampled_shares import info_of_walks, put_together, targets_of
 from phew.walks.sampler import Sampler
 from phew.walks.shares import as_layer_densities, shares_of
-from phew.walks.targets import Target
 from phew.walks.visited import Visited
 
 MASKS = "masks.safetensors"
@@ -242,26 +241,23 @@ class _Run:
         return masks
 
     def sample(self, num_threads: int, report: Callable[[float], None]) -> Masks:
-        """Walk until the density is met, from where an earlier run got to."""
+        """Walk until the densities are met, from where an earlier run got to."""
+        shares = shares_of(self.graph, self.density, self.layer_densities)
         try:
             sampler = Sampler(
                 self.graph,
                 self.options,
                 num_threads=num_threads,
                 packed=True,
-                # The targets are bound below, before the first walk is made.
-                after_batch=lambda num_walks, visited: self._save(
-                    num_walks, visited, targets.values()
-                ),
             )
         except NotFiniteError as error:
             file = self.source.file_of(self.names[error.parameter])
             raise ValueError(f"{str(file)!r}: {error}") from error
-        shares = shares_of(self.graph, self.density, self.layer_densities)
         targets = targets_of(sampler, shares)
-        self._go_on(sampler, targets.values())
-        expected_passes = max(map(sampler.expected_passes, targets.values()))
-        met = {sample.target: sample for sample in sampler.run(targets.values(), report)}
+        self._go_on(sampler)
+        expected_passes = sampler.expected_passes(targets.values())
+        walked = sampler.run(targets.values(), report, after_batch=self._save)
+        met = {sample.target: sample for sample in walked}
         samples = {share: met[target] for share, target in targets.items()}
         kept, num_walks = put_together(self.graph, shares, samples)
         info = info_of_walks(self.options, self.density, self.layer_densities, num_walks) | {
@@ -273,30 +269,23 @@ class _Run:
         warn_of_collapse(self.graph, [masks])
         return masks
 
-    def _go_on(self, sampler: Sampler, targets: Collection[Target]) -> None:
+    def _go_on(self, sampler: Sampler) -> None:
         """Take the walks that an earlier run made as made, if it left any."""
         unfinished = self.masks_left(UNFINISHED)
         if unfinished is None:
             return
         num_walks = unfinished.info.get("num_walks")
-        visited = Visited.packed(self.graph, unfinished.pack().copy())
         try:
             # Walks are numbered in 64 bits.
             if type(num_walks) is not int or not 0 < num_walks < 2**62:
                 raise ValueError(f"num_walks must be a number of walks, got {num_walks!r}.")
-            for num_weights, parameters in targets:
-                if (num_kept := visited.count(parameters)) >= num_weights:
-                    raise ValueError(
-                        f"it must keep fewer than {num_weights:,} weights, got {num_kept:,}."
-                    )
-            sampler.go_on_from(num_walks, visited)
+            sampler.go_on_from(num_walks, Visited.packed(self.graph, unfinished.pack().copy()))
         except ValueError as error:
             path = str(self.out / UNFINISHED)
             raise ValueError(f"{path!r} is damaged: {error} Remove it.") from error
 
-    def _save(self, num_walks: int, visited: Visited, targets: Iterable[Target]) -> None:
+    def _save(self, num_walks: int, visited: Visited) -> None:
         """Save the masks of the walks that have been made, from which a later run can go on."""
-        # If these are more walks than a target needs, the sampler will undo them.
-        if all(visited.count(target.parameters) < target.num_weights for target in targets):
-            info: dict[str, Scalar] = {"run": self.identity, "num_walks": num_walks}
-            Masks(visited.masks, info=info).save(self.out / UNFINISHED)
+        info: dict[str, Scalar] = {"run": self.identity, "num_walks": num_walks}
+        masks = visited.masks_of(self.graph.prunable, copied=False)
+        Masks(masks, info=info).save(self.out / UNFINISHED)

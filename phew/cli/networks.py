@@ -235,11 +235,11 @@ def _build(target: str, build: Callable[[], nn.Module]) -> nn.Module:
 
 def parse_layer_densities(options: list[str] | None) -> dict[str, float]:
     """Return densities by pattern of options such as `head=0.5`."""
-    densities = {}
+    densities: dict[str, float] = {}
     for option in options or ():
         pattern, _, number = option.rpartition("=")
         try:
-            densities[pattern] = float(number)
+            densities.setdefault(pattern, float(number))
         except ValueError:
             pattern = ""
         if not pattern:

@@ -7,7 +7,7 @@ attention heads) is a wiring link.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -76,7 +76,11 @@ class WalkGraph:
     @property
     def num_prunable_weights(self) -> int:
         """The number of weights that a density refers to."""
-        return sum(self.parameters[name].numel() for name in self.prunable)
+        return self.num_weights_of(self.prunable)
+
+    def num_weights_of(self, parameters: Iterable[str]) -> int:
+        """Return the number of weights of some parameters together."""
+        return sum(self.parameters[name].numel() for name in parameters)
 
     def names_of(self, parameter: str) -> tuple[str, ...]:
         """Return all names of a parameter, this one first."""

@@ -60,6 +60,8 @@ class Forecast:
 
     def of(self, parameters: Collection[str]) -> Forecast:
         """Return the forecast of the weights of some prunable parameters alone."""
+        if len(parameters) == len(self.reachable):
+            return self
         part = copy(self)
         part.reachable = {name: self.reachable[name] for name in parameters}
         part._rates, part._numbers = _merged(self._by_parameter[name] for name in parameters)

@@ -47,9 +47,9 @@ def masks_of_walks(
         ValueError: As from `phew.sample_masks`.
     """
     ranks.check(graph.parameters, device)
+    divisions = [shares_of(graph, density, layer_densities or {}) for density in densities]
     with cpu_by_default(), progress_bar("walking", shown=progress) as report:
         sampler = Sampler(graph, options, num_threads=num_threads, device=device, ranks=ranks)
-        divisions = [shares_of(graph, density, layer_densities or {}) for density in densities]
         targets = targets_of(sampler, chain.from_iterable(divisions))
         met = {sample.target: sample for sample in sampler.run(targets.values(), report)}
     masks = []

@@ -20,7 +20,7 @@ from phew.walks.targets import Target
 def targets_of(sampler: Sampler, shares: Iterable[Share]) -> dict[Share, Target]:
     """Return the target of each share that is walked, which those that are kept whole are not."""
     return {
-        share: sampler.target(share.density, share.parameters)
+        share: sampler.target(share.density, share.parameters, argument=share.argument)
         for share in shares
         if not share.is_whole
     }
@@ -41,38 +41,24 @@ def put_together(
         number of walks of the share that took most.
     """
     num_walks = max(sample.num_walks for sample in samples.values())
-    visited = {share: sample.visited for share, sample in samples.items()}
-    if len(shares) == 1:
-        return visited[shares[0]], num_walks
-    share_of = {name: share for share in shares for name in share.parameters or ()}
-    some = next(iter(visited.values()))
-    if isinstance(some, PackedMasks):
-        shapes, packed = some.shapes, {}
-        for name in graph.prunable:
-            of_share = visited.get(share_of[name])
-            packed[name] = (
-                of_share.packed[name]
-                if isinstance(of_share, PackedMasks)
-                else pack(_all_edges(graph, name))
-            )
+    visited = [sample.visited for sample in samples.values()]
+    whole = [name for share in shares if share.is_whole for name in share.parameters]
+    absent = absent_weights(graph) if whole else {}
+    shapes = {name: graph.parameters[name].shape for name in graph.prunable}
+    edges = {
+        name: ~absent[name] if name in absent else torch.ones(shapes[name], dtype=torch.bool)
+        for name in whole
+    }
+    if isinstance(visited[0], PackedMasks):
+        packed = {name: pack(mask) for name, mask in edges.items()}
+        for bits in map(PackedMasks.of, visited):
+            packed |= bits.packed
         return PackedMasks(shapes, packed), num_walks
-    kept = {}
-    for name in graph.prunable:
-        share = share_of[name]
-        kept[name] = (
-            _all_edges(graph, name).to(some[name].device)
-            if share.is_whole
-            else visited[share][name]
-        )
-    return kept, num_walks
-
-
-def _all_edges(graph: WalkGraph, parameter: str) -> torch.Tensor:
-    """Flag the weights of a parameter that no constant of the model zeroes."""
-    absent = absent_weights(graph).get(parameter)
-    if absent is not None:
-        return ~absent
-    return torch.ones(graph.parameters[parameter].shape, dtype=torch.bool)
+    device = next(iter(visited[0].values())).device
+    kept = {name: mask.to(device) for name, mask in edges.items()}
+    for masks in visited:
+        kept |= masks
+    return {name: kept[name] for name in shapes}, num_walks
 
 
 def info_of_walks(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from phew.arguments import as_density, name_matcher
 from phew.graph.walk_graph import WalkGraph
+from phew.support.warn import listed
 
 
 class Share(NamedTuple):
@@ -21,12 +22,14 @@ class Share(NamedTuple):
 
     Attributes:
         density: Kept / all of their weights, in (0, 1].
-        parameters: Their names, or None for all that are prunable.
+        parameters: Their names.
+        argument: The argument that gives the density, as errors name it.
         is_whole: Whether all weights are kept, those too that no walk visits.
     """
 
     density: float
-    parameters: tuple[str, ...] | None = None
+    parameters: tuple[str, ...]
+    argument: str = "density"
     is_whole: bool = False
 
 
@@ -65,8 +68,6 @@ def shares_of(
         ValueError: If a pattern selects no prunable parameter, or no parameter is left to
             `density`.
     """
-    if not layer_densities:
-        return [Share(density)]
     others = list(graph.prunable)
     shares = []
     for pattern, layer_density in layer_densities.items():
@@ -76,8 +77,11 @@ def shares_of(
         if not selected:
             raise ValueError(_selects_nothing(graph, pattern, matched))
         others = [name for name in others if name not in selected]
-        shares.append(Share(layer_density, selected, is_whole=layer_density == 1))
-    if not others:
+        # Parameters without elements have nothing to walk to.
+        is_whole = layer_density == 1 or graph.num_weights_of(selected) == 0
+        argument = f"layer_densities[{pattern!r}]"
+        shares.append(Share(layer_density, selected, argument, is_whole))
+    if layer_densities and graph.num_weights_of(others) == 0:
         raise ValueError(
             "layer_densities must leave parameters to density, got patterns that select all of "
             f"them: {', '.join(map(repr, layer_densities))}. Leave one out."
@@ -91,8 +95,7 @@ def _selects_nothing(graph: WalkGraph, pattern: str, matched: list[str]) -> str:
             f"layer_densities[{pattern!r}] must come before patterns that select the same "
             f"parameters, got one after them: {matched[0]!r} is selected already."
         )
-    known = ", ".join([*map(repr, graph.prunable[:3]), "..."])
     return (
         f"layer_densities must match prunable parameters, got {pattern!r}, which matches none. "
-        f"They are: {known} (see phew.inspect)."
+        f"They are: {listed(map(repr, graph.prunable))} (see phew.inspect)."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from phew.arguments import num_to_keep
@@ -24,11 +25,13 @@ class Target(NamedTuple):
 
     Attributes:
         num_weights: The number.
-        parameters: The parameters whose weights count, or None for all that are prunable.
+        parameters: The parameters whose weights count.
+        argument: The argument that asks for it, as errors name it.
     """
 
     num_weights: int
-    parameters: tuple[str, ...] | None = None
+    parameters: tuple[str, ...]
+    argument: str = "density"
 
 
 def check_walkable(graph: WalkGraph) -> None:
@@ -50,38 +53,33 @@ def check_walkable(graph: WalkGraph) -> None:
 
 def target_of(
     density: float,
+    parameters: tuple[str, ...],
     engine: Engine,
     forecast: Forecast,
-    parameters: tuple[str, ...] | None = None,
+    argument: str = "density",
 ) -> Target:
     """Return the number of weights that a density keeps, if walks can reach it.
 
     Args:
         density: Kept / all weights of the parameters, in (0, 1].
+        parameters: Prunable parameters.
         engine: The engine that will walk.
         forecast: The forecast of the parameters' weights.
-        parameters: The parameters, None for all that are prunable.
+        argument: The density's name in errors.
 
     Raises:
         ValueError: If the number is 0, or out of reach, or takes too many walks.
     """
-    target = Target(num_to_keep(density, _num_weights(engine.graph, parameters)), parameters)
+    num_weights = engine.graph.num_weights_of(parameters)
+    target = Target(num_to_keep(density, num_weights, argument), parameters, argument)
     if target.num_weights > sum(forecast.reachable.values()):
-        raise ValueError(_out_of_reach(density, engine.graph, forecast, parameters))
+        share = sum(forecast.reachable.values()) / num_weights
+        message = (
+            f"{argument} {density} is out of reach: walks reach {share:.1%} of the prunable weights"
+        )
+        raise ValueError(f"{message}; {_lacking(engine.graph, forecast.reachable)}")
     check_time(target, engine, forecast)
     return target
-
-
-def _num_weights(graph: WalkGraph, parameters: tuple[str, ...] | None) -> int:
-    return sum(graph.parameters[name].numel() for name in parameters or graph.prunable)
-
-
-def _of(parameters: tuple[str, ...] | None) -> str:
-    """Name the parameters that a density is of, if it is not that of all."""
-    if parameters is None:
-        return ""
-    others = f" and {len(parameters) - 1} others" if len(parameters) > 1 else ""
-    return f" of {parameters[0]!r}{others}"
 
 
 def check_time(target: Target, engine: Engine, forecast: Forecast) -> None:
@@ -97,31 +95,23 @@ def check_time(target: Target, engine: Engine, forecast: Forecast) -> None:
     days = num_walks * forecast.hops_per_walk / hops_per_second / _SECONDS_PER_DAY
     if days <= MOST_DAYS:
         return
-    density = target.num_weights / _num_weights(engine.graph, target.parameters)
+    density = target.num_weights / engine.graph.num_weights_of(target.parameters)
     raise ValueError(
-        f"density {density:.9g}{_of(target.parameters)} takes some {num_walks:.0e} walks, about "
-        f"{days:,.0f} days of walking: a few weights are so small beside others that walks hardly "
-        "ever take them. Lower the density."
+        f"{target.argument} {density:.9g} takes some {num_walks:.0e} walks, about {days:,.0f} days "
+        "of walking: a few weights are so small beside others that walks hardly ever take them. "
+        "Lower the density."
     )
 
 
-def _out_of_reach(
-    density: float, graph: WalkGraph, forecast: Forecast, parameters: tuple[str, ...] | None
-) -> str:
-    """Write the error: parameters that walks never visit, or the one that lacks most weights."""
-    reachable = forecast.reachable
-    share = sum(reachable.values()) / _num_weights(graph, parameters)
-    message = (
-        f"density {density}{_of(parameters)} is out of reach: walks reach {share:.1%} of the "
-        f"prunable weights{' there' if parameters else ''};"
-    )
+def _lacking(graph: WalkGraph, reachable: Mapping[str, int]) -> str:
+    """Name parameters that walks never visit, or the one that lacks most weights."""
     unreached = [name for name, number in reachable.items() if number == 0]
     if unreached:
         names = ", ".join(map(repr, unreached[:_MOST_NAMES]))
         names += ", ..." if len(unreached) > _MOST_NAMES else ""
         verb = "is" if len(unreached) == 1 else "are"
         return (
-            f"{message} {names} {verb} not on any path from input to output that walks take. "
+            f"{names} {verb} not on any path from input to output that walks take. "
             f"Lower the density, or leave such weights out with exclude=[{unreached[0]!r}]."
         )
     missing = {name: graph.parameters[name].numel() - reachable[name] for name in reachable}
@@ -131,12 +121,12 @@ def _out_of_reach(
         num_absent = int(absent.count_nonzero())
         others = " and others are zero or not on a path from input to output"
         return (
-            f"{message} no walk takes {missing[name]:,} weights of {name!r}: a constant of the "
+            f"no walk takes {missing[name]:,} weights of {name!r}: a constant of the "
             f"model zeroes {num_absent:,}{others if missing[name] > num_absent else ''}. Lower the "
             "density."
         )
     return (
-        f"{message} no walk takes {missing[name]:,} weights of {name!r}, which are zero beside "
+        f"no walk takes {missing[name]:,} weights of {name!r}, which are zero beside "
         "others or not on a path from input to output. Lower the density, or initialise the "
         "weights."
     )

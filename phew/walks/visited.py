@@ -42,10 +42,12 @@ class Visited(ABC):
         """Return the weights that packed masks keep; marking changes these masks."""
         return _VisitedBits(graph, masks)
 
-    @property
     @abstractmethod
-    def masks(self) -> Mapping[str, torch.Tensor]:
-        """Per prunable parameter, a boolean tensor of its shape."""
+    def masks_of(self, parameters: Collection[str], *, copied: bool) -> Mapping[str, torch.Tensor]:
+        """Return a boolean tensor of the shape of each of some parameters, marked as weights are.
+
+        Unless they are copied, they change where more weights are marked.
+        """
 
     @abstractmethod
     def recording(self) -> AbstractContextManager[Mapping[str, torch.Tensor]]:
@@ -56,8 +58,8 @@ class Visited(ABC):
         """Return the same set with masks of its own."""
 
     @abstractmethod
-    def count(self, parameters: Collection[str] | None = None) -> int:
-        """Return the number of visited weights, of some parameters or of all."""
+    def count(self, parameters: Collection[str]) -> int:
+        """Return the number of visited weights of some parameters."""
 
     @abstractmethod
     def merge(self, ranks: Ranks) -> None:
@@ -102,9 +104,9 @@ class _VisitedBytes(Visited):
             for name, part, shape in zip(graph.prunable, parts, shapes, strict=True)
         }
 
-    @property
-    def masks(self) -> Mapping[str, torch.Tensor]:
-        return self._masks
+    def masks_of(self, parameters: Collection[str], *, copied: bool) -> Mapping[str, torch.Tensor]:
+        masks = {name: self._masks[name] for name in parameters}
+        return {name: mask.clone() for name, mask in masks.items()} if copied else masks
 
     def recording(self) -> AbstractContextManager[Mapping[str, torch.Tensor]]:
         return nullcontext(self._masks)
@@ -112,10 +114,10 @@ class _VisitedBytes(Visited):
     def copy(self) -> _VisitedBytes:
         return _VisitedBytes(self._graph, self._flat.clone())
 
-    def count(self, parameters: Collection[str] | None = None) -> int:
-        if parameters is not None:
-            return sum(_count(self._masks[name].view(-1)) for name in parameters)
-        return _count(self._flat)
+    def count(self, parameters: Collection[str]) -> int:
+        if len(parameters) == len(self._masks):
+            return _count(self._flat)
+        return sum(_count(self._masks[name].view(-1)) for name in parameters)
 
     def merge(self, ranks: Ranks) -> None:
         if self._flat.is_cuda:
@@ -151,9 +153,10 @@ class _VisitedBits(Visited):
         self._names = list(self._masks)
         self._first_numbers = torch.tensor([graph.first_numbers[name] for name in self._names])
 
-    @property
-    def masks(self) -> PackedMasks:
-        return self._masks
+    def masks_of(self, parameters: Collection[str], *, copied: bool) -> PackedMasks:
+        shapes = {name: self._masks.shapes[name] for name in parameters}
+        masks = PackedMasks(shapes, {name: self._masks.packed[name] for name in parameters})
+        return masks.copy() if copied else masks
 
     @contextmanager
     def recording(self) -> Iterator[Mapping[str, torch.Tensor]]:
@@ -166,8 +169,8 @@ class _VisitedBits(Visited):
     def copy(self) -> _VisitedBits:
         return _VisitedBits(self._graph, self._masks.copy())
 
-    def count(self, parameters: Collection[str] | None = None) -> int:
-        return sum(map(self._masks.num_kept, self._names if parameters is None else parameters))
+    def count(self, parameters: Collection[str]) -> int:
+        return sum(map(self._masks.num_kept, parameters))
 
     def merge(self, ranks: Ranks) -> None:
         if ranks.number == 1:

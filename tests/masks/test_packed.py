@@ -32,25 +32,31 @@ def test_packed_visits_are_those_in_bytes(batch_size: int) -> None:
 def test_walks_go_on_from_any_batch() -> None:
     graph = phew.capture(lenet5(), IMAGE)
     saved = []
-    sampler = Sampler(
-        graph,
-        Options(),
-        num_threads=1,
-        packed=True,
-        batch_size=100,
-        after_batch=lambda num_walks, visited: saved.append((num_walks, visited.copy())),
-    )
-    target = sampler.target(0.1)
-    (expected,) = sampler.run([target])
-    assert len(saved) > 5
+    sampler = Sampler(graph, Options(), num_threads=1, packed=True, batch_size=20)
+    shares = [("fc1.weight",), ("fc3.weight",), ("conv1.weight", "conv2.weight", "fc2.weight")]
+    targets = [
+        sampler.target(density, share)
+        for density, share in zip((0.03, 0.4, 0.3), shares, strict=True)
+    ]
+    expected = {
+        sample.target: sample
+        for sample in sampler.run(
+            targets,
+            after_batch=lambda num_walks, visited: saved.append((num_walks, visited.copy())),
+        )
+    }
+    ends = sorted(sample.num_walks for sample in expected.values())
+    # Some are saved before the first target is met, and some between the first and the last.
+    assert sum(num_walks < ends[0] for num_walks, _ in saved) > 3
+    assert sum(ends[0] <= num_walks < ends[-1] for num_walks, _ in saved) > 3
     for num_walks, visited in saved:
-        assert num_walks < expected.num_walks
         sampler = Sampler(graph, Options(), num_threads=1, packed=True)
         sampler.go_on_from(num_walks, visited)
-        (sample,) = sampler.run([target])
-        assert sample.num_walks == expected.num_walks
-        for name in graph.prunable:
-            assert sample.visited[name].equal(expected.visited[name]), name
+        for sample in sampler.run(targets):
+            assert sample.num_walks == expected[sample.target].num_walks
+            assert [*sample.visited] == [*sample.target.parameters]
+            for name in sample.visited:
+                assert sample.visited[name].equal(expected[sample.target].visited[name]), name
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (8,), (3, 5), (2, 3, 7, 1)])

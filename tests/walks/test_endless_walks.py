@@ -110,7 +110,7 @@ def test_time_is_the_limit_and_not_a_number_of_walks() -> None:
     graph = with_one_tiny_weight(64, 1e-9)
     engine = CpuEngine(graph, Options(), num_threads=1)
     forecast = Forecast(engine)
-    target = Target(graph.num_prunable_weights)
+    target = Target(graph.num_prunable_weights, graph.prunable)
     assert forecast.hops_per_walk == pytest.approx(1)
     assert forecast.walks_for(target.num_weights) > 2**34
     check_time(target, engine, forecast)
@@ -143,5 +143,7 @@ def test_walks_of_any_graph_end_long_before_they_are_given_up() -> None:
         forecast = Forecast(CpuEngine(graph, Options(), num_threads=1))
         target = sum(forecast.reachable.values())
         if target and forecast.walks_for(target) < 10**6:
-            (sample,) = Sampler(graph, Options(), num_threads=1).run([Target(target)])
+            (sample,) = Sampler(graph, Options(), num_threads=1).run(
+                [Target(target, graph.prunable)]
+            )
             assert sample.num_walks < forecast.most_walks_for(target)

@@ -20,6 +20,7 @@ import phew
 from phew.graph import WalkGraph
 from phew.reference import Reference
 from phew.walks.options import Options
+from phew.walks.sampler import Sampler
 
 NUM_GRAPHS = 80
 
@@ -111,6 +112,23 @@ def test_a_share_of_the_same_density_stops_elsewhere_than_the_whole_network() ->
     assert int(apart["fc3.weight"].sum()) == pytest.approx(84, abs=1)
 
 
+def test_shares_that_stop_at_about_the_same_walk_are_met_in_few_passes() -> None:
+    torch.manual_seed(0)
+    graph = phew.capture(nn.Sequential(*[nn.Linear(64, 64) for _ in range(12)]), torch.zeros(1, 64))
+    together = phew.sample_masks(graph, density=0.3)
+    sampler = Sampler(graph, Options(), num_threads=2)
+    before = sampler.num_passes
+    targets = [
+        sampler.target(int(mask.sum()) / mask.numel(), (name,)) for name, mask in together.items()
+    ]
+    samples = list(sampler.run(targets))
+    assert len(samples) == len(targets)
+    for sample in samples:
+        (name,) = sample.visited
+        assert sample.visited[name].equal(together[name])
+    assert sampler.num_passes - before <= 2 * 4
+
+
 def test_a_layer_that_is_kept_whole_needs_no_walk_to_each_weight() -> None:
     first, last = nn.Linear(8, 8, bias=False), nn.Linear(8, 4, bias=False)
     model = nn.Sequential(first, last)
@@ -118,8 +136,36 @@ def test_a_layer_that_is_kept_whole_needs_no_walk_to_each_weight() -> None:
         last.weight[0, 0] = 0  # walks take no weights of zero beside others
     masks = phew.prune(model, torch.zeros(1, 8), density=0.2, layer_densities={"1": 1.0})
     assert masks["1.weight"].all()
-    with pytest.raises(ValueError, match=r"^density 0\.99 of '1\.weight' is out of reach: walks "):
+    message = r"^layer_densities\['1'\] 0\.99 is out of reach: walks reach 96\.9% of the prunable"
+    with pytest.raises(ValueError, match=message):
         phew.sample_masks(model, torch.zeros(1, 8), density=0.2, layer_densities={"1": 0.99})
+
+
+class WithEmptyHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.empty = nn.Linear(8, 8), nn.Linear(8, 4), nn.Linear(8, 0)
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = self.body(inputs)
+        return self.head(hidden), self.empty(hidden)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_share_of_parameters_without_weights_needs_no_walks() -> None:
+    densities = {"empty": 0.5, "head": 0.5}
+    masks = phew.sample_masks(
+        WithEmptyHead(), torch.zeros(1, 8), density=0.25, layer_densities=densities
+    )
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {
+        "body.weight": 16,
+        "head.weight": 16,
+        "empty.weight": 0,
+    }
+    with pytest.raises(ValueError, match="layer_densities must leave parameters to density"):
+        phew.sample_masks(
+            WithEmptyHead(), torch.zeros(1, 8), density=0.5, layer_densities={"body": 1, "head": 1}
+        )
 
 
 def test_tied_weights_go_by_any_of_their_names() -> None:
@@ -143,7 +189,7 @@ def test_tied_weights_go_by_any_of_their_names() -> None:
             r"layer_densities\['0.weight'\] must come before patterns that select the same",
         ),
         ({"*": 0.1}, ValueError, "layer_densities must leave parameters to density, got patterns"),
-        ({"0": 1e-9}, ValueError, "density must keep at least one of 64 weights, got 1e-09"),
+        ({"0": 1e-9}, ValueError, r"layer_densities\['0'\] must keep at least one of 64 weights"),
     ],
 )
 def test_layer_densities_that_cannot_be(layer_densities: Any, error: Any, message: str) -> None:
