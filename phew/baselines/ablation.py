@@ -39,7 +39,7 @@ def ablation(
         model: The model.
         example_inputs: What the model accepts (see `phew.capture`).
         density: Kept / prunable weights, in (0, 1].
-        variant: "uniform" walks regardless of the weights, "inverse" by 1 / |weight|, "squared" by
+        variant: "uniform" walks regardless of the weights, "inverse" by 1 / magnitude, "squared" by
             the squared weight (PHEW2); "kernel" walks as PHEW does and keeps whole kernels.
         seed: Key of the random numbers, in [0, 2^64).
         include: What alone is to be pruned (see `phew.sample_masks`).

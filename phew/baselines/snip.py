@@ -21,7 +21,7 @@ def snip(
     include: Selectors | None = None,
     exclude: Selectors = (),
 ) -> Masks:
-    """Keep the weights that a loss is most sensitive to: the largest |gradient x weight|.
+    """Keep the weights that a loss is most sensitive to, by the magnitude of gradient x weight.
 
     Args:
         model: The model.

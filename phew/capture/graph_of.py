@@ -48,7 +48,7 @@ def inspect(
         exclude: What of it is not to be pruned.
 
     Returns:
-        The report: `print` shows it as text, and `as_dict` returns what JSON can hold.
+        The report. `print` shows it as text, and `as_dict` returns what JSON can hold.
 
     Raises:
         TypeError: As from `capture`.

@@ -109,12 +109,12 @@ class WalkGraph:
 
     @cached_property
     def forward(self) -> DirectedGraph:
-        """The graph as forward walks see it: from the entries to the exits."""
+        """The graph as forward walks see it, from the entries to the exits."""
         return DirectedGraph(self.spaces, self.links, self.entries, backward=False)
 
     @cached_property
     def backward(self) -> DirectedGraph:
-        """The graph as backward walks see it: from the exits to the entries."""
+        """The graph as backward walks see it, from the exits to the entries."""
         return DirectedGraph(self.spaces, self.links, self.exits, backward=True)
 
     @cached_property

@@ -144,7 +144,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
     @property
     def contents(self) -> PackedMasks | UnpackedMasks:
-        """The masks as they are held: packed ones are unpacked anew at each access."""
+        """The masks as they are held; packed ones are unpacked anew at each access."""
         return self._masks
 
     @property
@@ -169,7 +169,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
     @property
     def info(self) -> Mapping[str, Scalar]:
-        """The facts of how the masks were made: method, density, seed, ..."""
+        """How the masks were made, e.g. their method, density and seed."""
         return dict(self._facts.info)
 
     @property
@@ -226,8 +226,8 @@ class Masks(Mapping[str, torch.Tensor]):
             model: The model, or a part of it.
 
         Returns:
-            The masks of its weights and, where these are held, of its units: those of parameters
-            of one dimension. How they were made is not known.
+            The masks of its weights and, where these are held, of its units, which are those of
+            parameters of one dimension. How they were made is not known.
 
         Raises:
             ValueError: If there are none.

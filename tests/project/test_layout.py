@@ -121,7 +121,7 @@ def test_each_folder_is_listed_in_one_piece(root: str) -> None:
 
 
 DOCUMENTS = [
-    path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 ]
 
 
