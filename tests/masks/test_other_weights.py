@@ -15,7 +15,7 @@ from torch import nn
 
 import phew
 from phew import Masks, OtherWeightsWarning
-from phew.graph.digests import digests_of_values
+from phew.graph.digests import digests_of_values, grid_of
 
 
 def network(seed: int) -> nn.Module:
@@ -115,7 +115,7 @@ def test_other_weights_are_warned_of_at_the_line_of_the_caller(
     model = OTHERS[kind]()
     if next(model.parameters()).dtype == torch.float16:
         masks = phew.sample_masks(network(0).half(), COLOUR_IMAGE.half(), density=0.1)
-    expected = "got other weights in 'stem.0.0.weight', .* and [0-9]+ more. Before .* load those"
+    expected = "than the model has, in 'stem.0.0.weight', .* and [0-9]+ more. Before .* load those"
     arguments = (masks, model) if use is not phew.to_sparse else (model, masks)
     with pytest.warns(OtherWeightsWarning, match=expected) as caught:
         use(*arguments)
@@ -126,7 +126,44 @@ def test_only_parameters_whose_weights_differ_are_named(masks: Masks) -> None:
     model = network(0)
     with torch.no_grad():
         model.get_parameter("classifier.weight").normal_()
-    with pytest.warns(OtherWeightsWarning, match=r"got other weights in 'classifier\.weight'\. "):
+    with pytest.warns(OtherWeightsWarning, match=r"the model has, in 'classifier\.weight'\. "):
+        masks.apply(model)
+
+
+def test_parameters_of_a_trained_model_that_were_drawn_anew_are_named(masks: Masks) -> None:
+    redrawn = [name for name in masks if name != "stages.2.0.branch.2.0.weight"]
+    for names in (redrawn, ["classifier.weight"]):
+        model = trained(pruned(masks))
+        phew.release(model)
+        with torch.no_grad():
+            for name in names:
+                model.get_parameter(name).normal_()
+        with pytest.warns(OtherWeightsWarning) as caught:
+            masks.apply(model)
+        said = str(caught[0].message)
+        assert f"than the model has, in {names[0]!r}" in said
+        assert ("and 4 more. Before" in said) == (len(names) == 9)
+
+
+@pytest.mark.parametrize(("num_pruned", "named"), [(0, "'0'"), (6, "'0'"), (7, "'0', '1'")])
+def test_parameters_that_are_kept_nearly_whole_are_not_judged_alone(
+    num_pruned: int, named: str
+) -> None:
+    """Of two redrawn parameters beside a trained one, the second prunes up to 7 of 64 weights."""
+    torch.manual_seed(0)
+    parameters = {name: torch.randn(8, 8) for name in "012"}
+    kept = torch.arange(64).view(8, 8) >= num_pruned
+    half = torch.arange(64).view(8, 8) % 2 == 0
+    masks = Masks({"0": half, "1": kept, "2": half}, digests=digests_of_values(parameters))
+    model = nn.ParameterDict({name: torch.randn(8, 8) for name in "012"})
+    with torch.no_grad():
+        model["2"] *= half
+    with pytest.warns(OtherWeightsWarning, match=rf"the model has, in {named}\. "):
+        masks.apply(copy.deepcopy(model))
+    # Without a parameter that was trained under the masks, all are other weights.
+    model["2"] = parameters["2"]
+    expected = "'0'" if num_pruned == 0 else "'0', '1'"
+    with pytest.warns(OtherWeightsWarning, match=rf"the model has, in '0', '1'\. "):
         masks.apply(model)
 
 
@@ -177,6 +214,33 @@ def test_a_digest_is_of_values_in_any_order_of_memory() -> None:
             assert digests["a"].startswith(f"{dtype}".removeprefix("torch."))
             if values.numel():
                 assert digests_of_values({"a": values + 1})["a"] != digests["a"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "numbers"),
+    [
+        ((), ()),
+        ((0, 3), (0, 3)),
+        ((1024, 1, 1, 1), (1024, 1, 1, 1)),
+        ((1, 5000), (1, 1000)),
+        ((2, 5000), (2, 456)),
+        ((300, 4096), (28, 36)),
+        ((64, 64), (22, 22)),
+        ((512, 512, 3, 3), (11, 10, 3, 3)),
+    ],
+)
+def test_a_digest_is_of_up_to_1024_values_whatever_the_shape(
+    shape: tuple[int, ...], numbers: tuple[int, ...]
+) -> None:
+    assert torch.zeros(shape)[grid_of(shape)].shape == numbers
+
+
+def test_weights_of_which_every_second_row_or_column_is_drawn_anew_are_others() -> None:
+    values = torch.ones(64, 64)
+    for part in (values[::2], values[1::2], values[:, ::2], values[:, 1::2]):
+        before = digests_of_values({"a": values})
+        part += 1
+        assert digests_of_values({"a": values}) != before
 
 
 @pytest.mark.parametrize(
