@@ -100,10 +100,10 @@ class Problem:
             for name, score in scores.items()
         }
 
-    def keep_best(self, scores: Scores, *, method: str, **info: Scalar) -> Masks:
+    def keep_best(self, scores: Scores, *, method: str) -> Masks:
         """Make masks that keep the weights of the highest scores."""
         kept = best(self.without_absent(scores), self.num_kept)
-        return self.keep(kept, method=method, **info)
+        return self.keep(kept, method=method)
 
     def keep(
         self,
