@@ -69,7 +69,8 @@ class Masks(Mapping[str, torch.Tensor]):
             fan_ins: Name of a parameter to the weights that lead to each unit (see
                 `phew.graph.fan_in.FanIn`), which rescaling asks for.
             digests: Name of a parameter to a digest of the weights that the masks were made from
-                (see `phew.graph.digests.digests_of_values`), by which other weights are told.
+                (see `phew.graph.digests.digests_of_values`), by which other weights are
+                recognised; none where the method reads no weights.
             info: How the masks were made: method, density, seed, num_walks, phew_version, digests
                 of the graph and of all its prunable weights, ...
 
@@ -94,6 +95,15 @@ class Masks(Mapping[str, torch.Tensor]):
         )
         check_names(self._masks, self._unit_masks)
         check_facts(self._facts, self._masks.shapes)
+
+    @classmethod
+    def _of_parts(
+        cls, masks: PackedMasks | UnpackedMasks, unit_masks: UnpackedMasks, facts: Facts
+    ) -> Masks:
+        """Make masks of parts that have been checked."""
+        made = cls.__new__(cls)
+        made._masks, made._unit_masks, made._facts = masks, unit_masks, facts
+        return made
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The mask of a parameter, the same tensor each time."""
@@ -146,6 +156,11 @@ class Masks(Mapping[str, torch.Tensor]):
     def contents(self) -> PackedMasks | UnpackedMasks:
         """The masks as they are held: packed ones are unpacked anew at each access."""
         return self._masks
+
+    @property
+    def facts(self) -> Facts:
+        """What is known beside the masks, as it is held."""
+        return self._facts
 
     @property
     def unit_masks(self) -> Mapping[str, torch.Tensor]:
@@ -212,11 +227,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
     def to(self, device: torch.device | str) -> Masks:
         """Return the masks on a device, unpacked; those that are there are not copied."""
-        return Masks(
-            self._masks.to(device),
-            unit_masks=self._unit_masks.to(device),
-            **self._facts._asdict(),
-        )
+        return self._of_parts(self._masks.to(device), self._unit_masks.to(device), self._facts)
 
     @classmethod
     def of(cls, model: nn.Module) -> Masks:
@@ -374,7 +385,7 @@ class Masks(Mapping[str, torch.Tensor]):
             True
         """
         unit_masks = PackedMasks.of(self._unit_masks)
-        write_mask_file(path, MaskFile(self.pack(), unit_masks, *self._facts))
+        write_mask_file(path, MaskFile(self.pack(), unit_masks, self._facts))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Masks:
@@ -390,7 +401,8 @@ class Masks(Mapping[str, torch.Tensor]):
             OSError: If there is no such file, or it cannot be read.
             ValueError: If the file is cut off, damaged or not a mask file of phew.
         """
-        return cls(**vars(read_mask_file(path)))
+        content = read_mask_file(path)
+        return cls._of_parts(content.masks, UnpackedMasks(content.unit_masks), content.facts)
 
 
 # Files of masks that torch.save wrote hold nothing that runs, so torch.load may read them.
