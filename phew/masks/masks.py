@@ -68,9 +68,8 @@ class Masks(Mapping[str, torch.Tensor]):
                 without it, all ranks must count together.
             fan_ins: Name of a parameter to the weights that lead to each unit (see
                 `phew.graph.fan_in.FanIn`), which rescaling asks for.
-            digests: Name of a parameter to a digest of the weights that the masks were made from
-                (see `phew.graph.digests.digests_of_values`), by which other weights are
-                recognised; none where the method reads no weights.
+            digests: Name of a parameter to a digest of the weights that the masks were made from,
+                by which other weights are recognised (see `phew.graph.digests`).
             info: How the masks were made: method, density, seed, num_walks, phew_version, digests
                 of the graph and of all its prunable weights, ...
 
@@ -87,23 +86,9 @@ class Masks(Mapping[str, torch.Tensor]):
             masks = UnpackedMasks(masks, num_kept)
         self._masks = masks
         self._unit_masks = UnpackedMasks(unit_masks or {}, argument="unit_masks")
-        self._facts = Facts(
-            dict(active_units or {}),
-            {name: tuple(each) for name, each in (fan_ins or {}).items()},
-            dict(digests or {}),
-            dict(info or {}),
-        )
+        self._facts = Facts.of(active_units, fan_ins, digests, info)
         check_names(self._masks, self._unit_masks)
         check_facts(self._facts, self._masks.shapes)
-
-    @classmethod
-    def _of_parts(
-        cls, masks: PackedMasks | UnpackedMasks, unit_masks: UnpackedMasks, facts: Facts
-    ) -> Masks:
-        """Make masks of parts that have been checked."""
-        made = cls.__new__(cls)
-        made._masks, made._unit_masks, made._facts = masks, unit_masks, facts
-        return made
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The mask of a parameter, the same tensor each time."""
@@ -159,7 +144,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
     @property
     def facts(self) -> Facts:
-        """What is known beside the masks, as it is held."""
+        """All that is known beside the masks, as it is held."""
         return self._facts
 
     @property
@@ -179,7 +164,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Name of a parameter to a digest of the weights that the masks were made from."""
+        """Name to a digest of the weights that its mask was made from; none if from no weights."""
         return dict(self._facts.digests)
 
     @property
@@ -222,12 +207,17 @@ class Masks(Mapping[str, torch.Tensor]):
     def _with(self, other: Masks, combine: Combine) -> Masks:
         if not isinstance(other, Masks):
             return NotImplemented
-        facts = self._facts.and_those(other._facts)
-        return Masks(combined(self._masks, other._masks, combine), **facts._asdict())
+        masks = Masks(combined(self._masks, other._masks, combine))
+        return masks._knowing(self._facts.and_those(other._facts))
+
+    def _knowing(self, facts: Facts) -> Masks:
+        self._facts = facts  # They have been checked.
+        return self
 
     def to(self, device: torch.device | str) -> Masks:
         """Return the masks on a device, unpacked; those that are there are not copied."""
-        return self._of_parts(self._masks.to(device), self._unit_masks.to(device), self._facts)
+        masks = Masks(self._masks.to(device), unit_masks=self._unit_masks.to(device))
+        return masks._knowing(self._facts)
 
     @classmethod
     def of(cls, model: nn.Module) -> Masks:
@@ -402,7 +392,7 @@ class Masks(Mapping[str, torch.Tensor]):
             ValueError: If the file is cut off, damaged or not a mask file of phew.
         """
         content = read_mask_file(path)
-        return cls._of_parts(content.masks, UnpackedMasks(content.unit_masks), content.facts)
+        return cls(content.masks, unit_masks=content.unit_masks)._knowing(content.facts)
 
 
 # Files of masks that torch.save wrote hold nothing that runs, so torch.load may read them.
