@@ -51,7 +51,7 @@ def erk(
     shapes = {name: weight.shape for name, weight in problem.weights.items()}
     densities = erk_densities(shapes, problem.sizes, problem.density_of_sizes)
     kept = keep_shares(problem, densities, draw_scores(problem, seed))
-    return problem.keep(kept, method="ERK", seed=seed)
+    return problem.keep(kept, method="ERK", reads_weights=False, seed=seed)
 
 
 def erk_densities(

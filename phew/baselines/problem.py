@@ -100,16 +100,30 @@ class Problem:
             for name, score in scores.items()
         }
 
-    def keep_best(self, scores: Scores, *, method: str, **info: Scalar) -> Masks:
+    def keep_best(self, scores: Scores, *, method: str) -> Masks:
         """Make masks that keep the weights of the highest scores."""
         kept = best(self.without_absent(scores), self.num_kept)
-        return self.keep(kept, method=method, **info)
+        return self.keep(kept, method=method)
 
-    def keep(self, kept: Mapping[str, torch.Tensor], *, method: str, **info: Scalar) -> Masks:
-        """Make masks of the kept weights."""
-        masks = assemble_masks(
-            self.graph, kept, {"method": method, "density": self.density, **info}
-        )
+    def keep(
+        self,
+        kept: Mapping[str, torch.Tensor],
+        *,
+        method: str,
+        reads_weights: bool = True,
+        **info: Scalar,
+    ) -> Masks:
+        """Make masks of the kept weights.
+
+        Args:
+            kept: Per prunable parameter, a boolean tensor of its shape.
+            method: The name of the method.
+            reads_weights: Whether it chose the kept weights by their values (see
+                `assemble_masks`).
+            info: What else tells how the masks were made.
+        """
+        info = {"method": method, "density": self.density, **info}
+        masks = assemble_masks(self.graph, kept, info, reads_weights=reads_weights)
         warn_of_collapse(self.graph, [masks])
         return masks
 

@@ -48,9 +48,10 @@ def random(
     problem = Problem.of(model, example_inputs, density, include, exclude)
     scores = draw_scores(problem, seed)
     if scope == "global":
-        return problem.keep_best(scores, method="random", scope=scope, seed=seed)
-    kept = keep_shares(problem, dict.fromkeys(scores, problem.density_of_sizes), scores)
-    return problem.keep(kept, method="random", scope=scope, seed=seed)
+        kept = best(problem.without_absent(scores), problem.num_kept)
+    else:
+        kept = keep_shares(problem, dict.fromkeys(scores, problem.density_of_sizes), scores)
+    return problem.keep(kept, method="random", reads_weights=False, scope=scope, seed=seed)
 
 
 def draw_scores(problem: Problem, seed: int) -> dict[str, torch.Tensor]:

@@ -283,7 +283,8 @@ def _facts_in_words(masks: Masks, rescale: Rescale | None, seconds: float, out: 
     what = "masks" if rescale is None else "network"
     saved = f"not saved (--out FILE saves the {what})" if out is None else f"saved to {out}"
     if rescale is not None:
-        saved += f"; kept weights are rescaled: {rescale}"
+        how = "not rescaled" if rescale == "none" else f"rescaled: {rescale}"
+        saved += f"; kept weights are {how}"
     return (
         f"density {masks.density:.6g}: kept {masks.num_kept:,} of {masks.num_weights:,} weights "
         f"by {masks.num_walks:,} walks in {seconds:.2f} s; {saved}"

@@ -1,14 +1,13 @@
 """Files of weights: --weights loads one into a network, all of it or nothing.
 
-Programs save a state dict as it is, or wrap it, as in a checkpoint of a network in
-DistributedDataParallel:
+Programs save a state dict as it is or beside other things. Where the network is a part of another
+module, as of DistributedDataParallel or a LightningModule, all names have a prefix:
 
     {"epoch": 9, "state_dict": {"module.fc.weight": ..., "module.fc.bias": ...}}
 """
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -37,8 +36,8 @@ Weights: TypeAlias = Annotated[
 _ENTRIES = ("state_dict", "model_state_dict", "model")
 """Names under which programs save a state dict beside other things."""
 
-_PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put in front of the names of a network."""
+_BIN = "pytorch_model.bin"
+"""The file of a state dict in older folders of transformers."""
 
 
 def load_weights(network: nn.Module, path: Path) -> list[str]:
@@ -52,7 +51,11 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
         ValueError: If it is no file of a state dict, or not of this network.
     """
     own = network.state_dict()
-    state, taken_off = _unwrapped(_read(path), own.keys())
+    state, taken_off = _read(path)
+    if prefix := _prefix_of(state, own):
+        # It keeps the versions of modules, which `state_dict()` has beside the names.
+        consume_prefix_in_state_dict_if_present(state, prefix)
+        taken_off.append(f"the prefix {prefix!r} of all names was taken off")
     rule = f"--weights must be of this MODEL, got {str(path)!r}"
     others = [
         f"{name!r} of {_kind(state[name])} and not {_kind(own[name])}"
@@ -85,49 +88,63 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
     return taken_off
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the state dict in a file, and which entries of the file were taken for it."""
+    rule = f"--weights must be a file of a state dict, got {str(path)!r}"
+    if path.is_dir() and not any(path.glob("*.safetensors*")) and (path / _BIN).exists():
+        raise ValueError(f"{rule}, a folder without safetensors files. Give its {_BIN}.")
     if path.is_dir() or path.suffix == ".safetensors":
         source = Checkpoint(path)
-        return {name: source.copy_of(name) for name in source.names}
+        return {name: source.copy_of(name) for name in source.names}, []
     check_regular(path)
-    rule = f"--weights must be a file of a state dict, got {str(path)!r}"
     remedy = "Save model.state_dict() alone with torch.save."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # Bytes that are no pickle lead torch to errors of many types.
         other = re.search(r"GLOBAL (\S+)", str(error))
         what = "cannot be read" if other is None else f"holds a {other[1]}, which may run code"
         raise ValueError(f"{rule}, which {what}. {remedy}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{rule}, which is of a {type(content).__name__}. {remedy}")
-    return content
+    state, taken_off = _entry_of(content)
+    others = [name for name in state if not isinstance(name, str)]
+    if others:
+        raise ValueError(f"{rule}, in which {others[0]!r} is the name of a tensor. {remedy}")
+    return state, taken_off
 
 
-def _unwrapped(content: dict[str, Any], own: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the state dict in the content of a file, and what was taken off."""
+def _entry_of(content: dict[Any, Any]) -> tuple[dict[Any, Any], list[str]]:
+    """Return the state dict in the content of a file, and which entries were taken for it."""
     taken_off = []
-    for entry in _ENTRIES:
-        if isinstance(content.get(entry), dict):
-            content = content[entry]
-            taken_off.append(f"the entry {entry!r} was taken")
-    while (prefix := _prefix_of(content)) is not None and _prefix_of(own) is None:
-        # It keeps the versions of modules, which `state_dict()` has beside the names.
-        consume_prefix_in_state_dict_if_present(content, prefix)
-        taken_off.append(f"the prefix {prefix!r} of all names was taken off")
+    entries = [*_ENTRIES]
+    while entry := next((each for each in entries if isinstance(content.get(each), dict)), None):
+        content = content[entry]
+        taken_off.append(f"the entry {entry!r} was taken")
+        entries.remove(entry)
     return content, taken_off
 
 
-def _prefix_of(names: Collection[str]) -> str | None:
-    """Return the prefix of a wrapper that all names have, if there is one."""
-    for prefix in _PREFIXES:
-        if names and all(str(name).startswith(prefix) for name in names):
+def _prefix_of(names: Collection[str], own: Collection[str]) -> str:
+    """Return what all names have in front of names of the network, "" where that is nothing.
+
+    Names "net.0.bias" and "net.0.weight" of a network that has "0.bias" and "0.weight" begin with
+    "net.".
+    """
+    first = next(iter(names), "")
+    prefixes = ["", *(first.removesuffix(name) for name in own if first.endswith(f".{name}"))]
+    for prefix in sorted(prefixes, key=len):
+        if all(name.startswith(prefix) and name.removeprefix(prefix) in own for name in names):
             return prefix
-    return None
+    return ""
 
 
 def _kind(value: Any) -> str:
-    """Say of what shape a tensor is, and whether of numbers that weights are."""
+    """Return the shape of a tensor, and its type where it is not of real numbers."""
     if not isinstance(value, torch.Tensor):
         return type(value).__name__
-    is_number = value.is_floating_point() or value.is_complex()
-    return f"shape {tuple(value.shape)}" + ("" if is_number else f" of {value.dtype}")
+    shape = f"shape {tuple(value.shape)}"
+    if value.is_complex():
+        return f"{shape} of complex numbers"
+    return shape if value.is_floating_point() else f"{shape} of {value.dtype}"

@@ -67,8 +67,9 @@ def digests_of_values(parameters: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Return per parameter its type and a digest of some of its values, "float32 5feceb66ffc86f38".
 
     The values are those of `grid_of`. So a digest takes no time and few pages of a file, and tells
-    weights that were drawn anew or trained, but not those of which a few are changed. It is the
-    same on every device and in every order of memory.
+    parameters that were drawn anew or trained. A change that misses the grid is not seen: that of a
+    few weights, or of rows between those of the grid. A digest is the same on every device and in
+    every order of memory.
 
     Parameters that are sharded, tensors of classes of their own or without data are left out.
     """
@@ -92,14 +93,24 @@ def digest_of_values(graph: WalkGraph) -> str | None:
 def grid_of(shape: Sequence[int]) -> tuple[slice, ...]:
     """Return an index of a grid of at most 1,024 elements of a tensor of a shape.
 
-    Those of a matrix of shape (4096, 300) are in each 128th row and each tenth column.
+    Each dimension has its share of them, and what short ones leave goes to longer ones. The strides
+    are odd, so that the grid meets what changes in every second row, such as interleaved parts.
+
+    The grid of shape (300, 4096) has each 11th row and each 115th column, which are 28 x 36
+    elements; that of (1, 5000) has each fifth column.
     """
-    most = int(_MOST_VALUES ** (1 / max(1, len(shape))))
-    return tuple(slice(None, None, -(-size // most) or 1) for size in shape)
+    strides, most = [1] * len(shape), _MOST_VALUES
+    shortest_first = sorted(range(len(shape)), key=lambda dim: shape[dim])
+    for num_before, dim in enumerate(shortest_first):
+        # A root that is a whole number may come out a little less.
+        share = int(most ** (1 / (len(shape) - num_before)) + 1e-9)
+        strides[dim] = -(-shape[dim] // share) | 1
+        most //= max(1, -(-shape[dim] // strides[dim]))
+    return tuple(slice(None, None, stride) for stride in strides)
 
 
 def _digest_of_values(parameter: torch.Tensor) -> str:
-    # Of bytes, a weight may begin anywhere in a file that it is mapped from.
+    # A weight that is mapped from a file may begin at any byte, where only bytes can be copied.
     as_bytes = parameter.detach().resolve_conj().resolve_neg().unsqueeze(-1).view(torch.uint8)
     values = as_bytes[grid_of(parameter.shape)].cpu().contiguous().numpy()
     dtype = str(parameter.dtype).removeprefix("torch.")

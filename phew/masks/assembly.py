@@ -22,7 +22,11 @@ from phew.masks.packed import PackedMasks, pack
 
 
 def assemble_masks(
-    graph: WalkGraph, kept: Mapping[str, torch.Tensor], info: Mapping[str, Scalar]
+    graph: WalkGraph,
+    kept: Mapping[str, torch.Tensor],
+    info: Mapping[str, Scalar],
+    *,
+    reads_weights: bool = True,
 ) -> Masks:
     """Make the masks of kept weights, on their parameters' devices.
 
@@ -32,19 +36,25 @@ def assemble_masks(
             of a normalised parameter that keeps no weight gets its largest.
         info: How the masks were made, but for the version of phew and the digests of what they were
             made from.
+        reads_weights: Whether the method chose the kept weights by their values. Masks that do not
+            depend on weights have no digests of them, as they belong to any.
 
     Returns:
         The masks, with unit masks and the numbers of active units. If a parameter is sharded, each
         rank gets its part of the mask.
     """
-    kept = keep_rows_of_norms(graph, kept)
+    rows = _rows_of_norms(graph, kept)
+    kept = _with_changed(kept, rows)
     active = active_units(graph, kept)
     placed = kept
     if not isinstance(kept, PackedMasks):
         placed = {name: placed_like(mask, graph.parameters[name]) for name, mask in kept.items()}
-    digests = digests_of_values({name: graph.parameters[name] for name in kept})
+    # Walks of power 0 take each link alike.
+    reads_weights = reads_weights and info.get("power") != 0
+    read = kept if reads_weights else rows
+    digests = digests_of_values({name: graph.parameters[name] for name in read})
     info = {**info, "phew_version": __version__, "graph": digest_of_graph(graph)}
-    if (weights := digest_of_values(graph)) is not None:
+    if reads_weights and (weights := digest_of_values(graph)) is not None:
         info["weights"] = weights
     return Masks(
         placed,
@@ -76,6 +86,11 @@ def keep_rows_of_norms(
     Returns:
         The same masks, except those in which a row kept none.
     """
+    return _with_changed(kept, _rows_of_norms(graph, kept))
+
+
+def _rows_of_norms(graph: WalkGraph, kept: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the masks in which a row that a norm divides kept no weight, with one in each row."""
     changed = {}
     for name, dims in graph.notes.normalised.items():
         if name in kept:
@@ -83,6 +98,13 @@ def keep_rows_of_norms(
             lost = (~_by_row(mask, dims).any(dim=1)).nonzero().flatten()
             if mask.numel() and len(lost):
                 changed[name] = _with_largest(graph, name, mask, lost)
+    return changed
+
+
+def _with_changed(
+    kept: Mapping[str, torch.Tensor], changed: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Return masks of which some are replaced, packed if the others are."""
     if not changed:
         return kept
     if isinstance(kept, PackedMasks):

@@ -22,6 +22,22 @@ class Facts(NamedTuple):
     digests: Mapping[str, str]
     info: Mapping[str, Scalar]
 
+    @classmethod
+    def of(
+        cls,
+        active_units: Mapping[str, tuple[int, int]] | None,
+        fan_ins: Mapping[str, Sequence[FanIn]] | None,
+        digests: Mapping[str, str] | None,
+        info: Mapping[str, Scalar] | None,
+    ) -> Facts:
+        """Copy facts that callers give; None stands for none."""
+        return cls(
+            dict(active_units or {}),
+            {name: tuple(each) for name, each in (fan_ins or {}).items()},
+            dict(digests or {}),
+            dict(info or {}),
+        )
+
     def and_those(self, others: Facts) -> Facts:
         """Return what is known of masks that were combined from these and others.
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from phew.graph.fan_in import FanIn
-from phew.masks.facts import Facts, Scalar, check_active_units, check_facts, check_names
+from phew.masks.facts import Facts, check_facts, check_names
 from phew.masks.packed import PackedMasks
 from phew.support.safetensors import check_checksum, open_checked, write_checked
 
@@ -40,10 +40,7 @@ class MaskFile:
 
     masks: PackedMasks
     unit_masks: PackedMasks
-    active_units: Mapping[str, tuple[int, int]]
-    fan_ins: Mapping[str, tuple[FanIn, ...]]
-    digests: Mapping[str, str]
-    info: Mapping[str, Scalar]
+    facts: Facts
 
 
 def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
@@ -56,10 +53,7 @@ def write_mask_file(path: str | os.PathLike[str], content: MaskFile) -> None:
         "format": _FORMAT,
         "masks": content.masks.shapes,
         "unit_masks": content.unit_masks.shapes,
-        "active_units": content.active_units,
-        "fan_ins": content.fan_ins,
-        "digests": content.digests,
-        "info": content.info,
+        **content.facts._asdict(),
     }
     packed = {**content.masks.packed, **content.unit_masks.packed}
     write_checked(Path(path), packed, {_HEADER: json.dumps(header)}, _HEADER)
@@ -102,9 +96,6 @@ def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> 
         )
         for shapes in (header["masks"], header["unit_masks"])
     )
-    check_names(masks, unit_masks)
-    check_active_units(header["active_units"], masks)
-    active_units = {name: (on, of) for name, (on, of) in header["active_units"].items()}
     fan_ins = {
         name: tuple(
             FanIn(tuple(shape), tuple(strides), offset, size_matters)
@@ -112,9 +103,11 @@ def _parse(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> 
         )
         for name, each in header.get("fan_ins", {}).items()
     }
-    facts = Facts(active_units, fan_ins, header.get("digests", {}), header["info"])
+    facts = Facts(header["active_units"], fan_ins, header.get("digests", {}), header["info"])
+    check_names(masks, unit_masks)
     check_facts(facts, masks.shapes)
-    return MaskFile(masks, unit_masks, *facts)
+    active_units = {name: (on, of) for name, (on, of) in facts.active_units.items()}
+    return MaskFile(masks, unit_masks, facts._replace(active_units=active_units))
 
 
 def _checked_shape(name: str, shape: Any) -> torch.Size:

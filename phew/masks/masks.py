@@ -68,8 +68,8 @@ class Masks(Mapping[str, torch.Tensor]):
                 without it, all ranks must count together.
             fan_ins: Name of a parameter to the weights that lead to each unit (see
                 `phew.graph.fan_in.FanIn`), which rescaling asks for.
-            digests: Name of a parameter to a digest of the weights that the masks were made from
-                (see `phew.graph.digests.digests_of_values`), by which other weights are told.
+            digests: Name of a parameter to a digest of the weights that the masks were made from,
+                by which other weights are recognised (see `phew.graph.digests`).
             info: How the masks were made: method, density, seed, num_walks, phew_version, digests
                 of the graph and of all its prunable weights, ...
 
@@ -86,12 +86,7 @@ class Masks(Mapping[str, torch.Tensor]):
             masks = UnpackedMasks(masks, num_kept)
         self._masks = masks
         self._unit_masks = UnpackedMasks(unit_masks or {}, argument="unit_masks")
-        self._facts = Facts(
-            dict(active_units or {}),
-            {name: tuple(each) for name, each in (fan_ins or {}).items()},
-            dict(digests or {}),
-            dict(info or {}),
-        )
+        self._facts = Facts.of(active_units, fan_ins, digests, info)
         check_names(self._masks, self._unit_masks)
         check_facts(self._facts, self._masks.shapes)
 
@@ -148,6 +143,11 @@ class Masks(Mapping[str, torch.Tensor]):
         return self._masks
 
     @property
+    def facts(self) -> Facts:
+        """All that is known beside the masks, as it is held."""
+        return self._facts
+
+    @property
     def unit_masks(self) -> Mapping[str, torch.Tensor]:
         """Name of a bias or normalisation parameter to bool tensor, false = the unit is dead."""
         return dict(self._unit_masks)
@@ -164,7 +164,7 @@ class Masks(Mapping[str, torch.Tensor]):
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Name of a parameter to a digest of the weights that the masks were made from."""
+        """Name to a digest of the weights that its mask was made from; none if from no weights."""
         return dict(self._facts.digests)
 
     @property
@@ -207,16 +207,17 @@ class Masks(Mapping[str, torch.Tensor]):
     def _with(self, other: Masks, combine: Combine) -> Masks:
         if not isinstance(other, Masks):
             return NotImplemented
-        facts = self._facts.and_those(other._facts)
-        return Masks(combined(self._masks, other._masks, combine), **facts._asdict())
+        masks = Masks(combined(self._masks, other._masks, combine))
+        return masks._knowing(self._facts.and_those(other._facts))
+
+    def _knowing(self, facts: Facts) -> Masks:
+        self._facts = facts  # They have been checked.
+        return self
 
     def to(self, device: torch.device | str) -> Masks:
         """Return the masks on a device, unpacked; those that are there are not copied."""
-        return Masks(
-            self._masks.to(device),
-            unit_masks=self._unit_masks.to(device),
-            **self._facts._asdict(),
-        )
+        masks = Masks(self._masks.to(device), unit_masks=self._unit_masks.to(device))
+        return masks._knowing(self._facts)
 
     @classmethod
     def of(cls, model: nn.Module) -> Masks:
@@ -374,7 +375,7 @@ class Masks(Mapping[str, torch.Tensor]):
             True
         """
         unit_masks = PackedMasks.of(self._unit_masks)
-        write_mask_file(path, MaskFile(self.pack(), unit_masks, *self._facts))
+        write_mask_file(path, MaskFile(self.pack(), unit_masks, self._facts))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Masks:
@@ -390,7 +391,8 @@ class Masks(Mapping[str, torch.Tensor]):
             OSError: If there is no such file, or it cannot be read.
             ValueError: If the file is cut off, damaged or not a mask file of phew.
         """
-        return cls(**vars(read_mask_file(path)))
+        content = read_mask_file(path)
+        return cls(content.masks, unit_masks=content.unit_masks)._knowing(content.facts)
 
 
 # Files of masks that torch.save wrote hold nothing that runs, so torch.load may read them.

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from phew.arguments import as_module
 from phew.distributed.sharding import reshard
-from phew.graph.fan_in import FanIn
-from phew.masks.facts import Scalar
+from phew.masks.facts import Facts
 from phew.masks.fit import check_fit
 from phew.masks.masks import Masks
 from phew.masks.other_weights import warn_of_other_weights
@@ -51,19 +50,13 @@ class _Origin(NamedTuple):
         names: The names of all masks.
         dense: The masks of weights that stay dense.
         unit_masks: See `Masks`.
-        active_units: See `Masks`.
-        fan_ins: See `Masks`.
-        digests: See `Masks`.
-        info: See `Masks`.
+        facts: See `Masks`.
     """
 
     names: tuple[str, ...]
     dense: Masks
     unit_masks: Mapping[str, Tensor]
-    active_units: Mapping[str, tuple[int, int]]
-    fan_ins: Mapping[str, tuple[FanIn, ...]]
-    digests: Mapping[str, str]
-    info: Mapping[str, Scalar]
+    facts: Facts
 
 
 def to_sparse(
@@ -155,16 +148,7 @@ def to_sparse(
     with _undone_on_failure(model):
         for change in changes:
             change()
-        origin = _Origin(
-            names=tuple(masks),
-            dense=dense,
-            unit_masks=masks.unit_masks,
-            active_units=masks.active_units,
-            fan_ins=masks.fan_ins,
-            digests=masks.digests,
-            info=masks.info,
-        )
-        model.__dict__[_ORIGIN] = origin
+        model.__dict__[_ORIGIN] = _Origin(tuple(masks), dense, masks.unit_masks, masks.facts)
         check_states(model)
         hold_beside(model, dense)
     multiply(factors)
@@ -260,12 +244,10 @@ def _masks_of(layers: Mapping[str, SparseLayer], origins: Mapping[str, _Origin])
     """Return the masks of a sparse model, as they were given."""
     masks: dict[str, Tensor] = {}
     unit_masks: dict[str, Tensor] = {}
-    active_units: dict[str, tuple[int, int]] = {}
-    fan_ins: dict[str, tuple[FanIn, ...]] = {}
-    digests: dict[str, str] = {}
-    info: dict[str, Scalar] = {}
+    facts: dict[str, dict[str, Any]] = {kind: {} for kind in Facts._fields}
     seen: set[SparseLayer] = set()
     for path, origin in origins.items():
+        names = {}
         for name in origin.names:
             full = _joined(path, name)
             layer = layers.get(full.removesuffix("weight").removesuffix("."))
@@ -274,23 +256,19 @@ def _masks_of(layers: Mapping[str, SparseLayer], origins: Mapping[str, _Origin])
             elif layer is not None:
                 masks[full] = layer.dense_mask()
                 seen.add(layer)
+            else:
+                continue
+            names[name] = full
         unit_masks |= {_joined(path, name): mask for name, mask in origin.unit_masks.items()}
-        active_units |= {_joined(path, name): each for name, each in origin.active_units.items()}
-        fan_ins |= {_joined(path, name): each for name, each in origin.fan_ins.items()}
-        digests |= {_joined(path, name): each for name, each in origin.digests.items()}
-        info = dict(origin.info) | info
+        for kind, known in origin.facts._asdict().items():
+            if kind != "info":
+                known = {names[name]: each for name, each in known.items() if name in names}
+            facts[kind] = {**known, **facts[kind]}
     for path, layer in layers.items():
         if layer not in seen:
             masks[_joined(path, "weight")] = layer.dense_mask()
             seen.add(layer)
-    return Masks(
-        PackedMasks.of(masks),
-        unit_masks=unit_masks,
-        active_units={name: each for name, each in active_units.items() if name in masks},
-        fan_ins={name: each for name, each in fan_ins.items() if name in masks},
-        digests={name: each for name, each in digests.items() if name in masks},
-        info=info,
-    )
+    return Masks(PackedMasks.of(masks), unit_masks=unit_masks, **facts)
 
 
 def _joined(path: str, name: str) -> str:

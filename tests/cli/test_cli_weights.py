@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 
 import phew
 from phew import models
+from phew.cli.weights import load_weights
 
 
 def other_lenet5() -> nn.Module:
@@ -39,8 +41,18 @@ WRAPPINGS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "the entry 'model_state_dict' was taken": lambda state: {"model_state_dict": state},
     "the entry 'model' was taken": lambda state: {"optimizer": {}, "model": state},
     "the prefix 'module.' of all names was taken off": lambda state: with_prefix("module.", state),
-    "the prefix '_orig_mod.' of all names was taken off": lambda state: {
+    "the prefix 'module._orig_mod.' of all names was taken off": lambda state: {
         "model": with_prefix("module._orig_mod.", state)
+    },
+    # Lightning saves the state of a module of its own, which has the network as `model`.
+    "the entry 'state_dict' was taken; the prefix 'model.' of all names was taken off": (
+        lambda state: {"state_dict": with_prefix("model.", state), "callbacks": {}}
+    ),
+    "the entry 'model' was taken; the entry 'state_dict' was taken": lambda state: {
+        "model": {"state_dict": state}
+    },
+    "the entry 'state_dict' was taken; the entry 'model' was taken": lambda state: {
+        "state_dict": {"model": state}
     },
 }
 
@@ -62,11 +74,9 @@ def test_prune_walks_on_the_weights_of_a_file_however_they_are_wrapped(
     assert result.exit_code == 0, result.stderr
     assert phew.Masks.load(out) == phew.sample_masks(network, IMAGE, density=0.1)
     phew.Masks.load(out).apply(network)
-    said = result.stderr.splitlines()
-    if taken_off:
-        assert said[-1] == f"phew: {str(path)!r}: {taken_off}."
-    else:
-        assert not said
+    said = [line.removeprefix(f"phew: {str(path)!r}: ") for line in result.stderr.splitlines()]
+    expected = taken_off.split("; ") if taken_off else []
+    assert said[-len(expected) :] == [f"{each}." for each in expected]
 
 
 def test_safetensors_files_and_folders_are_weights_too(tmp_path: Path) -> None:
@@ -118,7 +128,7 @@ def test_weights_of_a_file_are_not_rescaled_unless_that_is_asked_for(tmp_path: P
     torch.save(network.state_dict(), path)
     arguments = ("prune", "lenet5", "--density", "0.1", "--sparse", "--weights", str(path))
     result = run(*arguments, "--out", str(out))
-    assert result.stdout.endswith("; kept weights are rescaled: none\n")
+    assert result.stdout.endswith("; kept weights are not rescaled\n")
     loaded = models.lenet5()
     phew.load_sparse(loaded, out)
     phew.to_dense(loaded)
@@ -141,9 +151,21 @@ def resized(state: dict[str, Any]) -> Any:
         (missing, "must be of this MODEL, got PATH, which lacks 'conv1.bias'. Give the MODEL"),
         (lambda state: {**state, "x": 1}, "must be of this MODEL, got PATH, which also has 'x'."),
         (
-            lambda state: with_prefix("net.", state),
+            lambda state: {**with_prefix("net.", state), "x": 1},
             "which lacks 'conv1.weight', 'conv1.bias', 'conv2.weight', 'conv2.bias', 'fc1.weight' "
             "and 5 more and also has 'net.conv1.weight', 'net.conv1.bias'",
+        ),
+        (
+            lambda state: with_prefix("net.", missing(state)),
+            "must be of this MODEL, got PATH, which lacks 'conv1.bias'. Give the MODEL",
+        ),
+        (
+            lambda state: {**state, "conv1.bias": state["conv1.bias"].to(torch.complex64)},
+            "which has 'conv1.bias' of shape (6,) of complex numbers and not shape (6,).",
+        ),
+        (
+            lambda state: {**state, None: torch.zeros(1)},
+            "must be a file of a state dict, got PATH, in which None is the name of a tensor. Save",
         ),
         (
             resized,
@@ -187,13 +209,34 @@ def test_nothing_in_a_file_of_weights_is_executed(
     assert not Path("executed").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", b"PK"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no weights", b"PK", b"hello world\n", b"import torch\n", b"\x80\x02K"]
+)
 def test_files_that_cannot_be_read_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     path.write_bytes(content)
     result = run("inspect", "lenet5", "--weights", str(path))
     assert result.exit_code == 2
     assert f"got {str(path)!r}, which cannot be read. Save model.state_dict()" in result.stderr
+
+
+def test_random_bytes_are_refused_in_one_line(tmp_path: Path) -> None:
+    path, network = tmp_path / "net.pt", models.lenet5()
+    generator = random.Random(0)
+    expected = r"^--weights must be a file of a state dict, got [^\n]*\.$"
+    for _ in range(300):
+        path.write_bytes(generator.randbytes(100))
+        with pytest.raises(ValueError, match=expected):
+            load_weights(network, path)
+
+
+def test_a_folder_without_safetensors_is_referred_to_its_file(tmp_path: Path) -> None:
+    torch.save(other_lenet5().state_dict(), tmp_path / "pytorch_model.bin")
+    result = run("inspect", "lenet5", "--weights", str(tmp_path))
+    assert result.exit_code == 2
+    assert "a folder without safetensors files. Give its pytorch_model.bin." in result.stderr
+    path = tmp_path / "pytorch_model.bin"
+    assert printed_by("inspect", "lenet5", "--weights", str(path))["weights"] == str(path)
 
 
 def test_weights_and_a_checkpoint_exclude_each_other(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from file_sizes import files_of_at_most
 from masked_networks import example_masks
 
 import phew
+from phew.masks.facts import Facts
 from phew.masks.mask_file import MaskFile, write_mask_file
 from phew.masks.masks import Masks
 from phew.masks.packed import PackedMasks
@@ -337,6 +338,6 @@ def test_masks_that_change_places_are_no_other_masks(tmp_path: Path) -> None:
 
 def test_load_of_a_file_with_a_name_in_both_kinds_of_masks(tmp_path: Path) -> None:
     masks = PackedMasks.of({"a": torch.ones(2, dtype=torch.bool)})
-    write_mask_file(tmp_path / "masks", MaskFile(masks, masks, {}, {}, {}, {}))
+    write_mask_file(tmp_path / "masks", MaskFile(masks, masks, Facts({}, {}, {}, {})))
     with pytest.raises(ValueError, match=r"/masks', which cannot be read .* got 'a' in both"):
         Masks.load(tmp_path / "masks")

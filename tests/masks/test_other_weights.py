@@ -14,8 +14,8 @@ from small_networks import COLOUR_IMAGE
 from torch import nn
 
 import phew
-from phew import Masks, OtherWeightsWarning
-from phew.graph.digests import digests_of_values
+from phew import Masks, OtherWeightsWarning, baselines
+from phew.graph.digests import digests_of_values, grid_of
 
 
 def network(seed: int) -> nn.Module:
@@ -107,6 +107,40 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+WITHOUT_WEIGHTS: dict[str, Callable[[nn.Module], Masks]] = {
+    "random": lambda model: baselines.random(model, COLOUR_IMAGE, density=0.1),
+    "random by layer": lambda model: baselines.random(
+        model, COLOUR_IMAGE, density=0.1, scope="layer"
+    ),
+    "ERK": lambda model: baselines.erk(model, COLOUR_IMAGE, density=0.1),
+    "walks of power 0": lambda model: phew.sample_masks(model, COLOUR_IMAGE, density=0.1, power=0),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_WEIGHTS)
+def test_masks_that_do_not_depend_on_weights_belong_to_any(kind: str, tmp_path: Path) -> None:
+    masks = WITHOUT_WEIGHTS[kind](network(0))
+    assert masks == WITHOUT_WEIGHTS[kind](network(1))
+    assert masks.digests == {}
+    assert "weights" not in masks.info
+    masks.save(tmp_path / "masks.safetensors")
+    Masks.load(tmp_path / "masks.safetensors").apply(network(1))
+
+
+def test_masks_without_weights_depend_on_those_of_rows_that_a_norm_divides() -> None:
+    def normalised(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        first = nn.utils.parametrizations.weight_norm(nn.Linear(8, 64))
+        return nn.Sequential(first, nn.ReLU(), nn.Linear(64, 8))
+
+    masks = baselines.random(normalised(0), torch.zeros(1, 8), density=0.05)
+    name = "0.parametrizations.weight.original1"
+    assert masks.digests.keys() == {name}
+    assert masks != baselines.random(normalised(1), torch.zeros(1, 8), density=0.05)
+    with pytest.warns(OtherWeightsWarning, match=f"than the model has, in {name!r}. "):
+        masks.apply(normalised(1))
+
+
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("use", [lambda masks, model: masks.apply(model), phew.to_sparse])
 def test_other_weights_are_warned_of_at_the_line_of_the_caller(
@@ -115,7 +149,7 @@ def test_other_weights_are_warned_of_at_the_line_of_the_caller(
     model = OTHERS[kind]()
     if next(model.parameters()).dtype == torch.float16:
         masks = phew.sample_masks(network(0).half(), COLOUR_IMAGE.half(), density=0.1)
-    expected = "got other weights in 'stem.0.0.weight', .* and [0-9]+ more. Before .* load those"
+    expected = "than the model has, in 'stem.0.0.weight', .* and [0-9]+ more. Before .* load those"
     arguments = (masks, model) if use is not phew.to_sparse else (model, masks)
     with pytest.warns(OtherWeightsWarning, match=expected) as caught:
         use(*arguments)
@@ -126,7 +160,43 @@ def test_only_parameters_whose_weights_differ_are_named(masks: Masks) -> None:
     model = network(0)
     with torch.no_grad():
         model.get_parameter("classifier.weight").normal_()
-    with pytest.warns(OtherWeightsWarning, match=r"got other weights in 'classifier\.weight'\. "):
+    with pytest.warns(OtherWeightsWarning, match=r"the model has, in 'classifier\.weight'\. "):
+        masks.apply(model)
+
+
+def test_parameters_of_a_trained_model_that_were_drawn_anew_are_named(masks: Masks) -> None:
+    redrawn = [name for name in masks if name != "stages.2.0.branch.2.0.weight"]
+    for names in (redrawn, ["classifier.weight"]):
+        model = trained(pruned(masks))
+        phew.release(model)
+        with torch.no_grad():
+            for name in names:
+                model.get_parameter(name).normal_()
+        with pytest.warns(OtherWeightsWarning) as caught:
+            masks.apply(model)
+        said = str(caught[0].message)
+        assert f"than the model has, in {names[0]!r}" in said
+        assert ("and 4 more. Before" in said) == (len(names) == 9)
+
+
+@pytest.mark.parametrize(("num_pruned", "named"), [(0, "'0'"), (6, "'0'"), (7, "'0', '1'")])
+def test_parameters_that_are_kept_nearly_whole_are_not_judged_alone(
+    num_pruned: int, named: str
+) -> None:
+    """Two parameters were redrawn: half of '0' is pruned, and up to 7 of the 64 weights of '1'."""
+    torch.manual_seed(0)
+    parameters = {name: torch.randn(8, 8) for name in "012"}
+    kept = torch.arange(64).view(8, 8) >= num_pruned
+    half = torch.arange(64).view(8, 8) % 2 == 0
+    masks = Masks({"0": half, "1": kept, "2": half}, digests=digests_of_values(parameters))
+    model = nn.ParameterDict({name: torch.randn(8, 8) for name in "012"})
+    with torch.no_grad():
+        model["2"] *= half
+    with pytest.warns(OtherWeightsWarning, match=rf"the model has, in {named}\. "):
+        masks.apply(copy.deepcopy(model))
+    # Without a parameter that was trained under the masks, all are other weights.
+    model["2"] = parameters["2"]
+    with pytest.warns(OtherWeightsWarning, match=r"the model has, in '0', '1'\. "):
         masks.apply(model)
 
 
@@ -177,6 +247,33 @@ def test_a_digest_is_of_values_in_any_order_of_memory() -> None:
             assert digests["a"].startswith(f"{dtype}".removeprefix("torch."))
             if values.numel():
                 assert digests_of_values({"a": values + 1})["a"] != digests["a"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "numbers"),
+    [
+        ((), ()),
+        ((0, 3), (0, 3)),
+        ((1024, 1, 1, 1), (1024, 1, 1, 1)),
+        ((1, 5000), (1, 1000)),
+        ((2, 5000), (2, 455)),
+        ((300, 4096), (28, 36)),
+        ((64, 64), (22, 22)),
+        ((512, 512, 3, 3), (10, 11, 3, 3)),
+    ],
+)
+def test_a_digest_is_of_up_to_1024_values_whatever_the_shape(
+    shape: tuple[int, ...], numbers: tuple[int, ...]
+) -> None:
+    assert torch.zeros(shape)[grid_of(shape)].shape == numbers
+
+
+def test_weights_of_which_every_second_row_or_column_is_drawn_anew_are_others() -> None:
+    values = torch.ones(64, 64)
+    for part in (values[::2], values[1::2], values[:, ::2], values[:, 1::2]):
+        before = digests_of_values({"a": values})
+        part += 1
+        assert digests_of_values({"a": values}) != before
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,13 @@ def test_masks_come_back_with_what_they_know() -> None:
     phew.to_sparse(model, masks)
     other = phew.to_dense(copy.deepcopy(model))
     assert other == masks
-    assert other.info == masks.info
-    assert dict(other.active_units) == dict(masks.active_units)
+    assert other.facts == masks.facts
     assert [*other] == [*masks]
+    inner = phew.to_dense(nn.ModuleDict({"body": model}))
+    assert inner.info == masks.info
+    for kind in ("active_units", "fan_ins", "digests"):
+        expected = {f"body.{name}": each for name, each in getattr(masks, kind).items()}
+        assert getattr(inner, kind) == expected
 
 
 def test_models_are_converted_inside_of_others() -> None:
