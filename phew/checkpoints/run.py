@@ -265,7 +265,8 @@ class _Run:
             "num_passes": sampler.num_passes,
             "expected_passes": expected_passes,
         }
-        masks = assemble_masks(self.graph, kept, info)
+        reads_weights = self.options.reads_weights
+        masks = assemble_masks(self.graph, kept, info, reads_weights=reads_weights)
         warn_of_collapse(self.graph, [masks])
         return masks
 

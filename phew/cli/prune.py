@@ -179,8 +179,6 @@ def prune(
         network, example_inputs = load_network(
             model, input_shape, init_seed, weights, on_meta=on_meta
         )
-        if sparse and rescale is None:
-            rescale = "auto" if weights is None else "none"
         started = time.perf_counter()
         with _stored_buffers(checkpoint, network):
             graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
@@ -212,7 +210,8 @@ def prune(
         # Before the network is made sparse, which changes its weights.
         facts = {} if html is None else _made(masks, seconds) | facts_of(header, graph)
         report = None
-        if rescale is not None:
+        if sparse:
+            rescale = rescale or ("auto" if weights is None else "none")
             report = _made_sparse(network, masks, example_inputs, rescale, out)
         if figure is not None:
             _draw(figure, masks)

@@ -49,8 +49,6 @@ def assemble_masks(
     placed = kept
     if not isinstance(kept, PackedMasks):
         placed = {name: placed_like(mask, graph.parameters[name]) for name, mask in kept.items()}
-    # Walks of power 0 take each link alike.
-    reads_weights = reads_weights and info.get("power") != 0
     read = kept if reads_weights else rows
     digests = digests_of_values({name: graph.parameters[name] for name in read})
     info = {**info, "phew_version": __version__, "graph": digest_of_graph(graph)}

@@ -57,6 +57,6 @@ def masks_of_walks(
         samples = {share: met[targets[share]] for share in shares if share in targets}
         kept, num_walks = put_together(graph, shares, samples)
         info = info_of_walks(options, density, layer_densities or {}, num_walks)
-        masks.append(assemble_masks(graph, kept, info))
+        masks.append(assemble_masks(graph, kept, info, reads_weights=options.reads_weights))
     warn_of_collapse(graph, masks)
     return masks

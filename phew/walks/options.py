@@ -35,3 +35,8 @@ class Options:
             if not isinstance(value, kind) or value not in choices:
                 expected = ", ".join(map(repr, choices))
                 raise ValueError(f"{name} must be one of {expected}, got {value!r}.")
+
+    @property
+    def reads_weights(self) -> bool:
+        """Whether walks depend on the weights: those of power 0 take all edges of a unit alike."""
+        return self.power != 0
