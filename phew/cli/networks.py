@@ -165,6 +165,10 @@ def _of_transformers(name: str) -> Callable[[], nn.Module]:
         config = getattr(transformers, name)()
     else:
         raise ValueError("a class such as LlamaConfig, or a folder with a config.json, is needed.")
+    # The folder of a checkpoint names the class of the model whose weights it has, heads included.
+    for architecture in config.architectures or ():
+        if kind := getattr(transformers, architecture, None):
+            return lambda: kind._from_config(config)
     return lambda: transformers.AutoModel.from_config(config)  # type: ignore[no-untyped-call]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -46,6 +47,29 @@ def test_a_checkpoint_is_pruned_where_it_is(model: nn.Module) -> None:
     expected.apply(model)
     for name, tensor in model.state_dict().items():
         assert stored[name].equal(tensor)
+
+
+def test_a_folder_of_transformers_is_a_model_and_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import zoo as zoo  # mends torchvision's operators
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    monkeypatch.chdir(tmp_path)
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    config = LlamaConfig(**sizes, num_attention_heads=2, num_key_value_heads=1, vocab_size=50)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+    model.save_pretrained("llama")
+    command = ("prune", "transformers:llama", "--density", "0.3", "--json")
+    result = run(*command, "--checkpoint", "llama", "--out", "pruned")
+    assert result.exit_code == 0, result.stderr
+    expected = phew.sample_masks(model, density=0.3)
+    assert "lm_head.weight" in expected
+    assert Masks.load(f"pruned/{MASKS}") == expected
+    in_memory = run(*command, "--weights", "llama", "--out", "masks.safetensors")
+    assert in_memory.exit_code == 0, in_memory.stderr
+    assert Masks.load("masks.safetensors") == expected
 
 
 def test_a_run_is_gone_on_with_where_that_is_asked_for(model: nn.Module) -> None:
