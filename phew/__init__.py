@@ -25,6 +25,7 @@ from phew.masks.hold import release
 from phew.masks.masks import Masks
 from phew.masks.module_hold import NotHeldWarning
 from phew.masks.other_weights import OtherWeightsWarning
+from phew.masks.pruned_before import PrunedBeforeWarning
 from phew.running.leftovers import NotRestoredWarning
 from phew.sparse.convert import to_dense, to_sparse
 from phew.sparse.sparse_file import load_sparse, save_sparse
@@ -38,6 +39,7 @@ __all__ = [
     "NotHeldWarning",
     "NotRestoredWarning",
     "OtherWeightsWarning",
+    "PrunedBeforeWarning",
     "Report",
     "WalkGraph",
     "__version__",

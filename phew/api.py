@@ -15,7 +15,9 @@ from phew.capture.graph_of import as_graph
 from phew.distributed.ranks import Ranks
 from phew.graph.digests import digest_of_graph, digest_of_sharding
 from phew.graph.walk_graph import WalkGraph
+from phew.masks.held import is_pruned
 from phew.masks.masks import Masks
+from phew.masks.pruned_before import warn_if_pruned_before
 from phew.masks.rescaling import Rescale, check_rescale
 from phew.walks.devices import as_device
 from phew.walks.masks_of_walks import masks_of_walks
@@ -194,7 +196,8 @@ def prune(
     """Prune a model in place by PHEW: sample masks and apply them.
 
     The kept weights of units that nothing normalises are rescaled, so that the units keep their
-    size, without which deep networks do not train.
+    size, without which deep networks do not train. This is for a model that has not been pruned: to
+    go on with a run, load its weights and apply its masks.
 
     Pruned weights are zero and stay zero through training with any `torch.optim.Optimizer`. Values
     that are written by hand are zeroed by the next step, and parameters that are passed to a model
@@ -210,11 +213,13 @@ def prune(
         fork: How a walk chooses among the links of a unit.
         granularity: Whether weights or whole kernels are kept.
         power: The bias of a walk is this power of the magnitude.
-        include: What alone is to be pruned.
-        exclude: What of it is not to be pruned.
-        num_threads: Number of threads on the CPU.
-        device: Where to walk.
-        progress: Whether to draw a progress bar.
+        include: What alone is to be pruned: names of parameters or modules, with `*` and `?` as
+            wildcards, modules, or types of modules, one or several; by default all weights but
+            lookup embeddings and adapters.
+        exclude: What of it is not to be pruned, in the same way: `["head", "blocks.*.mlp"]`.
+        num_threads: Number of threads on the CPU; by default that of torch.
+        device: Where to walk, the CPU or a CUDA device; by default where the weights are.
+        progress: Whether to draw a progress bar on standard error.
         group: The process group whose ranks share the walks.
         rescale: By what each unit's kept weights are multiplied (see `Masks.apply`): "none" keeps
             them as they are, as for weights that were trained.
@@ -252,5 +257,7 @@ def prune(
         progress=progress,
         group=group,
     )
+    if not is_pruned(model):
+        warn_if_pruned_before(masks, dict(model.named_parameters()))
     masks.apply(model, rescale=rescale)
     return masks

@@ -16,7 +16,7 @@ class ApproximationWarning(PhewWarning):
 
 
 class LeftDenseWarning(PhewWarning):
-    """Warns of weights that are not pruned though nobody asked for that."""
+    """Warns of weights that are not pruned, or not made sparse, though nobody asked for that."""
 
 
 @dataclass(frozen=True)

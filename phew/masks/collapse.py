@@ -37,8 +37,9 @@ def warn_of_collapse(graph: WalkGraph, masks: Sequence[Masks]) -> None:
         reason = f"at density {density:.3g}" if is_reached else "on no path that walks take"
         reasons.setdefault(reason, []).append(repr(name))
     parts = [f"{listed(names)} ({reason})" for reason, names in reasons.items()]
+    names = listed(map(repr, collapsed))
     warn_caller(
         f"the masks keep no weight of {'; '.join(parts)}. Raise the density, or keep parameters "
-        f"whole with exclude=[{next(iter(collapsed))!r}].",
+        f"whole with exclude=[{names}].",
         CollapseWarning,
     )

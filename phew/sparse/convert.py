@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from phew.arguments import as_module
 from phew.distributed.sharding import reshard
+from phew.graph.notes import LeftDenseWarning
 from phew.masks.facts import Facts
 from phew.masks.fit import check_fit
 from phew.masks.masks import Masks
@@ -32,7 +33,7 @@ from phew.sparse.replaced import mark_replaced
 from phew.sparse.report import SparseReport
 from phew.sparse.sparse_layer import SparseLayer
 from phew.sparse.trial import Trial, trial_of
-from phew.support.warn import listed
+from phew.support.warn import listed, warn_caller
 
 DENSEST = 0.5
 """The density of the densest layers that become sparse. Where more is kept,
@@ -136,6 +137,8 @@ def to_sparse(
     reasons = _reasons(model, masks, holders, trial)
     layers = {holders[name][0]: name for name in masks if name not in reasons}
     report = report_of(model, masks.contents, holders, reasons, trial)
+    if reasons and not layers:
+        _warn_of_no_layer(reasons)
     weights = {layer: layer.get_parameter("weight") for layer in layers}
     changes = []
     for layer, name in layers.items():
@@ -155,6 +158,16 @@ def to_sparse(
     let_go(weights)
     mark_replaced(weights.values(), "to_sparse")
     return report
+
+
+def _warn_of_no_layer(reasons: Mapping[str, str]) -> None:
+    (name, reason), *others = reasons.items()
+    more = f", and {len(others)} others are dense too" if others else ""
+    warn_caller(
+        f"to_sparse made no layer sparse: {name!r} stays dense, because {reason}{more}. The "
+        "report says why of each.",
+        LeftDenseWarning,
+    )
 
 
 def _reasons(
