@@ -36,6 +36,9 @@ extensions = [
     "sphinx_copybutton",
 ]
 
+# The help of commands has options such as --out, which are no dashes.
+smartquotes = False
+
 # The tutorials run when the site is built, in temporary folders. An error in one fails the build.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
@@ -56,7 +59,7 @@ default_role = "py:obj"
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
     ("py:class", r"(torch|numpy|np|npt|collections|os|pathlib|matplotlib)\..*"),
-    ("py:class", r"phew\..*\.(PackedMasks|UnpackedMasks|Method|Indices|Shown)"),
+    ("py:class", r"phew\..*\.(PackedMasks|UnpackedMasks|Facts|Method|Indices|Shown)"),
 ]
 
 html_theme = "furo"

@@ -60,9 +60,9 @@ def compare(
     html: HtmlFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what methods of pruning leave of a network, at several densities.
+    """Print what methods leave of a network.
 
-    The table counts, for the whole network, weights and units on a path from input to output,
+    The table counts, for the whole network and at several densities, weights and units on a path from input to output,
     active hidden units, paths, operations and dead layers, and has the path kernel trace as a share
     of the dense network's. `--out` saves `layers.svg`, `against_density.svg` and `comparison.json`
     with all layers; `--figure` saves both figures as one.
