@@ -36,6 +36,9 @@ extensions = [
     "sphinx_copybutton",
 ]
 
+# The help of commands has options such as --out, which are no dashes.
+smartquotes = False
+
 # The tutorials run when the site is built, in temporary folders. An error in one fails the build.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
@@ -56,7 +59,7 @@ default_role = "py:obj"
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
     ("py:class", r"(torch|numpy|np|npt|collections|os|pathlib|matplotlib)\..*"),
-    ("py:class", r"phew\..*\.(PackedMasks|UnpackedMasks|Method|Indices|Shown)"),
+    ("py:class", r"phew\..*\.(PackedMasks|UnpackedMasks|Facts|Method|Indices|Shown)"),
 ]
 
 html_theme = "furo"
@@ -112,15 +115,21 @@ def prepare_notebooks(folder: Path) -> None:
 
 
 def complete_source(app: Sphinx, page: str, source: list[str]) -> None:
-    """Let links out of this folder lead to the repository, and insert the help of commands."""
+    """Link what is out of this folder to the repository, and insert the help of commands."""
     above = "../" * (page.count("/") + 1)
     text = source[0].replace(f"]({above}benchmarks/RESULTS.md", f"]({above[3:]}results.md")
     text = re.sub(rf"\]\({re.escape(above)}(?!\.\.)", f"]({SOURCES}", text)
+    text = re.sub(r"(?<![\[`])`((?:phew|examples|csrc)/[\w/]+\.\w+)`", linked_file, text)
     if page == "reference/command_line":
         command = [sys.executable, "-m", "typer", "phew.cli", "utils", "docs", "--name", "phew"]
         ran = subprocess.run(command, cwd=app.outdir, check=True, capture_output=True, text=True)
         text += ran.stdout.removeprefix("# `phew`\n")
     source[0] = text
+
+
+def linked_file(found: re.Match[str]) -> str:
+    """Return a link to a file that a page names in code."""
+    return f"[{found[0]}]({SOURCES}{found[1]})" if (ROOT / found[1]).exists() else found[0]
 
 
 def complete_signature(

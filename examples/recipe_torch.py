@@ -17,22 +17,23 @@ from training import DataSet
 import phew
 
 
-def train(data: DataSet, path: Path, *, resume: bool) -> tuple[nn.Module, phew.Masks]:
+def train(data: DataSet, folder: Path, *, resume: bool) -> tuple[nn.Module, phew.Masks]:
     torch.manual_seed(1 if resume else 0)  # a new process has other initial weights
     model = build_network()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     if resume:
-        saved = torch.load(path)
+        saved = torch.load(folder / "checkpoint.pt")
         model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        masks, first = saved["masks"], saved["step"]
+        masks, first = phew.Masks.load(folder / "masks.safetensors"), saved["step"]
         masks.apply(model)
+        optimizer.load_state_dict(saved["optimizer"])
     else:
         masks, first = phew.prune(model, data.train_inputs[:1], density=0.1), 0
     for step, inputs, labels in batches(data, first):
         if step == MIDDLE and not resume:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "masks": masks, "step": step}, path)
+            torch.save({**state, "step": step}, folder / "checkpoint.pt")
+            masks.save(folder / "masks.safetensors")
         loss = nn.functional.cross_entropy(model(inputs), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -42,10 +43,9 @@ def train(data: DataSet, path: Path, *, resume: bool) -> tuple[nn.Module, phew.M
 
 def main() -> None:
     data = load_digits()
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "checkpoint.pt")
-        straight, _ = train(data, path, resume=False)
-        resumed, masks = train(data, path, resume=True)
+    with TemporaryDirectory() as name:
+        straight, _ = train(data, Path(name), resume=False)
+        resumed, masks = train(data, Path(name), resume=True)
     print(outcome("PyTorch", masks, straight, resumed))
 
 

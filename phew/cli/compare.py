@@ -60,12 +60,12 @@ def compare(
     html: HtmlFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what methods of pruning leave of a network, at several densities.
+    """Print what methods leave of a network.
 
-    The table counts, for the whole network, weights and units on a path from input to output,
-    active hidden units, paths, operations and dead layers, and has the path kernel trace as a share
-    of the dense network's. `--out` saves `layers.svg`, `against_density.svg` and `comparison.json`
-    with all layers; `--figure` saves both figures as one.
+    The table counts, for the whole network at each density, weights and units on a path from input
+    to output, active hidden units, paths, operations and dead layers, and has the path kernel trace
+    as a share of the dense network's. `--out` saves `layers.svg`, `against_density.svg` and
+    `comparison.json` with all layers; `--figure` saves both figures as one.
     ```
     phew compare resnet20
     phew compare vgg19_bn --densities 0.1,0.01 --methods phew,magnitude,erk --out figures

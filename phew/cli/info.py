@@ -40,7 +40,10 @@ def models(as_json: AsJson = False) -> None:
 
 
 def info(as_json: AsJson = False) -> None:
-    """Print versions, and the instruction sets, threads and CUDA devices that walks can use."""
+    """Print versions, and what walks can use.
+
+    That is instruction sets, threads and CUDA devices.
+    """
     facts = {
         "phew": __version__,
         "torch": torch.__version__,

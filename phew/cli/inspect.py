@@ -43,7 +43,7 @@ def inspect(
     html: HtmlFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what of a network can be pruned, and how walks pass through it.
+    """Print what can be pruned and how walks pass.
 
     Every weighted link, fork and shortcut; what is not pruned, and why; operations whose wiring is
     not known; weights that no walk reaches. Rows of repeated blocks are one row.

@@ -130,7 +130,7 @@ def prune(
     html: HtmlFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sample the masks of a network and print what they keep.
+    """Sample masks and print what they keep.
 
     The masks depend on the weights, the density, the seed and the options alone. The weights are
     initial ones, or those of `--weights`, which are loaded before.
