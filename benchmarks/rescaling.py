@@ -146,7 +146,7 @@ def train_once(network: str, optimizer: str, density: float, way: str, seed: int
 
 
 def make_isometric(model: nn.Module, masks: phew.Masks) -> None:
-    """Change kept weights so that the masked matrix of each layer has orthogonal rows or columns.
+    """Zero pruned weights, and change kept ones so that the masked matrix of each layer has orthogonal rows or columns.
 
     Of a matrix W of more columns than rows, ||(M * W) (M * W)^T / g^2 - I|| is minimised, where g^2
     is the mean of its rows' squared norms.
@@ -172,7 +172,7 @@ def make_isometric(model: nn.Module, masks: phew.Masks) -> None:
             loss.backward()
             optimizer.step()
         with torch.no_grad():
-            parameter.copy_(matrix.view_as(parameter))
+            parameter.copy_((matrix * kept).view_as(parameter))
 
 
 def _as_matrix(fan_in: FanIn, tensor: Tensor) -> Tensor:
