@@ -146,7 +146,7 @@ def train_once(network: str, optimizer: str, density: float, way: str, seed: int
 
 
 def make_isometric(model: nn.Module, masks: phew.Masks) -> None:
-    """Zero pruned weights, and change kept ones so that the masked matrix of each layer has orthogonal rows or columns.
+    """Make the rows or columns of each layer's masked matrix nearly orthogonal.
 
     Of a matrix W of more columns than rows, ||(M * W) (M * W)^T / g^2 - I|| is minimised, where g^2
     is the mean of its rows' squared norms.
