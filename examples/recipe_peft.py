@@ -52,7 +52,7 @@ def main() -> None:
         base_masks = phew.Masks.load(folder / "base/masks.safetensors")
     print(outcome("PEFT", masks, *models))
 
-    # What adapters add to pruned weights is not zero, so the merged network is dense until its
+    # Merging adds the adapters to pruned weights too, so the merged network is dense until its
     # masks are applied again.
     merged = models[1].merge_and_unload()
     num_added = sum(base_masks.check(merged).values())

@@ -1,4 +1,4 @@
-"""What masks know beside what they keep: units, fan-ins, and what they were made from, and how."""
+"""The facts that masks know beside what they keep: units, fan-ins, and how they were made."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def lines() -> list[dict[str, Any]]:
         [sys.executable, BENCHMARKS, "--quick", "--json"],
         capture_output=True,
         text=True,
-        timeout=480,
+        timeout=240,
         check=False,
     )
     assert result.returncode == 0, result.stderr

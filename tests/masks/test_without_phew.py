@@ -1,4 +1,4 @@
-"""What torch.save writes of a pruned model, and where it can be read: seen without phew."""
+"""Files that torch.save wrote of pruned models are read, or say why not, where phew is missing."""
 
 from __future__ import annotations
 

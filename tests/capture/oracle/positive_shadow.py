@@ -39,13 +39,9 @@ PRODUCTS_BY_ELEMENT = {"mul", "logical_and", "bitwise_and", "__and__"}
 CHOSEN = {"where": ("condition", "self", "other"), "masked_fill": ("mask", "value", "self")}
 """Operations that choose between operands by flags: the names of the flags and the operands."""
 REDUCTIONS = {"any", "all", "sum", "mean", "max", "min", "amax", "amin", "logsumexp", "prod"}
-MAX_POOLS = {
-    "max_pool2d_with_indices": aten.avg_pool2d,
-    "max_pool3d_with_indices": aten.avg_pool3d,
-}
+MAX_POOLS = {f"max_pool{dim}d_with_indices": getattr(aten, f"avg_pool{dim}d") for dim in (2, 3)}
 ADAPTIVE_MAX_POOLS = {
-    "adaptive_max_pool2d": aten._adaptive_avg_pool2d,
-    "adaptive_max_pool3d": aten._adaptive_avg_pool3d,
+    f"adaptive_max_pool{dim}d": getattr(aten, f"_adaptive_avg_pool{dim}d") for dim in (2, 3)
 }
 SPLITS = {"split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "unbind"}
 
