@@ -14,6 +14,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--graphs", type=int, default=240, help="random graphs that engine and reference walk on"
     )
+    parser.addoption(
+        "--write-walk-graphs",
+        action="store_true",
+        help="write tests/capture/walk_graphs.json anew, after a change of what capture does",
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

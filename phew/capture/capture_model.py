@@ -19,6 +19,7 @@ from phew.capture.notes import RunNotes
 from phew.capture.operations.follow import follow
 from phew.capture.selection import Selection, why_not_prunable
 from phew.capture.tracer import Tracer
+from phew.capture.values import MissingValuesError
 from phew.distributed.sharding import reshard
 from phew.graph.links import WeightedLink
 from phew.graph.notes import CaptureNotes
@@ -33,6 +34,7 @@ from phew.running.preserve import one_at_a_time, preserved
 from phew.running.sharded import stand_in_for_shards
 from phew.running.tensors import all_tensors
 from phew.running.wrapped import is_wrapper, stand_in_for_wrapped
+from phew.support.warn import PhewWarning, warn_caller
 
 _OFF_EVERY_PATH = "on no path from the example to what the model returns in evaluation mode"
 
@@ -141,6 +143,12 @@ def _trace(
                     if failure != told:
                         add_note(error, f"Run {earlier.value}: {failure}")
                 raise
+            if not isinstance(error, ModelFailedError | MissingValuesError):
+                warn_caller(
+                    f"phew failed to follow the model {mode.value}, and tries another way to run "
+                    f"it: {told}. Please report this.",
+                    PhewWarning,
+                )
             traced = None
         finally:
             surroundings.put_back(made)

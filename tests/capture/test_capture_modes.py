@@ -30,7 +30,6 @@ def test_compiled_models_are_captured_as_written() -> None:
     assert graph.prunable == ("0.weight", "2.weight")
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_script_modules_are_captured() -> None:
     model = torch.jit.script(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)))
     assert [type(link) for link in phew.capture(model, torch.zeros(1, 4)).links] == [
@@ -38,7 +37,6 @@ def test_script_modules_are_captured() -> None:
     ] * 2
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_unknown_operations_of_script_modules_are_reported() -> None:
     class Running(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

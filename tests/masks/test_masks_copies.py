@@ -127,7 +127,6 @@ def test_loading_survives_a_weight_that_was_taken_apart() -> None:
 # Compiled and distributed
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_a_masked_model_compiles_to_one_graph(backend: str) -> None:
     torch._dynamo.reset()

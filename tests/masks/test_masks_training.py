@@ -103,7 +103,6 @@ def test_optimizers_that_were_made_before_pruning_and_share_a_model_keep_weights
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_a_compiled_step_keeps_pruned_weights_zero() -> None:
     torch._dynamo.reset()
     model, masks = masked_network()

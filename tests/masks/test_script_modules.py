@@ -14,8 +14,6 @@ from torch import nn
 import phew
 from phew.masks.masks import Masks
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:

@@ -177,7 +177,6 @@ def test_inference_models_are_left_untouched() -> None:
         assert_same(before, state(model))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
 def test_script_modules_keep_training() -> None:
     model = nn.Sequential(torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))).train()
     with preserved(model, []):

@@ -84,6 +84,8 @@ _RULES: dict[Rule, tuple[str, ...]] = {
         *("complex", "polar", "copysign"),
         *("floor_divide", "floor_divide_", "__or__", "__ior__"),
         *("bucketize", "searchsorted"),
+        # Nor does torch 2.8 these.
+        *("leaky_relu", "leaky_relu_", "celu_", "elu_", "hardsigmoid_", "hardtanh_", "selu_"),
     ),
     constants.multiply: (
         *("mul", "mul_", "logical_and", "logical_and_", "bitwise_and", "bitwise_and_"),
