@@ -77,30 +77,3 @@ def test_integrations_say_how_to_install_what_they_need(module: str, command: st
     text = output_of(WITHOUT_LIBRARY.format(module))
     assert text.startswith(f"phew.integrations.{module} must find ")
     assert text.endswith(f"got none installed. Install it with `{command}`.\n")
-
-
-WITHOUT_LOCKS = """
-import importlib.util, pathlib, sys
-sys.modules["fcntl"] = None  # as on Windows: importing it fails
-find_spec = importlib.util.find_spec
-importlib.util.find_spec = lambda name: None if name == "fcntl" else find_spec(name)
-
-import tempfile, torch, phew
-from phew.support.files import own_folder
-
-folder = pathlib.Path(tempfile.mkdtemp())
-masks = phew.sample_masks(torch.nn.Linear(4, 3), torch.zeros(1, 4), density=0.5)
-masks.save(folder / "masks.safetensors")
-assert phew.Masks.load(folder / "masks.safetensors") == masks
-try:
-    with own_folder(folder / "out"):
-        pass
-except OSError as error:
-    print(error, (folder / "out").exists())
-"""
-
-
-def test_without_locks_of_folders_all_but_checkpoints_works() -> None:
-    text = output_of(WITHOUT_LOCKS)
-    assert "Checkpoints can be pruned only where folders can be locked" in text
-    assert text.endswith("out' False\n")
