@@ -8,14 +8,20 @@ import sys
 import zipfile
 
 ALLOWED = re.compile(
-    r"phew/(\w+/)*\w+\.py"
+    r"phew(_cli)?/(\w+/)*\w+\.py"
     r"|phew/_core\.pyi"
     r"|phew/pages/page\.html"
     r"|phew/py\.typed"
     r"|phew/_core\.[\w-]+\.so"
     r"|torch_phew-[\w.]+\.dist-info/.+"
 )
-REQUIRED = ["phew/__init__.py", "phew/_core.pyi", "phew/pages/page.html", "phew/py.typed"]
+REQUIRED = [
+    "phew/__init__.py",
+    "phew_cli/__init__.py",
+    "phew/_core.pyi",
+    "phew/pages/page.html",
+    "phew/py.typed",
+]
 
 
 def check(wheel: str) -> None:

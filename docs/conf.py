@@ -121,7 +121,7 @@ def complete_source(app: Sphinx, page: str, source: list[str]) -> None:
     text = re.sub(rf"\]\({re.escape(above)}(?!\.\.)", f"]({SOURCES}", text)
     text = re.sub(r"(?<![\[`])`((?:phew|examples|csrc)/[\w/]+\.\w+)`", linked_file, text)
     if page == "reference/command_line":
-        command = [sys.executable, "-m", "typer", "phew.cli", "utils", "docs", "--name", "phew"]
+        command = [sys.executable, "-m", "typer", "phew_cli", "utils", "docs", "--name", "phew"]
         ran = subprocess.run(command, cwd=app.outdir, check=True, capture_output=True, text=True)
         text += ran.stdout.removeprefix("# `phew`\n")
     source[0] = text

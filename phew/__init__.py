@@ -1,5 +1,13 @@
 """Sparse networks before training and without data, by PHEW (Paths with Higher-Edge Weights)."""
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError(
+        "phew runs on Linux and macOS, got Windows. Install it in WSL 2, the Linux of Windows: "
+        "https://learn.microsoft.com/windows/wsl/install"
+    )
+
 try:
     from phew._core import __version__
 except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
 """The command line as `python -m phew`."""
 
-from phew.cli import main
+from phew_cli import main
 
 if __name__ == "__main__":
     main()

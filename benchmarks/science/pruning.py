@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import phew
 from phew import baselines
-from phew.cli.compare import labelled_methods
+from phew_cli.methods import labelled_methods
 from science.data import DataSet
 
 GRASP_TEMPERATURE = 200

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
+import fcntl
 import os
 import re
 import stat
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -70,9 +69,8 @@ def written_whole(path: Path, *, mode_of: Path | None = None) -> Iterator[Path]:
         try:
             partial.touch(0o666 if mode_of is None else 0o600)
             yield partial
-            # The content must be on disk before the name is. (Windows flushes only what is open
-            # for writing.)
-            with partial.open("r+b") as file:
+            # The content must be on disk before the name is.
+            with partial.open("rb") as file:
                 os.fsync(file.fileno())
             if mode_of is not None:
                 partial.chmod(stat.S_IMODE(mode_of.stat().st_mode))
@@ -118,10 +116,8 @@ def own_folder(path: Path) -> Iterator[None]:
     A new folder is removed at the end of the block if nothing was written there.
 
     Raises:
-        OSError: If it cannot be made, or the system has no locks of folders; BlockingIOError if
-            another process has locked it.
+        OSError: If it cannot be made; BlockingIOError if another process has locked it.
     """
-    _check_can_lock(path)
     folder = None
     while folder is None:
         is_new = True
@@ -137,16 +133,6 @@ def own_folder(path: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.rmdir()
         os.close(folder)
-
-
-def _check_can_lock(path: Path) -> None:
-    if importlib.util.find_spec("fcntl") is None:
-        raise OSError(
-            errno.ENOTSUP,
-            "Checkpoints can be pruned only where folders can be locked, on Linux and macOS, "
-            f"got {sys.platform}. Load the model and use phew.prune",
-            str(path),
-        )
 
 
 def _locked(path: Path) -> int | None:
@@ -171,8 +157,6 @@ def _locked(path: Path) -> int | None:
 
 
 def _lock(folder: int, path: Path) -> None:
-    import fcntl  # which Windows lacks
-
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

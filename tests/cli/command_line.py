@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from typer.testing import CliRunner, Result
 
-from phew.cli import app
+from phew_cli import app
 
 
 def run(*arguments: str) -> Result:

@@ -15,7 +15,7 @@ from small_networks import IMAGE, lenet5
 
 import phew
 from phew import models
-from phew.cli.messages import messages_in_one_line
+from phew_cli.messages import messages_in_one_line
 
 MY_NETWORKS = """
 import torch
@@ -129,19 +129,20 @@ def test_json_is_all_that_is_printed(tmp_path: Path) -> None:
 
 def test_prune_hands_its_options_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
+    original = phew.capture
 
     def capture(
         model: Any, example_inputs: Any, *, include: list[str], exclude: list[str]
     ) -> phew.WalkGraph:
         seen.update(include=include, exclude=exclude, shape=tuple(example_inputs.shape))
-        return phew.capture(model, example_inputs)
+        return original(model, example_inputs)
 
     def sample_masks(graph: phew.WalkGraph, **options: Any) -> phew.Masks:
         seen.update(options)
         return phew.Masks({"weight": torch.ones(2, 2, dtype=torch.bool)}, info={"num_walks": 1})
 
-    monkeypatch.setattr("phew.cli.prune.capture", capture)
-    monkeypatch.setattr("phew.cli.prune.sample_masks", sample_masks)
+    monkeypatch.setattr("phew.capture", capture)
+    monkeypatch.setattr("phew.sample_masks", sample_masks)
     result = run(
         *("prune", "resnet20", "--density", "0.3", "--seed", "7", "--input-shape", "3,40,48"),
         *("--fork", "mass", "--granularity", "kernel", "--power", "-1", "--threads", "3"),

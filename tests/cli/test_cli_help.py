@@ -6,6 +6,9 @@ import pytest
 from command_line import plain, run
 
 import phew
+from phew.masks import rescaling
+from phew.walks import options as walks_options
+from phew_cli import options
 
 
 def test_help_teaches_by_examples() -> None:
@@ -47,3 +50,11 @@ def test_version() -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert result.stdout == f"phew {phew.__version__}\n"
+
+
+def test_choices_are_those_of_the_library() -> None:
+    # The command line knows them by itself, because its help does not wait for torch.
+    assert options.Fork == walks_options.Fork
+    assert options.Granularity == walks_options.Granularity
+    assert options.Power == walks_options.Power
+    assert options.Rescale == rescaling.Rescale

@@ -18,7 +18,7 @@ from torch import nn
 
 import phew
 from phew import models
-from phew.cli.weights import load_weights
+from phew_cli.weights import load_weights
 
 
 def other_lenet5() -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from phew.cli import app
+from phew_cli import app
 
 WRONG = ("prune", "lenet5", "--density", "2")
 

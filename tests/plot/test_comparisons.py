@@ -25,9 +25,9 @@ from torch import nn
 import phew
 from phew import baselines, plot
 from phew.analysis import Comparison, compare
-from phew.cli.compare import labelled_methods
 from phew.models import lenet5, resnet_cifar
 from phew.plot.names import short_names
+from phew_cli.methods import labelled_methods
 
 METHODS: dict[str, Callable[..., phew.Masks]] = {
     "magnitude": baselines.magnitude,
@@ -236,7 +236,7 @@ def test_accuracies_are_drawn_into_the_axes_that_are_given() -> None:
 def test_matplotlib_is_needed_for_figures_alone(tmp_path: Path) -> None:
     code = """
 import sys
-import phew, phew.cli
+import phew, phew_cli
 assert "matplotlib" not in sys.modules
 sys.modules["matplotlib"] = None  # as if it were not installed
 import phew.plot

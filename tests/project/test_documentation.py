@@ -18,7 +18,7 @@ from zoo import torchvision_operators  # noqa: F401  what integrations are for i
 
 import phew
 from phew import models
-from phew.cli import app
+from phew_cli import app
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

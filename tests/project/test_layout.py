@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAP = ROOT / "docs" / "map.md"
 
-FOLDERS = ("phew", "csrc", "benchmarks", "tests", "examples", "docs")
+FOLDERS = ("phew", "phew_cli", "csrc", "benchmarks", "tests", "examples", "docs")
 SUFFIXES = {".py", ".pyi", ".cpp", ".hpp", ".html", ".md", ".svg"}
 
 
@@ -74,11 +74,16 @@ def modules_below(root: str) -> dict[str, str]:
         if file.startswith(f"{root}/") and path.suffix in {".py", ".pyi"}:
             name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
             # Benchmarks are scripts, which import each other from their own folder.
-            modules[name if root == "phew" else name.removeprefix(f"{root}.")] = file
+            modules[name.removeprefix("benchmarks.")] = file
     return modules
 
 
-LINE_OF_MODULE = {root: modules_below(root) for root in ("phew", "benchmarks")}
+PACKAGES = modules_below("phew") | modules_below("phew_cli")
+LINE_OF_MODULE = {
+    "phew": PACKAGES,
+    "phew_cli": PACKAGES,
+    "benchmarks": modules_below("benchmarks"),
+}
 
 
 def included_by(file: str) -> list[str]:
@@ -101,7 +106,7 @@ def test_the_map_names_every_file_once() -> None:
     assert sorted(names) == sorted(existing_files())
 
 
-@pytest.mark.parametrize("root", ["phew", "csrc", "benchmarks"])
+@pytest.mark.parametrize("root", ["phew", "phew_cli", "csrc", "benchmarks"])
 def test_files_use_only_files_below_them(root: str) -> None:
     uses = uses_of(root)
     assert len(uses) > 50

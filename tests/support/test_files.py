@@ -10,8 +10,6 @@ import pytest
 from phew.support import files
 from phew.support.files import own_folder
 
-pytest.importorskip("fcntl")
-
 
 @pytest.mark.parametrize("moment", ["opened", "locked"])
 def test_a_folder_that_is_removed_before_it_is_locked_is_made_again(

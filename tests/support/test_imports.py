@@ -1,7 +1,8 @@
-"""`import phew` loads little and needs no locks of folders, seen in a process of its own."""
+"""What `import phew` and the help of commands load, seen in processes of their own."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,36 @@ def output_of(code: str) -> str:
 
 
 def test_modules_that_few_calls_need_are_not_imported() -> None:
-    unwanted = {"rich", "typer", "matplotlib", "lightning", "transformers", "peft", "accelerate"}
-    code = f"import phew, phew.integrations, sys; print({unwanted} & sys.modules.keys())"
-    assert output_of(code) == "set()\n"
+    code = """
+import sys, torch
+before = {*sys.modules}
+import phew, phew.integrations
+print({name.partition(".")[0] for name in sys.modules.keys() - before})
+"""
+    loaded = ast.literal_eval(output_of(code)) - sys.stdlib_module_names
+    assert loaded <= {"phew", "numpy", "safetensors"}
+
+
+HELP = """
+import os, sys
+from phew_cli import app
+
+for arguments in (["--help"], ["prune", "--help"], ["--version"]):
+    app(arguments, prog_name="phew", standalone_mode=False)
+os.environ.update(_PHEW_COMPLETE="complete_bash", COMP_WORDS="phew prune --gran", COMP_CWORD="2")
+try:
+    app([], prog_name="phew")
+finally:
+    print({"phew", "torch"} & sys.modules.keys())
+"""
+
+
+def test_help_and_completion_do_not_wait_for_torch() -> None:
+    *text, completed, loaded = output_of(HELP).splitlines()
+    assert any("--granularity" in line for line in text)
+    assert text[-1].startswith("phew ")
+    assert completed == "--granularity"
+    assert loaded == "set()"
 
 
 WITHOUT_LIBRARY = """
@@ -49,30 +77,3 @@ def test_integrations_say_how_to_install_what_they_need(module: str, command: st
     text = output_of(WITHOUT_LIBRARY.format(module))
     assert text.startswith(f"phew.integrations.{module} must find ")
     assert text.endswith(f"got none installed. Install it with `{command}`.\n")
-
-
-WITHOUT_LOCKS = """
-import importlib.util, pathlib, sys
-sys.modules["fcntl"] = None  # as on Windows: importing it fails
-find_spec = importlib.util.find_spec
-importlib.util.find_spec = lambda name: None if name == "fcntl" else find_spec(name)
-
-import tempfile, torch, phew
-from phew.support.files import own_folder
-
-folder = pathlib.Path(tempfile.mkdtemp())
-masks = phew.sample_masks(torch.nn.Linear(4, 3), torch.zeros(1, 4), density=0.5)
-masks.save(folder / "masks.safetensors")
-assert phew.Masks.load(folder / "masks.safetensors") == masks
-try:
-    with own_folder(folder / "out"):
-        pass
-except OSError as error:
-    print(error, (folder / "out").exists())
-"""
-
-
-def test_without_locks_of_folders_all_but_checkpoints_works() -> None:
-    text = output_of(WITHOUT_LOCKS)
-    assert "Checkpoints can be pruned only where folders can be locked" in text
-    assert text.endswith("out' False\n")

@@ -1,4 +1,8 @@
-"""The command line: `phew prune`, `inspect`, `compare`, `models` and `info`."""
+"""The command line: `phew prune`, `inspect`, `compare`, `models` and `info`.
+
+It is a package beside phew, because an import of anything in phew imports torch, for which
+`phew --help` need not wait. So what commands call is imported where they run.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from phew._core import __version__
-from phew.cli import compare, info, inspect, prune
+from phew_cli import compare, info, inspect, prune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +26,9 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"phew {__version__}")
+        from importlib.metadata import version
+
+        typer.echo(f"phew {version('torch-phew')}")
         raise typer.Exit
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import typer
 
-from phew.support.warn import PhewWarning
-
 
 def say(message: str) -> None:
     """Print a message in one line on standard error."""
@@ -31,6 +29,8 @@ def messages_in_one_line() -> Iterator[list[str]]:
     """
     printed: list[str] = []
     try:
+        from phew.support.warn import PhewWarning
+
         with warnings.catch_warnings():
             warnings.simplefilter("always", PhewWarning)
             warnings.showwarning = partial(_show, warnings.showwarning, printed)
@@ -51,6 +51,8 @@ def _show(
     **options: Any,
 ) -> None:
     """Print a warning as `warnings.showwarning` does, phew's own without the place in the code."""
+    from phew.support.warn import PhewWarning
+
     if issubclass(category, PhewWarning):
         printed.append(str(message))
         typer.echo(f"phew: {message}", err=True)

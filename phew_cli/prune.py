@@ -8,46 +8,35 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from torch import nn
 
-from phew.api import sample_masks
-from phew.capture import capture
-from phew.checkpoints.run import prune_checkpoint, stored_buffers
-from phew.checkpoints.stored_tensors import Checkpoint
-from phew.cli.messages import messages_in_one_line
-from phew.cli.networks import (
+from phew_cli.messages import messages_in_one_line
+from phew_cli.options import (
     AsJson,
     Exclude,
+    FigureFile,
+    Fork,
+    Granularity,
+    HtmlFile,
     Include,
     InitSeed,
     InputShape,
     LayerDensities,
     Model,
-    load_network,
-    parse_layer_densities,
-    shape_of,
+    Power,
+    Rescale,
+    Weights,
 )
-from phew.cli.outputs import (
-    FigureFile,
-    HtmlFile,
-    check_outputs,
-    facts_of,
-    write_page,
-)
-from phew.cli.terminal import print_wrapped, terminal_width
-from phew.cli.weights import Weights
-from phew.graph.walk_graph import WalkGraph
-from phew.masks.masks import Masks
-from phew.masks.rescaling import Rescale
-from phew.pages import Shown
-from phew.sparse.convert import to_sparse
-from phew.sparse.report import SparseReport
-from phew.sparse.sparse_file import save_sparse
-from phew.support.files import check_replaceable
-from phew.walks.options import Fork, Granularity, Power
+from phew_cli.terminal import print_wrapped, terminal_width
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    import phew
+    from phew.pages import Shown
+    from phew.sparse.report import SparseReport
 
 _SHOWN_ELSEWHERE = ("phew_version", "graph", "weights")
 """Entries of the masks' `info` that a report has for every command."""
@@ -165,6 +154,10 @@ def prune(
     ```
     """
     with messages_in_one_line() as warned:
+        import phew
+        from phew_cli.networks import load_network, parse_layer_densities, shape_of
+        from phew_cli.outputs import check_outputs, facts_of, write_page
+
         check_outputs(figure, html)
         _check_files(
             *(out, checkpoint),
@@ -181,7 +174,9 @@ def prune(
         )
         started = time.perf_counter()
         with _stored_buffers(checkpoint, network):
-            graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
+            graph = phew.capture(
+                network, example_inputs, include=include or None, exclude=exclude or ()
+            )
         options: dict[str, Any] = {
             "density": density,
             "layer_densities": parse_layer_densities(layer_densities),
@@ -193,11 +188,11 @@ def prune(
             "progress": sys.stderr.isatty(),
         }
         if checkpoint is not None and out is not None:
-            masks = prune_checkpoint(
+            masks = phew.prune_checkpoint(
                 graph, checkpoint, out=out, write_weights=write_weights, resume=resume, **options
             )
         else:
-            masks = sample_masks(graph, device=device or "cpu", **options)
+            masks = phew.sample_masks(graph, device=device or "cpu", **options)
             if out is not None and not sparse:
                 masks.save(out)
         seconds = time.perf_counter() - started
@@ -229,21 +224,25 @@ def prune(
 
 
 def _made_sparse(
-    network: nn.Module, masks: Masks, example_inputs: Any, rescale: Rescale, out: Path | None
+    network: nn.Module, masks: phew.Masks, example_inputs: Any, rescale: Rescale, out: Path | None
 ) -> SparseReport:
-    report = to_sparse(network, masks, example_inputs=example_inputs, rescale=rescale)
+    import phew
+
+    report = phew.to_sparse(network, masks, example_inputs=example_inputs, rescale=rescale)
     if out is not None:
-        save_sparse(network, out)
+        phew.save_sparse(network, out)
     return report
 
 
-def _draw(path: Path, masks: Masks) -> None:
+def _draw(path: Path, masks: phew.Masks) -> None:
     from phew import plot  # needs matplotlib
 
     plot.save(plot.masks(masks), path)
 
 
-def _parts(graph: WalkGraph, masks: Masks, report: SparseReport | None) -> dict[str, Shown]:
+def _parts(
+    graph: phew.WalkGraph, masks: phew.Masks, report: SparseReport | None
+) -> dict[str, Shown]:
     """Return what a report shows, by heading."""
     from phew import plot
 
@@ -255,7 +254,7 @@ def _parts(graph: WalkGraph, masks: Masks, report: SparseReport | None) -> dict[
     return parts if report is None else parts | {"Sparse network": report}
 
 
-def _made(masks: Masks, seconds: float) -> dict[str, Any]:
+def _made(masks: phew.Masks, seconds: float) -> dict[str, Any]:
     """Return how masks were made."""
     info = {name: fact for name, fact in masks.info.items() if name not in _SHOWN_ELSEWHERE}
     return {
@@ -265,7 +264,7 @@ def _made(masks: Masks, seconds: float) -> dict[str, Any]:
     }
 
 
-def _facts_of(masks: Masks, report: SparseReport | None, out: Path | None) -> dict[str, Any]:
+def _facts_of(masks: phew.Masks, report: SparseReport | None, out: Path | None) -> dict[str, Any]:
     return {
         "out": None if out is None else str(out),
         "sparse": None if report is None else report.as_dict(),
@@ -278,7 +277,9 @@ def _facts_of(masks: Masks, report: SparseReport | None, out: Path | None) -> di
     }
 
 
-def _facts_in_words(masks: Masks, rescale: Rescale | None, seconds: float, out: Path | None) -> str:
+def _facts_in_words(
+    masks: phew.Masks, rescale: Rescale | None, seconds: float, out: Path | None
+) -> str:
     what = "masks" if rescale is None else "network"
     saved = f"not saved (--out FILE saves the {what})" if out is None else f"saved to {out}"
     if rescale is not None:
@@ -301,6 +302,8 @@ def _check_files(
     resume: bool,
     device: str | None,
 ) -> None:
+    from phew.support.files import check_replaceable
+
     if rescale is not None and not sparse:
         raise ValueError(
             "--rescale must be given with --sparse: masks are rescaled where they are applied."
@@ -330,4 +333,7 @@ def _check_files(
 
 def _stored_buffers(checkpoint: Path | None, network: nn.Module) -> AbstractContextManager[None]:
     """Give buffers on the meta device, which capture may read, the values of a checkpoint."""
+    from phew.checkpoints.run import stored_buffers
+    from phew.checkpoints.stored_tensors import Checkpoint
+
     return nullcontext() if checkpoint is None else stored_buffers(Checkpoint(checkpoint), network)

@@ -6,20 +6,19 @@ import json
 import platform
 from typing import Any
 
-import numpy as np
-import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from phew._core import __version__, instruction_set, instruction_sets
-from phew.cli.networks import AsJson
-from phew.models import NETWORKS
-from phew.walks.devices import built_with_cuda
+from phew_cli.messages import messages_in_one_line
+from phew_cli.options import AsJson
 
 
 def models(as_json: AsJson = False) -> None:
     """List the built-in networks."""
+    with messages_in_one_line():
+        import torch
+
+        from phew.models import NETWORKS
+
     facts: list[dict[str, Any]] = []
     for name, network in NETWORKS.items():
         with torch.device("meta"):
@@ -31,6 +30,9 @@ def models(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(facts))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("name", "input shape", box=None)
     table.add_column("prunable weights", justify="right")
     for row in facts:
@@ -44,6 +46,13 @@ def info(as_json: AsJson = False) -> None:
 
     That is instruction sets, threads and CUDA devices.
     """
+    with messages_in_one_line():
+        import numpy as np
+        import torch
+
+        from phew._core import __version__, instruction_set, instruction_sets
+        from phew.walks.devices import built_with_cuda
+
     facts = {
         "phew": __version__,
         "torch": torch.__version__,
@@ -55,11 +64,17 @@ def info(as_json: AsJson = False) -> None:
         "instruction_sets": instruction_sets(),
         "built_with_cuda": built_with_cuda,
         "cuda": torch.version.cuda,
-        "devices": [_describe_device(index) for index in range(torch.cuda.device_count())],
+        "devices": [
+            _describe_device(torch.cuda.get_device_properties(index))
+            for index in range(torch.cuda.device_count())
+        ],
     }
     if as_json:
         typer.echo(json.dumps(facts))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table.grid(padding=(0, 2))
     for name, fact in facts.items():
         value = ", ".join(fact) if isinstance(fact, list) else fact
@@ -67,7 +82,6 @@ def info(as_json: AsJson = False) -> None:
     Console(soft_wrap=True).print(table)
 
 
-def _describe_device(index: int) -> str:
-    device = torch.cuda.get_device_properties(index)
+def _describe_device(device: Any) -> str:
     gibibytes = device.total_memory / 2**30
     return f"{device.name} ({gibibytes:.0f} GiB, compute capability {device.major}.{device.minor})"

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
 
-from phew.capture import capture
-from phew.cli.messages import messages_in_one_line
-from phew.cli.networks import (
+from phew_cli.messages import messages_in_one_line
+from phew_cli.options import (
     AsJson,
     Exclude,
+    FigureFile,
+    HtmlFile,
     Include,
     InitSeed,
     InputShape,
     Model,
-    load_network,
-    shape_of,
+    Weights,
 )
-from phew.cli.outputs import (
-    FigureFile,
-    HtmlFile,
-    check_outputs,
-    facts_of,
-    write_page,
-)
-from phew.cli.terminal import terminal_width
-from phew.cli.weights import Weights
-from phew.graph.report import Report
-from phew.pages import Shown
+from phew_cli.terminal import terminal_width
+
+if TYPE_CHECKING:
+    from phew.pages import Shown
 
 
 def inspect(
@@ -55,10 +49,16 @@ def inspect(
     ```
     """
     with messages_in_one_line() as warned:
+        import phew
+        from phew_cli.networks import load_network, shape_of
+        from phew_cli.outputs import check_outputs, facts_of, write_page
+
         check_outputs(figure, html)
         network, example_inputs = load_network(model, input_shape, init_seed, weights)
-        graph = capture(network, example_inputs, include=include or None, exclude=exclude or ())
-        report = Report(graph)
+        graph = phew.capture(
+            network, example_inputs, include=include or None, exclude=exclude or ()
+        )
+        report = phew.Report(graph)
         header = {
             "model": model,
             "input_shape": shape_of(example_inputs),

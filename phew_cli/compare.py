@@ -6,35 +6,28 @@ import importlib
 import json
 import sys
 import warnings
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phew import analysis, baselines
-from phew.api import sample_masks
-from phew.capture import capture
-from phew.cli.messages import messages_in_one_line
-from phew.cli.networks import (
+from phew_cli.messages import messages_in_one_line
+from phew_cli.options import (
     AsJson,
     Exclude,
+    FigureFile,
+    HtmlFile,
     Include,
     InitSeed,
     InputShape,
     Model,
-    load_network,
-    shape_of,
+    Weights,
 )
-from phew.cli.outputs import FigureFile, HtmlFile, check_outputs, facts_of, write_page
-from phew.cli.terminal import print_wrapped, terminal_width
-from phew.cli.weights import Weights
-from phew.graph.walk_graph import WalkGraph
-from phew.masks.masks import Masks
-from phew.pages import Shown
-from phew.support.files import check_replaceable, write_whole
-from phew.support.warn import PhewWarning
+from phew_cli.terminal import print_wrapped, terminal_width
+
+if TYPE_CHECKING:
+    import phew
+    from phew.pages import Shown
 
 
 def compare(
@@ -75,13 +68,19 @@ def compare(
     ablations: uniform-walks, inverse-walks, squared-walks, kernel-walks.
     """
     with messages_in_one_line() as warned:
+        import phew
+        from phew.support.warn import PhewWarning
+        from phew_cli.methods import parse_methods
+        from phew_cli.networks import load_network, shape_of
+        from phew_cli.outputs import check_outputs, facts_of, write_page
+
         check_outputs(figure, html)
-        chosen, requested = _parse_methods(methods, seed), _parse_densities(densities)
+        chosen, requested = parse_methods(methods, seed), _parse_densities(densities)
         if out is not None:
             _check_out(out)
         network, example_inputs = load_network(model, input_shape, init_seed, weights)
         included, excluded = include or None, exclude or ()
-        comparison = analysis.compare(
+        comparison = phew.analysis.compare(
             network,
             example_inputs,
             methods=chosen,
@@ -109,7 +108,7 @@ def compare(
         if html is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", PhewWarning)  # `compare` has warned
-                graph = capture(network, example_inputs, include=included, exclude=excluded)
+                graph = phew.capture(network, example_inputs, include=included, exclude=excluded)
             parts = _parts(graph, comparison)
             write_page(html, context, parts, {"seed": seed} | facts_of(header, graph), warned)
 
@@ -119,40 +118,6 @@ def compare(
         typer.echo(comparison.table(terminal_width()))
         saved = "not saved (--out DIR saves figures and numbers)"
         print_wrapped(saved if out is None else f"saved to {out}")
-
-
-def labelled_methods(seed: int) -> dict[str, tuple[str, Callable[..., Masks]]]:
-    """Return the label and the function of each method, by its name on the command line."""
-    walks = partial(baselines.ablation, seed=seed)
-    return {
-        "phew": ("PHEW", partial(sample_masks, seed=seed)),
-        "synflow": ("SynFlow", baselines.synflow),
-        "synflow-l2": ("SynFlow-L2", baselines.synflow_l2),
-        "magnitude": ("magnitude", baselines.magnitude),
-        "random": ("random", partial(baselines.random, seed=seed)),
-        "random-layer": ("random by layer", partial(baselines.random, seed=seed, scope="layer")),
-        "erk": ("ERK", partial(baselines.erk, seed=seed)),
-        "uniform-walks": ("uniform walks", partial(walks, variant="uniform")),
-        "inverse-walks": ("inverse walks", partial(walks, variant="inverse")),
-        "squared-walks": ("PHEW2", partial(walks, variant="squared")),
-        "kernel-walks": ("kernel PHEW", partial(walks, variant="kernel")),
-    }
-
-
-def _parse_methods(text: str, seed: int) -> dict[str, Callable[..., Masks]]:
-    known = labelled_methods(seed)
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name in ("snip", "grasp"):
-            raise ValueError(
-                f"--methods must be of those that need no data, got {name!r}. "
-                f"In Python, phew.baselines.{name} takes a loss on data."
-            )
-        if name not in known:
-            raise ValueError(
-                f"--methods must be names with commas, of {', '.join(known)}, got {name!r}."
-            )
-    return dict(known[name] for name in names)
 
 
 def _parse_densities(text: str) -> list[float]:
@@ -166,6 +131,8 @@ def _parse_densities(text: str) -> list[float]:
 
 def _check_out(out: Path) -> None:
     """Raise ValueError or ImportError, before any work, where `_save` would fail after it."""
+    from phew.support.files import check_replaceable
+
     if not out.is_dir() and (out.exists() or not out.absolute().parent.is_dir()):
         raise ValueError(
             f"--out must be a folder or a new one in a folder that exists, got {str(out)!r}."
@@ -174,8 +141,9 @@ def _check_out(out: Path) -> None:
     importlib.import_module("phew.plot")
 
 
-def _save(out: Path, comparison: analysis.Comparison, result: str) -> None:
+def _save(out: Path, comparison: phew.analysis.Comparison, result: str) -> None:
     from phew import plot
+    from phew.support.files import write_whole
 
     layers, against_density = plot.layers(comparison), plot.against_density(comparison)
     out.mkdir(exist_ok=True)
@@ -184,13 +152,13 @@ def _save(out: Path, comparison: analysis.Comparison, result: str) -> None:
     write_whole(out / "comparison.json", result.encode())
 
 
-def _draw(path: Path, comparison: analysis.Comparison) -> None:
+def _draw(path: Path, comparison: phew.analysis.Comparison) -> None:
     from phew import plot
 
     plot.save(plot.comparisons(comparison), path)
 
 
-def _parts(graph: WalkGraph, comparison: analysis.Comparison) -> dict[str, Shown]:
+def _parts(graph: phew.WalkGraph, comparison: phew.analysis.Comparison) -> dict[str, Shown]:
     """Return what a report shows, by heading."""
     from phew import plot
 

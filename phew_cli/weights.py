@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import torch
-import typer
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
@@ -22,16 +21,6 @@ from phew.checkpoints.stored_tensors import Checkpoint
 from phew.sparse.sparse_file import first_names
 from phew.support.files import check_regular
 from phew.support.warn import listed
-
-Weights: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Load these weights into MODEL, all of them: a state dict that torch.save wrote "
-        "(.pt, .pth, .bin), of which nothing is executed, or a safetensors file or a folder of "
-        "them.",
-    ),
-]
 
 _ENTRIES = ("state_dict", "model_state_dict", "model")
 """Names under which programs save a state dict beside other things."""

@@ -6,7 +6,7 @@ import importlib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import torch
 import typer
@@ -17,21 +17,6 @@ from phew.graph.digests import digest_of_graph, digest_of_values
 from phew.graph.walk_graph import WalkGraph
 from phew.support.figure_files import check_figure_file
 from phew.support.files import check_replaceable, write_whole
-
-FigureFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--figure", metavar="FILE", help="Draw a figure: .png, .svg or .pdf; needs matplotlib."
-    ),
-]
-HtmlFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--html",
-        metavar="FILE",
-        help="Write a report with figures, tables and warnings, one .html file; needs matplotlib.",
-    ),
-]
 
 
 def check_outputs(figure: Path | None, html: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""MODEL and the options that several commands share, and how they become a network."""
+"""MODEL and its options become a network."""
 
 from __future__ import annotations
 
@@ -13,63 +13,15 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import torch
-import typer
 from torch import nn
 
-from phew.cli.messages import say
-from phew.cli.weights import load_weights
 from phew.models import NETWORKS
 from phew.running.example_inputs import described_inputs
-
-Model: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        show_default=False,
-        help="A name that phew models lists; timm:NAME, torchvision:NAME or transformers:CONFIG, "
-        "a class of configurations or a folder with one; or package.module:callable or "
-        "file.py:callable, which is called without arguments and returns a torch.nn.Module. Its "
-        "code is imported and runs; modules are looked for in the current directory first, before "
-        "installed ones.",
-    ),
-]
-InitSeed: TypeAlias = Annotated[int, typer.Option(help="Seed of torch for the initial weights.")]
-InputShape: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="C,H,W",
-        help="Shape of one input, without the batch; built-in networks have their own, and so have "
-        "most models of timm, torchvision and transformers.",
-    ),
-]
-Include: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN",
-        help="Prune these parameters only, lookup embeddings among them; may be repeated.",
-    ),
-]
-Exclude: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN", help="Keep these parameters whole, e.g. 'head.*'; may be repeated."
-    ),
-]
-LayerDensities: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--layer-density",
-        metavar="PATTERN=D",
-        help="Another density of these parameters, e.g. 'head=0.5', or 'head=1' to keep them "
-        "whole; may be repeated, and the first that matches counts.",
-    ),
-]
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-]
+from phew_cli.messages import say
+from phew_cli.weights import load_weights
 
 
 def load_network(
