@@ -46,11 +46,11 @@ def _idle_signs() -> dict[int, set[str]]:
     """
     native = {thread.ident: thread.native_id for thread in threading.enumerate()}
     signs: dict[int, set[str]] = {}
-    for thread, frame in sys._current_frames().items():
-        if thread != threading.get_ident():
-            signs[thread] = {frame.f_code.co_name} & _WAITING
-            with suppress(OSError):
-                signs[thread].add(
-                    Path(f"/proc/self/task/{native.get(thread)}/schedstat").read_text()
-                )
+    frames = sys._current_frames()
+    # This function's frame would refer to itself, and keep alive what its callers hold.
+    del frames[threading.get_ident()]
+    for thread, frame in frames.items():
+        signs[thread] = {frame.f_code.co_name} & _WAITING
+        with suppress(OSError):
+            signs[thread].add(Path(f"/proc/self/task/{native.get(thread)}/schedstat").read_text())
     return signs
