@@ -6,108 +6,26 @@
 #include <cstring>
 #include <limits>
 
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
+#include "phew/loops/philox_registers.hpp"
+#include "phew/loops/registers.hpp"
 
 namespace phew {
 namespace {
 
-// A register holds so many 64-bit numbers.
-#if defined(__AVX512F__)
-constexpr std::size_t kNumLanes = 8;
-#elif defined(__AVX2__)
-constexpr std::size_t kNumLanes = 4;
-#else
-constexpr std::size_t kNumLanes = 2;
-#endif
-using Lanes [[gnu::vector_size(8 * kNumLanes)]] = std::uint64_t;
-constexpr std::uint64_t kLowHalf = 0xFFFF'FFFF;
-using HalfLanes [[gnu::vector_size(4 * kNumLanes)]] = std::uint32_t;
-
-// Multiplies the low halves. Compilers do not see that the high halves do not matter.
-Lanes multiply_low_halves(Lanes left, Lanes right) {
-#if defined(__AVX512F__)
-  // The masked form, because g++ 12 warns of its own header without a mask.
-  return reinterpret_cast<Lanes>(_mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(left),
-                                                        reinterpret_cast<__m512i>(right)));
-#elif defined(__AVX2__)
-  return reinterpret_cast<Lanes>(
-      _mm256_mul_epu32(reinterpret_cast<__m256i>(left), reinterpret_cast<__m256i>(right)));
-#elif defined(__x86_64__)
-  return reinterpret_cast<Lanes>(
-      _mm_mul_epu32(reinterpret_cast<__m128i>(left), reinterpret_cast<__m128i>(right)));
-#else
-  return (left & kLowHalf) * (right & kLowHalf);
-#endif
-}
-
-struct RoundKeys {
-  Lanes words[10][2];
-
-  explicit RoundKeys(PhiloxKey key) {
-    for (auto& round : words) {
-      for (int i = 0; i < 2; ++i) round[i] = Lanes{} + key.words[i];
-      key = next_philox_key(key);
-    }
-  }
-};
-
-// Philox4x32-10 of philox.hpp, one walk per lane. Only the low half of a lane holds a word; the
-// high half is ignored.
-struct PhiloxLanes {
-  Lanes word0;
-  Lanes word1;
-  Lanes word2;
-  Lanes word3;
-
-  PhiloxLanes(const DrawKey& draw, const std::uint32_t* numbers) {
-    HalfLanes part;
-    std::memcpy(&part, numbers, sizeof part);
-    word0 = draw.first_walk + 2 * __builtin_convertvector(part, Lanes);
-    word1 = word0 >> 32;
-    word2 = Lanes{} + draw.index;
-    word3 = Lanes{} + static_cast<std::uint32_t>(draw.purpose);
-  }
-
-  void next_round(const Lanes* key) {
-    const Lanes product0 = multiply_low_halves(word0, Lanes{} + kPhiloxMultipliers[0]);
-    const Lanes product1 = multiply_low_halves(word2, Lanes{} + kPhiloxMultipliers[1]);
-    word0 = (product1 >> 32) ^ word1 ^ key[0];
-    word1 = product1;
-    word2 = (product0 >> 32) ^ word3 ^ key[1];
-    word3 = product0;
-  }
-
-  Lanes bits() const { return word1 << 32 | (word0 & kLowHalf); }
-};
-
-// Returns the high halves of the products of 64-bit numbers.
-Lanes multiply_high(Lanes left, Lanes right) {
-  const Lanes low_low = multiply_low_halves(left, right);
-  const Lanes high_low = multiply_low_halves(left >> 32, right);
-  const Lanes low_high = multiply_low_halves(left, right >> 32);
-  const Lanes high_high = multiply_low_halves(left >> 32, right >> 32);
-  const Lanes middle = (low_low >> 32) + (high_low & kLowHalf) + low_high;
-  return high_high + (high_low >> 32) + (middle >> 32);
-}
-
 // Two registers of each word are computed at a time, to hide the latency of multiplications.
 constexpr std::size_t kNumAtOnce = 2;
-constexpr std::size_t kWalksPerStep = kNumAtOnce * kNumLanes;
+constexpr std::size_t kWalksPerStep = kNumAtOnce * kWalksPerRegister;
 
 void draw_step(const DrawKey& draw, const RoundKeys& keys, const std::uint32_t* numbers,
                std::uint64_t total, std::uint64_t* draws) {
-  PhiloxLanes first(draw, numbers);
-  PhiloxLanes second(draw, numbers + kNumLanes);
+  PhiloxRegisters first(draw.first_walk, draw.index, draw.purpose, numbers);
+  PhiloxRegisters second(draw.first_walk, draw.index, draw.purpose, numbers + kWalksPerRegister);
   for (const auto& key : keys.words) {
     first.next_round(key);
     second.next_round(key);
   }
-  const Lanes first_draws = multiply_high(first.bits(), Lanes{} + total);
-  const Lanes second_draws = multiply_high(second.bits(), Lanes{} + total);
-  std::memcpy(draws, &first_draws, sizeof first_draws);
-  std::memcpy(draws + kNumLanes, &second_draws, sizeof second_draws);
+  draw_below(total, first.word1, first.word0, draws);
+  draw_below(total, second.word1, second.word0, draws + kWalksPerRegister);
 }
 
 void draw_all(const DrawKey& draw, const std::uint32_t* numbers, std::size_t n, std::uint64_t total,
@@ -184,7 +102,7 @@ void locate(const EdgeLayout& layout, const std::uint32_t* edges, std::size_t n,
   }
   // Multiplying by 2^32 / num_positions, rounded up, divides numbers of 16 bits exactly.
   constexpr std::uint32_t kFewEdges = 65'536;
-  const std::uint64_t reciprocal = kLowHalf / layout.num_positions + 1;
+  const std::uint64_t reciprocal = 0xFFFF'FFFF / layout.num_positions + 1;
   const std::int64_t far_step = layout.far_stride - layout.num_positions * layout.position_stride;
   std::uint32_t all_bits = 0;
   for (std::size_t i = 0; i < n; ++i) all_bits |= edges[i];
@@ -266,7 +184,7 @@ double sum_scaled(const std::uint32_t* masses, std::uint32_t num_positions,
 template <typename Bits>
 struct NumbersAtOnce {
   static constexpr std::size_t kSize =
-      8 * kNumLanes < 16 * sizeof(Bits) ? 8 * kNumLanes : 16 * sizeof(Bits);
+      kRegisterSize < 16 * sizeof(Bits) ? kRegisterSize : 16 * sizeof(Bits);
   static constexpr std::size_t kNum = kSize / sizeof(Bits);
   using Numbers [[gnu::vector_size(kSize)]] = Bits;
   using Words [[gnu::vector_size(kSize)]] = std::uint64_t;
