@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+import phew._core as _core
 from phew._core import __version__, instruction_set, instruction_sets
 from phew.cli.networks import AsJson
 from phew.models import NETWORKS
-from phew.walks.devices import built_with_cuda
+from phew.walks.devices import built_with_cuda, obstacle
 
 
 def models(as_json: AsJson = False) -> None:
@@ -54,7 +55,9 @@ def info(as_json: AsJson = False) -> None:
         "instruction_set": instruction_set(),
         "instruction_sets": instruction_sets(),
         "built_with_cuda": built_with_cuda,
-        "cuda": torch.version.cuda,
+        "cuda_version": _core.cuda_version() if built_with_cuda else None,
+        "gpu_capabilities": _core.cuda_capabilities() if built_with_cuda else [],
+        "torch_cuda": torch.version.cuda,
         "devices": [_describe_device(index) for index in range(torch.cuda.device_count())],
     }
     if as_json:
@@ -70,4 +73,7 @@ def info(as_json: AsJson = False) -> None:
 def _describe_device(index: int) -> str:
     device = torch.cuda.get_device_properties(index)
     gibibytes = device.total_memory / 2**30
-    return f"{device.name} ({gibibytes:.0f} GiB, compute capability {device.major}.{device.minor})"
+    capability = f"compute capability {device.major}.{device.minor}"
+    reason = obstacle(index) if built_with_cuda else ""
+    unused = f", not used by phew: {reason}" if reason else ""
+    return f"{device.name} ({gibibytes:.0f} GiB, {capability}{unused})"
