@@ -19,6 +19,7 @@
 #include "phew/loops/loops.hpp"
 #include "phew/walk_engine.hpp"
 #ifdef PHEW_CUDA
+#include "phew/cuda/support.hpp"
 #include "phew/cuda/walk_engine.hpp"
 #endif
 #include "sparse_bindings.hpp"
@@ -289,6 +290,15 @@ phew::cuda::Device make_device(std::function<std::uintptr_t(std::size_t)> alloca
           to_pointer(stream)};
 }
 
+void bind_cuda_support(py::module_& module) {
+  module.def("cuda_version", &phew::cuda::version,
+             "The version of CUDA that the engine was built with, such as \"13.0\".");
+  module.def("cuda_capabilities", &phew::cuda::compute_capabilities,
+             "The compute capabilities that the engine was built for, in ascending order.");
+  module.def("cuda_obstacle", &phew::cuda::obstacle,
+             "Why the engine cannot run on the current CUDA device; empty if it can.");
+}
+
 void bind_cuda_engine(py::module_& module) {
   using Engine = phew::cuda::WalkEngine;
   py::class_<Engine>(module, "CudaWalkEngine",
@@ -367,6 +377,7 @@ PYBIND11_MODULE(_core, module) {
   bind_flow(module);
   bind_engine(module);
 #ifdef PHEW_CUDA
+  bind_cuda_support(module);
   bind_cuda_engine(module);
 #endif
 }

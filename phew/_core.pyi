@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LayerShape', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'SparseMatrix', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WeightsChangedError', 'WiringLink', 'expand', 'gather', 'instruction_set', 'instruction_sets', 'sampled_product', 'sparse_product', 'transposed_product', 'zero_pruned']
+__all__: list[str] = ['CudaWalkEngine', 'Flow', 'Graph', 'LayerShape', 'LinkBuffers', 'LinkMeasure', 'Options', 'RateHistogram', 'SparseMatrix', 'Visits', 'WalkEngine', 'WalkRange', 'WeightedLink', 'WeightsChangedError', 'WiringLink', 'cuda_capabilities', 'cuda_obstacle', 'cuda_version', 'expand', 'gather', 'instruction_set', 'instruction_sets', 'sampled_product', 'sparse_product', 'transposed_product', 'zero_pruned']
 class WeightsChangedError(RuntimeError):
     pass
 class WeightedLink:
@@ -181,6 +181,18 @@ class CudaWalkEngine:
         Where the weights of a link are not those that were measured, its index plus 1 is put at the
         address `changed_link`.
         """
+def cuda_capabilities() -> list[str]:
+    """
+    The compute capabilities that the engine was built for, in ascending order.
+    """
+def cuda_obstacle() -> str:
+    """
+    Why the engine cannot run on the current CUDA device; empty if it can.
+    """
+def cuda_version() -> str:
+    """
+    The version of CUDA that the engine was built with, such as "13.0".
+    """
 def expand(matrix: SparseMatrix, item_size: int, num_rows: int, num_columns: int, dense: int, *, num_threads: int) -> None:
     """
     Write a sparse matrix as a dense one, whose numbers have item_size bytes.

@@ -50,8 +50,9 @@ def info(as_json: AsJson = False) -> None:
         import numpy as np
         import torch
 
+        import phew._core as _core
         from phew._core import __version__, instruction_set, instruction_sets
-        from phew.walks.devices import built_with_cuda
+        from phew.walks.devices import built_with_cuda, obstacle
 
     facts = {
         "phew": __version__,
@@ -63,9 +64,13 @@ def info(as_json: AsJson = False) -> None:
         "instruction_set": instruction_set(),
         "instruction_sets": instruction_sets(),
         "built_with_cuda": built_with_cuda,
-        "cuda": torch.version.cuda,
+        "cuda_version": _core.cuda_version() if built_with_cuda else None,
+        "gpu_capabilities": _core.cuda_capabilities() if built_with_cuda else [],
+        "torch_cuda": torch.version.cuda,
         "devices": [
-            _describe_device(torch.cuda.get_device_properties(index))
+            _describe_device(
+                torch.cuda.get_device_properties(index), obstacle(index) if built_with_cuda else ""
+            )
             for index in range(torch.cuda.device_count())
         ],
     }
@@ -82,6 +87,8 @@ def info(as_json: AsJson = False) -> None:
     Console(soft_wrap=True).print(table)
 
 
-def _describe_device(device: Any) -> str:
+def _describe_device(device: Any, obstacle: str) -> str:
     gibibytes = device.total_memory / 2**30
-    return f"{device.name} ({gibibytes:.0f} GiB, compute capability {device.major}.{device.minor})"
+    capability = f"compute capability {device.major}.{device.minor}"
+    unused = f", not used by phew: {obstacle}" if obstacle else ""
+    return f"{device.name} ({gibibytes:.0f} GiB, {capability}{unused})"

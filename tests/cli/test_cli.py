@@ -358,6 +358,8 @@ def test_info_tells_what_walks_can_run_on() -> None:
     facts = json.loads(run("info", "--json").stdout)
     assert facts["phew"] == phew.__version__
     assert facts["built_with_cuda"] == phew.built_with_cuda
+    assert (facts["cuda_version"] is not None) == phew.built_with_cuda
+    assert bool(facts["gpu_capabilities"]) == phew.built_with_cuda
     assert facts["instruction_set"] in facts["instruction_sets"]
     assert len(facts["devices"]) == torch.cuda.device_count()
     assert f"instruction set   {facts['instruction_set']}" in run("info").stdout

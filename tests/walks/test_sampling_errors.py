@@ -290,6 +290,9 @@ def test_a_cuda_device_without_cuda_says_what_is_missing(monkeypatch: pytest.Mon
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ValueError, match="must be one of 1 CUDA devices, got 'cuda:1'"):
         phew.sample_masks(small_mlp(), INPUTS, density=0.5, device=torch.device("cuda", 1))
+    monkeypatch.setattr("phew.walks.devices.obstacle", lambda device: "the driver is too old")
+    with pytest.raises(ValueError, match="run on, got 'cuda:0': the driver is too old"):
+        phew.sample_masks(small_mlp(), INPUTS, density=0.5, device=torch.device("cuda", 0))
 
 
 def test_masses_of_a_units_links_must_fit_in_64_bits() -> None:

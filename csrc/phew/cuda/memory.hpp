@@ -20,16 +20,9 @@ namespace phew::cuda {
 
 #ifdef __CUDACC__
 
-// The remedy is for errors that users meet if the engine was built on another machine.
 inline void check(cudaError_t error) {
   if (error == cudaSuccess) return;
-  std::string message = std::string("CUDA: ") + cudaGetErrorString(error) + ".";
-  if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInsufficientDriver) {
-    message +=
-        " Build phew for this device and driver (CMAKE_CUDA_ARCHITECTURES), or walk on the CPU"
-        " with device='cpu'.";
-  }
-  throw std::runtime_error(message);
+  throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error) + ".");
 }
 
 // The host's memory may be released at once: CUDA copies it first, because it is not pinned.
