@@ -34,7 +34,6 @@ from phew.running.preserve import one_at_a_time, preserved
 from phew.running.sharded import stand_in_for_shards
 from phew.running.tensors import all_tensors
 from phew.running.wrapped import is_wrapper, stand_in_for_wrapped
-from phew.support.warn import PhewWarning, warn_caller
 
 _OFF_EVERY_PATH = "on no path from the example to what the model returns in evaluation mode"
 
@@ -136,19 +135,13 @@ def _trace(
         made: list[weakref.ref[torch.Tensor]] = []
         try:
             traced = _run(model, args, kwargs, included, mode, made)
-        except Exception as error:
+        except (ModelFailedError, MissingValuesError) as error:
             failures[mode] = told = _told(error)
-            if mode is [*Mode][-1] or is_lack_of_memory(error):
+            if mode is [*Mode][-1]:
                 for earlier, failure in failures.items():
                     if failure != told:
                         add_note(error, f"Run {earlier.value}: {failure}")
                 raise
-            if not isinstance(error, ModelFailedError | MissingValuesError):
-                warn_caller(
-                    f"phew failed to follow the model {mode.value}, and tries another way to run "
-                    f"it: {told}. Please report this.",
-                    PhewWarning,
-                )
             traced = None
         finally:
             surroundings.put_back(made)

@@ -16,6 +16,7 @@ import phew
 from phew.models import NETWORKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

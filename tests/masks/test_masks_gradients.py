@@ -205,6 +205,7 @@ assert all("Tensor.backward" in reason for reason in breaks), breaks
 """
 
 
+@pytest.mark.slow
 def test_compiled_backward_passes_have_one_graph_and_no_warning() -> None:
     # Other tests make torch log what it compiles, and that breaks graphs by itself.
     subprocess.run([sys.executable, "-c", COMPILED_BACKWARD], check=True, cwd="/")

@@ -74,6 +74,7 @@ CONTENTS: dict[str, Callable[[], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONTENTS)
 def test_plain_weights_are_read_without_phew(kind: str, tmp_path: Path) -> None:
     torch.save(CONTENTS[kind](), tmp_path / "net.pt")

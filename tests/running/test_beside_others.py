@@ -264,6 +264,7 @@ print(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(sys, "getdlopenflags"), reason="needs os.fork")
 def test_a_process_that_is_forked_while_another_thread_captures_captures() -> None:
     command = [sys.executable, "-W", "ignore", "-c", _FORK]

@@ -159,7 +159,6 @@ def test_a_model_that_does_not_run_on_what_it_describes_is_converted() -> None:
     report = phew.to_sparse(model, random_masks(model))
     assert report.left_dense == {}
     assert report.total.num_operations is None
-    assert " ".join(str(report).split()).endswith(
-        " operations are not known: the model does not accept what it describes, RuntimeError: "
-        "mat1 and mat2 shapes cannot be multiplied (1x100 and 64x2)"
-    )
+    told, _, error = " ".join(str(report).split()).partition("RuntimeError: ")
+    assert told.endswith(" operations are not known: the model does not accept what it describes, ")
+    assert error.endswith("mat1 and mat2 shapes cannot be multiplied (1x100 and 64x2)")

@@ -67,6 +67,7 @@ print(masks.num_walks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 102
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_threads_times_units(tmp_path: Path) -> None:
     def run(num_threads: int) -> tuple[int, int]:
         command = [sys.executable, "-c", PEAK_OF_THREADS, "300000", str(num_threads)]
@@ -94,6 +95,7 @@ except RuntimeError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory by address space")
 def test_threads_that_the_system_refuses_are_an_error_by_name(tmp_path: Path) -> None:
     command = [sys.executable, "-c", REFUSED_THREADS]
