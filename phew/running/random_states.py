@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
 import threading
@@ -25,18 +26,43 @@ def random_states_kept() -> Iterator[None]:
     """
     # The signs come first, so that a thread that draws before the states are read is seen to run.
     before = _idle_signs()
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    torch_state = torch.get_rng_state()
-    gpu_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    states = _States()
     try:
         yield
     finally:
-        if all(signs & before.get(thread, set()) for thread, signs in _idle_signs().items()):
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            torch.set_rng_state(torch_state)
-            for device, state in enumerate(gpu_states):
-                torch.cuda.set_rng_state(state, device)
+        last = _States()
+        if not last.equal(states):
+            idle = all(signs & before.get(thread, set()) for thread, signs in _idle_signs().items())
+            # Other threads may run, and draw, while their signs are read.
+            if idle and _States().equal(last):
+                states.put_back()
+
+
+class _States:
+    """The random states at one time."""
+
+    def __init__(self) -> None:
+        self._python = random.getstate()
+        self._numpy = np.random.get_state(legacy=False)  # noqa: NPY002
+        self._torch = torch.get_rng_state()
+        self._gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+    def equal(self, other: _States) -> bool:
+        """Return whether no number was drawn between two times."""
+        pairs = zip((self._torch, *self._gpus), (other._torch, *other._gpus), strict=False)
+        return (
+            self._python == other._python
+            and pickle.dumps(self._numpy) == pickle.dumps(other._numpy)
+            and all(torch.equal(one, another) for one, another in pairs)
+        )
+
+    def put_back(self) -> None:
+        """Make the process draw what it would have drawn at that time."""
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+        torch.set_rng_state(self._torch)
+        for device, state in enumerate(self._gpus):
+            torch.cuda.set_rng_state(state, device)
 
 
 def _idle_signs() -> dict[int, set[str]]:
