@@ -1,4 +1,4 @@
-"""What `import phew` and the help of commands load, seen in processes of their own."""
+"""An import of phew and the help of commands load little, seen in processes of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// What the CUDA engine was built for, and whether it can run on a device.
+// These functions tell what the CUDA engine was built for, and whether it can run on a device.
 #pragma once
 
 #include <string>

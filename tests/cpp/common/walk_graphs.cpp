@@ -81,6 +81,14 @@ Parameters::Parameters(const std::vector<std::uint32_t>& sizes) {
   }
 }
 
+std::vector<Visit> find_new(const phew::WalkEngine& engine, Parameters& parameters,
+                            phew::WalkRange range, unsigned num_threads, std::uint32_t batch_size) {
+  range.first_listed = range.first_walk;
+  return sort_visits(engine.walk(range, phew::Recording::kMark,
+                                 parameters.loader(phew::Recording::kMark), num_threads,
+                                 batch_size));
+}
+
 void set_degrees(phew::Graph& graph, std::size_t index,
                  const std::function<bool(std::size_t element)>& is_absent) {
   auto& link = std::get<phew::WeightedLink>(graph.links[index]);

@@ -9,6 +9,7 @@
 #include "common/naive_walk.hpp"
 #include "phew/graph/graph.hpp"
 #include "phew/options.hpp"
+#include "phew/walk_engine.hpp"
 #include "phew/walks/recording.hpp"
 #include "phew/weights/link_buffers.hpp"
 
@@ -48,6 +49,10 @@ struct Parameters {
 
   phew::Load loader(phew::Recording recording);
 };
+
+// Walks, and returns the visits of weights that no walk had visited before.
+std::vector<Visit> find_new(const phew::WalkEngine& engine, Parameters& parameters,
+                            phew::WalkRange range, unsigned num_threads, std::uint32_t batch_size);
 
 // Sets the degrees of a link's units. Elements for which is_absent is true are absent edges.
 void set_degrees(phew::Graph& graph, std::size_t link,
