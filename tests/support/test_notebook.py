@@ -53,18 +53,23 @@ def outputs_of(cells: list[str], folder: Path) -> dict[str, list[Any]]:
     return {cell.source: cell.outputs for cell in notebook.cells}
 
 
+def only_result(outputs: list[Any]) -> Any:
+    """Return the output of a cell that shows its last value, and neither prints nor warns."""
+    assert [output.output_type for output in outputs] == ["execute_result"], outputs
+    return outputs[0]
+
+
 @pytest.mark.slow
 def test_a_notebook_shows_every_result_and_figure(tmp_path: Path) -> None:
     outputs = outputs_of([SETUP, *RESULTS, *FIGURES], tmp_path)
     # Two bars, which are gone.
     assert [output.data["text/html"] for output in outputs[SETUP]] == ["", ""]
     for cell, words in RESULTS.items():
-        (output,) = outputs[cell]
-        assert output.output_type == "execute_result", cell
+        output = only_result(outputs[cell])
         assert words in output.data["text/html"]
         assert len(output.data["text/html"]) < 10_000
         assert "\n" not in output.data["text/plain"]
     for cell in FIGURES:
-        (output,) = outputs[cell]
+        output = only_result(outputs[cell])
         assert output.data["image/png"].startswith("iVBORw0KGgo")
         assert output.metadata["image/png"]["width"] > 300
