@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,27 +127,48 @@ def test_masked_layers_keep_the_share_that_is_asked_for() -> None:
     assert problem.with_batch(3).example.shape == (3, 8)
 
 
-def test_ways_are_timed_in_turns_and_compared_round_by_round() -> None:
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A function that lets seconds pass, on a clock that nothing else moves."""
+    now = 0.0
+
+    def pass_time(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    return pass_time
+
+
+def test_ways_are_timed_in_turns_and_compared_round_by_round(
+    pass_time: Callable[[float], None],
+) -> None:
     calls: list[str] = []
 
-    def wait(name: str, seconds: float) -> None:
+    def take(name: str, seconds: float) -> None:
         calls.append(name)
-        time.sleep(seconds)
+        pass_time(seconds)
 
-    ways = {"fast": lambda: wait("fast", 0.004), "slow": lambda: wait("slow", 0.012)}
+    ways = {"fast": lambda: take("fast", 0.004), "slow": lambda: take("slow", 0.012)}
     timings = time_in_turns(ways, "slow", seconds=0.0)
     assert timings["slow"].gain == 1
-    assert timings["fast"].gain > 1.5  # it is 3 but for a machine that is busy
-    assert timings["fast"].seconds >= 0.004
+    assert timings["fast"].gain == pytest.approx(3)
+    assert timings["fast"].seconds == pytest.approx(0.004)
     # Two calls of each to see how long they take, then three rounds, each the other way round.
     turns = ["slow", "fast", "fast", "slow", "slow", "fast"]
     assert calls == ["fast"] * 2 + ["slow"] * 2 + turns
 
 
-def test_short_calls_are_repeated_in_a_turn() -> None:
+def test_short_calls_are_repeated_in_a_turn(pass_time: Callable[[float], None]) -> None:
     calls: list[int] = []
-    time_in_turns({"short": lambda: calls.append(0)}, "short", seconds=0.0)
-    assert len(calls) > 1000
+
+    def take_a_microsecond() -> None:
+        calls.append(0)
+        pass_time(1e-6)
+
+    time_in_turns({"short": take_a_microsecond}, "short", seconds=0.0)
+    # Two calls to see how long they take, then three rounds of at most 1000 calls.
+    assert len(calls) == 2 + 3 * 1000
 
 
 def test_numbers_of_threads_are_put_back() -> None:
