@@ -12,34 +12,38 @@
 namespace phew {
 namespace {
 
-// Two registers of each word are computed at a time, to hide the latency of multiplications.
-constexpr std::size_t kNumAtOnce = 2;
+// Several registers of each word are computed at a time, to hide the latency of multiplications:
+// four with AVX-512, which has 32 registers, and otherwise two.
+constexpr std::size_t kNumAtOnce = kRegisterSize == 64 ? 4 : 2;
 constexpr std::size_t kWalksPerStep = kNumAtOnce * kWalksPerRegister;
 
-void draw_step(const DrawKey& draw, const RoundKeys& keys, const std::uint32_t* numbers,
+void draw_step(const DrawRegisters& draw, std::uint64_t first_walk, const std::uint32_t* walkers,
                std::uint64_t total, std::uint64_t* draws) {
-  PhiloxRegisters first(draw.first_walk, draw.index, draw.purpose, numbers);
-  PhiloxRegisters second(draw.first_walk, draw.index, draw.purpose, numbers + kWalksPerRegister);
-  for (const auto& key : keys.words) {
-    first.next_round(key);
-    second.next_round(key);
+  PhiloxRegisters blocks[kNumAtOnce];
+  for (std::size_t i = 0; i < kNumAtOnce; ++i) {
+    blocks[i].start(draw, first_walk, walkers + i * kWalksPerRegister);
   }
-  draw_below(total, first.word1, first.word0, draws);
-  draw_below(total, second.word1, second.word0, draws + kWalksPerRegister);
+  for (std::size_t round = 1; round + 1 < kNumRounds; ++round) {
+    for (PhiloxRegisters& block : blocks) block.next_round(draw.keys[round]);
+  }
+  for (std::size_t i = 0; i < kNumAtOnce; ++i) {
+    blocks[i].finish(draw.keys[kNumRounds - 1]);
+    draw_below(total, blocks[i].word1, blocks[i].word0, draws + i * kWalksPerRegister);
+  }
 }
 
-void draw_all(const DrawKey& draw, const std::uint32_t* numbers, std::size_t n, std::uint64_t total,
+void draw_all(const DrawKey& key, const std::uint32_t* walkers, std::size_t n, std::uint64_t total,
               std::uint64_t* draws) {
-  const RoundKeys keys(draw.key);
+  const DrawRegisters draw(key.key, key.index, key.purpose);
   std::size_t i = 0;
   for (; i + kWalksPerStep <= n; i += kWalksPerStep) {
-    draw_step(draw, keys, numbers + i, total, draws + i);
+    draw_step(draw, key.first_walk, walkers + i, total, draws + i);
   }
   if (i == n) return;
-  std::uint32_t last_numbers[kWalksPerStep] = {};
+  std::uint32_t last_walkers[kWalksPerStep] = {};
   std::uint64_t last_draws[kWalksPerStep];
-  std::memcpy(last_numbers, numbers + i, (n - i) * sizeof *numbers);
-  draw_step(draw, keys, last_numbers, total, last_draws);
+  std::memcpy(last_walkers, walkers + i, (n - i) * sizeof *walkers);
+  draw_step(draw, key.first_walk, last_walkers, total, last_draws);
   std::memcpy(draws + i, last_draws, (n - i) * sizeof *draws);
 }
 

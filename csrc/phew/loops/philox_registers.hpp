@@ -113,11 +113,19 @@ void draw_below(std::uint64_t total, WordRegister high, WordRegister low, std::u
 
 #endif
 
-struct RoundKeys {
-  WordRegister words[10][2];
+constexpr std::size_t kNumRounds = 10;
 
-  explicit RoundKeys(PhiloxKey key) {
-    for (auto& round : words) {
+// What the random numbers of all walks at a link or fork have in common: the key of each round, and
+// the product of the first one that does not depend on the walk.
+struct DrawRegisters {
+  WordRegister keys[kNumRounds][2];
+  Halves product_of_index;
+  WordRegister purpose;
+
+  DrawRegisters(PhiloxKey key, std::uint32_t index, Purpose its_purpose)
+      : product_of_index(multiply(WordRegister{} + index, kPhiloxMultipliers[1])),
+        purpose(WordRegister{} + static_cast<std::uint32_t>(its_purpose)) {
+    for (auto& round : keys) {
       for (int i = 0; i < 2; ++i) round[i] = WordRegister{} + key.words[i];
       key = next_philox_key(key);
     }
@@ -130,13 +138,14 @@ struct PhiloxRegisters {
   WordRegister word2;
   WordRegister word3;
 
-  PhiloxRegisters(std::uint64_t first_walk, std::uint32_t index, Purpose purpose,
-                  const std::uint32_t* walkers) {
+  // Sets the words to those after the first round.
+  void start(const DrawRegisters& draw, std::uint64_t first_walk, const std::uint32_t* walkers) {
     const Halves walks = walks_of(first_walk, walkers);
-    word0 = walks.low;
-    word1 = walks.high;
-    word2 = WordRegister{} + index;
-    word3 = WordRegister{} + static_cast<std::uint32_t>(purpose);
+    const Halves product = multiply(walks.low, kPhiloxMultipliers[0]);
+    word0 = draw.product_of_index.high ^ walks.high ^ draw.keys[0][0];
+    word1 = draw.product_of_index.low;
+    word2 = product.high ^ draw.purpose ^ draw.keys[0][1];
+    word3 = product.low;
   }
 
   void next_round(const WordRegister* key) {
@@ -146,6 +155,13 @@ struct PhiloxRegisters {
     word1 = product1.low;
     word2 = product0.high ^ word3 ^ key[1];
     word3 = product0.low;
+  }
+
+  // Does the last round for the words that draws take.
+  void finish(const WordRegister* key) {
+    const Halves product = multiply(word2, kPhiloxMultipliers[1]);
+    word0 = product.high ^ word1 ^ key[0];
+    word1 = product.low;
   }
 };
 

@@ -42,6 +42,7 @@ void copy_kernels(const EdgeView& edges, const LinkBuffers& buffers, std::int64_
 }  // namespace
 
 void BlockHop::run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkPool& pool) {
+  is_shared_ = block.num_buckets < walkers.size();
   const std::uint32_t near_per_group = hop_.edges.near_per_group;
   const std::size_t first = std::size_t{block.group} * near_per_group + block.first_unit;
   std::array<std::size_t, kMostUnitsPerBlock> num_walkers{};
@@ -147,7 +148,7 @@ void BlockHop::record_visits(const std::uint32_t* walkers, std::uint32_t num_wal
     record_visits_by(CountVisits{static_cast<std::uint32_t*>(visits)}, walkers, num_walkers);
   } else {
     record_visits_by(MarkVisits<Visits>{static_cast<std::uint8_t*>(visits), hop_.first_listed,
-                                        hop_.buffers.first_number, &listed_},
+                                        hop_.buffers.first_number, &listed_, is_shared_},
                      walkers, num_walkers);
   }
 }

@@ -52,6 +52,8 @@ class BlockHop {
   const WeightedHop& hop_;
   EdgeTables tables_;
   Visits& listed_;
+  // Whether other threads let walkers hop from the same unit at the same time.
+  bool is_shared_ = false;
   // The edges of the entries that the walkers of a chunk have found, to be looked through.
   std::vector<std::uint64_t> weights_;
   std::vector<std::uint32_t> masses_;

@@ -1,12 +1,31 @@
 #include "phew/walks/buckets.hpp"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 namespace phew {
+namespace {
+
+// Walkers hop to chunks all over the memory. The processor finds these much faster in one huge page
+// than in 512 usual ones.
+void ask_for_huge_page([[maybe_unused]] ChunkBlock& block) {
+#ifdef MADV_HUGEPAGE
+  madvise(&block, sizeof block, MADV_HUGEPAGE);
+#endif
+}
+
+}  // namespace
 
 WalkerChunk* ChunkPool::take_new() {
-  const std::size_t block = num_taken_ / kChunksPerBlock;
-  // The chunks are not initialised, so pages that are never used take no memory.
-  if (block == blocks_.size()) blocks_.emplace_back(new WalkerChunk[kChunksPerBlock]);
-  return &blocks_[block][num_taken_++ % kChunksPerBlock];
+  const std::size_t index = num_taken_ / ChunkBlock::kNumChunks;
+  if (index == blocks_.size()) {
+    // The chunks are not initialised, so usual pages that are never used take neither memory nor
+    // time. Few walkers need one block, in usual pages.
+    blocks_.emplace_back(new ChunkBlock);
+    if (index > 0) ask_for_huge_page(*blocks_[index]);
+  }
+  return &blocks_[index]->chunks[num_taken_++ % ChunkBlock::kNumChunks];
 }
 
 std::uint32_t* Bucket::begin_chunk(std::size_t unit, ChunkPool& pool) {

@@ -19,6 +19,14 @@ struct alignas(256) WalkerChunk {
 };
 static_assert(sizeof(WalkerChunk) == 256);
 
+constexpr std::size_t kHugePageSize = std::size_t{1} << 21;
+
+struct alignas(kHugePageSize) ChunkBlock {
+  static constexpr std::size_t kNumChunks = kHugePageSize / sizeof(WalkerChunk);
+
+  WalkerChunk chunks[kNumChunks];
+};
+
 // The memory of the chunks that one thread takes. Chunks may be given back to another thread's
 // pool.
 class ChunkPool {
@@ -42,11 +50,9 @@ class ChunkPool {
   }
 
  private:
-  static constexpr std::size_t kChunksPerBlock = 256;
-
   WalkerChunk* take_new();
 
-  std::vector<std::unique_ptr<WalkerChunk[]>> blocks_;
+  std::vector<std::unique_ptr<ChunkBlock>> blocks_;
   // So many chunks of the blocks are in use or in the list of free ones.
   std::size_t num_taken_ = 0;
   WalkerChunk* free_ = nullptr;

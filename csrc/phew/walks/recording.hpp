@@ -36,14 +36,18 @@ struct MarkVisits {
   // The number of this parameter's element 0 among all prunable weights.
   std::uint64_t first_number;
   List* list;
+  // Whether other threads mark the same weights at the same time.
+  bool is_shared;
 
   PHEW_HOST_DEVICE void operator()(std::uint64_t walk, std::int64_t element) const {
-    // Most weights are visited more than once, and a read leaves the cache line to other cores.
-    if (is_set(marks + element)) return;
-    if (walk < first_listed) {
-      set(marks + element);
-    } else {
+    const bool is_listed = walk >= first_listed;
+    // Setting a mark again takes less time than asking whether it is set, except that it takes the
+    // cache line away from other cores.
+    if ((is_shared || is_listed) && is_set(marks + element)) return;
+    if (is_listed) {
       list->add(walk, first_number + static_cast<std::uint64_t>(element));
+    } else {
+      set(marks + element);
     }
   }
 
