@@ -15,6 +15,7 @@ from phew.masks.assembly import keep_rows_of_norms
 from phew.masks.masks import Masks
 from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
+from phew.running.parts import parts_of
 from phew.running.preserve import preserved
 from phew.running.tensors import all_tensors, with_tensors_replaced
 
@@ -116,7 +117,7 @@ def _iterate(
     kept = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     kept |= {name: ~absent.to(weights[name].device) for name, absent in problem.absent.items()}
     most = sum(problem.sizes.values())
-    with preserved(model, all_tensors(as_call(inputs))):
+    with preserved(parts_of(model), all_tensors(as_call(inputs))):
         for module in model.modules():
             module.training = False
         for iteration in range(1, num_iterations + 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
 from phew.running.failures import ModelFailedError, add_note, is_lack_of_memory
 from phew.running.leftovers import Surroundings, warn_of_left
+from phew.running.parts import parts_of
 from phew.running.preserve import one_at_a_time, preserved
 from phew.running.sharded import stand_in_for_shards
 from phew.running.tensors import all_tensors
@@ -125,16 +126,17 @@ def _trace(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], included: set[str]
 ) -> tuple[Tracer, list[int]]:
     """Run the model in the first mode that it accepts; return the tracer and the exits."""
+    parts = parts_of(model)
     # A model on the meta device has no values to run on: the modes that need them would take those
     # that it reads for values that follow from the input. So only shapes are tried.
     if _is_on_meta(model):
-        return _run(model, args, kwargs, included, Mode.SHAPES, [])
-    surroundings = Surroundings(model)
+        return _run(model, parts, args, kwargs, included, Mode.SHAPES, [])
+    surroundings = Surroundings(parts)
     failures: dict[Mode, str] = {}
     for mode in Mode:
         made: list[weakref.ref[torch.Tensor]] = []
         try:
-            traced = _run(model, args, kwargs, included, mode, made)
+            traced = _run(model, parts, args, kwargs, included, mode, made)
         except (ModelFailedError, MissingValuesError) as error:
             failures[mode] = told = _told(error)
             if mode is [*Mode][-1]:
@@ -163,6 +165,7 @@ def _is_on_meta(model: nn.Module) -> bool:
 
 def _run(
     model: nn.Module,
+    parts: Sequence[Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     included: set[str],
@@ -170,7 +173,7 @@ def _run(
     made: list[weakref.ref[torch.Tensor]],
 ) -> tuple[Tracer, list[int]]:
     """Run the model in one mode; return the tracer and the exits."""
-    with preserved(model, all_tensors((args, kwargs))) as saver:
+    with preserved(parts, all_tensors((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
         switch_off_adapters(model, but=included)

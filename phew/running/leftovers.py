@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phew.running.parts import Contents, parts_of
+from phew.running.parts import Contents
 from phew.running.referents import ATOMS, referents
 from phew.support.warn import PhewWarning, warn_caller
 
@@ -30,11 +30,11 @@ class Surroundings:
     They belong to others too, so only what refers to a tensor of the run is put back.
 
     Args:
-        model: The model, before it runs.
+        parts: What the model consists of (see `parts_of`), before it runs.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        exact = {type(part) for part in parts_of(model)}
+    def __init__(self, parts: Iterable[Any]) -> None:
+        exact = set(map(type, parts))
         kinds = {kind for part in exact for kind in part.__mro__ if _is_own(kind)}
         modules = {sys.modules[kind.__module__] for kind in kinds if kind.__module__ in sys.modules}
         self._namespaces = [(space, dict(vars(space))) for space in (*kinds, *modules)]

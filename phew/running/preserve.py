@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
 from phew.distributed.sharding import is_sharded
-from phew.running.parts import Contents, parts_of
+from phew.running.parts import Contents
 from phew.running.random_states import random_states_kept
 from phew.running.wrapped import has_memory, is_wrapper
 
@@ -35,14 +36,14 @@ def one_at_a_time() -> AbstractContextManager[object]:
 
 
 @contextmanager
-def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[TensorSaver]:
+def preserved(parts: Sequence[Any], inputs: Iterable[torch.Tensor]) -> Iterator[TensorSaver]:
     """Put back on exit what a model's attributes refer to, and random states.
 
     Attributes are followed through modules, containers, other objects and what functions close
     over, but not into classes.
 
     Args:
-        model: The model.
+        parts: What the model consists of (see `parts_of`).
         inputs: The tensors that the model is run on.
 
     Yields:
@@ -50,7 +51,6 @@ def preserved(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Iterator[Tens
         are copied then, and not earlier.
     """
     with one_at_a_time():
-        parts = parts_of(model)
         training = [(part, part.training) for part in parts if isinstance(part, nn.Module)]
         tensors = [
             _TensorState(part)

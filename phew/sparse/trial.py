@@ -18,6 +18,7 @@ from phew.distributed.sharding import is_sharded
 from phew.running.as_written import as_written
 from phew.running.call import as_call
 from phew.running.example_inputs import described_inputs
+from phew.running.parts import parts_of
 from phew.running.preserve import TensorSaver, preserved
 from phew.running.tensors import all_tensors, tensors_in
 from phew.sparse.code_reads import HARMLESS, read_in_code
@@ -77,7 +78,7 @@ def _run(
     model: nn.Module, layers: Iterable[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Trial:
     watch = _Watch(layers)
-    with preserved(model, all_tensors((args, kwargs))) as saver:
+    with preserved(parts_of(model), all_tensors((args, kwargs))) as saver:
         for module in model.modules():
             module.training = False
         with as_written(gradients=False, casts=True), watch.hooked(), watch, _Saving(saver):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import phew
 from phew.models import resnet_cifar
+from phew.running.parts import parts_of
 from phew.running.preserve import preserved
 
 
@@ -179,7 +180,7 @@ def test_inference_models_are_left_untouched() -> None:
 
 def test_script_modules_keep_training() -> None:
     model = nn.Sequential(torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))).train()
-    with preserved(model, []):
+    with preserved(parts_of(model), []):
         for module in model.modules():
             module.training = False
     assert [module.training for module in model.modules()] == [True] * 4
