@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from phew.capture.by_tensor import ByTensor
 from phew.capture.labels import CONSTANT, compact, raw_labels
 
 
@@ -22,9 +22,9 @@ class Activations:
         self._clock = 0
         self._num_raw = 0
         # Each tensor's labels with the time at which they were set.
-        self._labels = WeakTensorKeyDictionary()
+        self._labels = ByTensor[tuple[int, torch.Tensor]]()
         # The time at which each tensor was last changed in place.
-        self._written = WeakTensorKeyDictionary()
+        self._written = ByTensor[int]()
 
     def raw_labels(self, shape: torch.Size, constant_dims: Iterable[int] = (0,)) -> torch.Tensor:
         """Make labels that no other tensor has, for one that the model is fed with."""
@@ -34,12 +34,12 @@ class Activations:
 
     def labels_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Return a tensor's labels, None for a constant."""
-        time, labels = self._labels.get(tensor, (0, None))
-        base = tensor._base
-        if base is not None and self._written.get(base, 0) > time:
+        time, labels = self._labels.get(tensor) or (0, None)
+        base = tensor._base if self._written else None
+        if base is not None and (self._written.get(base) or 0) > time:
             _, base_labels = self._labels[base]
             return _part(_strided_like(base, base_labels), base, tensor)
-        return labels  # type: ignore[no-any-return]
+        return labels
 
     def set_labels(self, tensor: torch.Tensor, labels: torch.Tensor) -> None:
         """Label a new tensor."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from phew.capture.activations import Activations
+from phew.capture.by_tensor import ByTensor
 from phew.capture.calls import Call
 from phew.capture.spaces import Needs
 from phew.capture.values import Values
@@ -43,9 +43,9 @@ class Biases:
     def __init__(self, activations: Activations, values: Values) -> None:
         self._activations = activations
         self._values = values
-        self._biased = WeakTensorKeyDictionary()
+        self._biased = ByTensor[bool]()
         # Activations that a zero was multiplied with: the first states of recurrences.
-        self._nothing = WeakTensorKeyDictionary()
+        self._nothing = ByTensor[bool]()
 
     def __contains__(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor has values where nothing feeds it, as all but zeros have."""
@@ -67,7 +67,7 @@ class Biases:
             if flag:
                 flagged[tensor] = True
             else:
-                flagged.pop(tensor, None)
+                flagged.discard(tensor)
         if biased and tensor._base is not None:
             self._biased[tensor._base] = True
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from phew.capture.factors import Factors, Product
-from phew.capture.labels import CONSTANT, NO_UNIT, compact
+from phew.capture.labels import CONSTANT, NO_UNIT
 from phew.capture.spaces import Needs, Spaces
 from phew.capture.statistics import Statistics
 from phew.capture.wired_spaces import add_wired_space
@@ -79,7 +79,7 @@ class GraphBuilder:
 
     def is_statistic(self, labels: torch.Tensor) -> bool:
         """Return whether units among labels are statistics of others."""
-        return any(map(self.summarised, self.spaces.owners_in(compact(labels).numpy())))
+        return any(map(self.summarised, self.spaces.owners_of(labels)))
 
     def summarised(self, space: int) -> set[int]:
         """Return the spaces whose units a space summarises, none if it is no statistic."""

@@ -7,16 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._ops import OpOverload, OpOverloadPacket
-from torch.utils._pytree import tree_map_only
+from torch._ops import OpOverload
+
+from phew.capture.calls import with_replaced
 
 _aten = torch.ops.aten
 
-_ONE_DTYPE = (_aten.convolution, _aten.addmm, _aten.mm, _aten.linear)
-"""Operations that do not check dtypes on meta tensors, and refuse different ones on others."""
-
-
-CONSTANTS = tuple(
+CONSTANTS = frozenset(
     getattr(_aten, name)
     for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 )
@@ -36,23 +33,6 @@ TESTS = {
 
 MOST_PASSED = 4096
 """At most this many tests of values are taken as passed."""
-
-
-def _batch_norm(tensor: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
-    # The operator returns its statistics too, which are empty in evaluation mode.
-    return torch.empty_like(tensor), tensor.new_empty(0), tensor.new_empty(0)
-
-
-def _itself(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
-
-
-SHAPES: dict[OpOverloadPacket, Callable[..., Any]] = {
-    _aten.relu: torch.empty_like,
-    _aten.relu_: _itself,
-    _aten.native_batch_norm: _batch_norm,
-}
-"""Results of common operations whose shapes torch computes step by step in Python."""
 
 
 class Mode(enum.Enum):
@@ -76,43 +56,11 @@ class Mode(enum.Enum):
     """Real tensors, and operations are recorded, for a model that differentiates as it runs."""
 
 
-def run_on_shapes(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operation on meta tensors."""
-    originals = {}
-
-    def replace(tensor: torch.Tensor) -> torch.Tensor:
-        stand_in = without_data(tensor)
-        originals[stand_in] = tensor
-        return stand_in
-
-    args, kwargs = tree_map_only(torch.Tensor, replace, (args, kwargs))
-    if func.overloadpacket.__name__ == "_grouped_mm":
-        # Its meta function takes bfloat16 alone.
-        rows, experts = args[:2]
-        return rows.new_empty((*rows.shape[:-1], experts.shape[-1]))
-    if func.overloadpacket in _ONE_DTYPE and len({tensor.dtype for tensor in originals}) > 1:
-        raise TypeError(f"{func.name()} must have arguments of one dtype.")
-    if kwargs.get("device") is not None:
-        kwargs["device"] = torch.device("meta")
-    run: Callable[..., Any] = SHAPES.get(func.overloadpacket, func)
-    # An operation in place returns its argument, which the caller knows as the original.
-    return tree_map_only(
-        torch.Tensor, lambda result: originals.get(result, result), run(*args, **kwargs)
-    )
-
-
 def on_cpu(tensor: torch.Tensor) -> torch.Tensor:
     """Return a stand-in for a tensor of which only the shape is needed."""
     if not tensor.is_meta:
         return tensor
     return torch.empty((), dtype=tensor.dtype, device="cpu").expand(tensor.shape)
-
-
-def without_data(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a meta tensor of the same shape and strides."""
-    if tensor.is_meta:
-        return tensor
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def as_passed(flags: torch.Tensor) -> torch.Tensor:
@@ -141,5 +89,5 @@ def with_tests_passed(
     def replace(tensor: torch.Tensor) -> torch.Tensor:
         return as_passed(tensor) if tensor.dtype in kinds and is_uncertain(tensor) else tensor
 
-    replaced: tuple[Any, ...] = tree_map_only(torch.Tensor, replace, args)
+    replaced: tuple[Any, ...] = with_replaced(torch.Tensor, replace, args)
     return replaced

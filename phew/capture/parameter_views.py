@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from phew.capture.by_tensor import ByTensor
 from phew.capture.labels import equal_products
 from phew.capture.mosaics import SPAN, Mosaic, numbers_of, strided
 
@@ -109,9 +109,9 @@ class ParameterViews:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._views = WeakTensorKeyDictionary()
-        self._mosaics = WeakTensorKeyDictionary()
-        self._origins = WeakTensorKeyDictionary()
+        self._views = ByTensor[ParameterView]()
+        self._mosaics = ByTensor[Mosaic]()
+        self._origins = ByTensor[Origin]()
         self._parameters = dict(model.named_parameters())
         self._names = list(self._parameters)
         self._whole: dict[str, torch.Tensor] = {}
@@ -142,15 +142,14 @@ class ParameterViews:
 
     def computed_of(self, tensor: torch.Tensor) -> Origin | None:
         """Return what a tensor was computed from, None for a constant, or a plain view."""
-        origin: Origin | None = self._origins.get(tensor)
-        return origin
+        return self._origins.get(tensor)
 
     def set_view(
         self, tensor: torch.Tensor, view: ParameterView, origin: Origin | None = None
     ) -> None:
         """Note that a tensor consists of elements of a parameter, which may be scaled."""
         self._views[tensor] = view
-        self._mosaics.pop(tensor, None)
+        self._mosaics.discard(tensor)
         self._set_origin(tensor, origin)
 
     def set_mosaic(self, tensor: torch.Tensor, mosaic: Mosaic, origin: Origin) -> None:
@@ -159,7 +158,7 @@ class ParameterViews:
         if piece is not None and piece.strides is not None:
             self.set_view(tensor, self.piece_view(mosaic.shape, piece.first, piece.strides), origin)
             return
-        self._views.pop(tensor, None)
+        self._views.discard(tensor)
         self._mosaics[tensor] = mosaic
         self._set_origin(tensor, origin)
 
@@ -246,7 +245,7 @@ class ParameterViews:
 
     def leave_out(self, parameter: torch.Tensor) -> None:
         """Take a parameter, whose elements are not in its own memory, for a computed tensor."""
-        del self._views[parameter]
+        self._views.discard(parameter)
         self.set_computed(parameter, Origin(frozenset()))
 
     def set_changed(self, tensor: torch.Tensor, origin: Origin) -> None:
@@ -255,8 +254,8 @@ class ParameterViews:
             if part is not None and not isinstance(part, nn.Parameter):
                 before = self.origin_of(part)
                 names = origin.names | (before.names if before else frozenset())
-                self._views.pop(part, None)
-                self._mosaics.pop(part, None)
+                self._views.discard(part)
+                self._mosaics.discard(part)
                 self.set_computed(part, replace(origin, names=names))
 
     def is_constant(self, tensor: torch.Tensor) -> bool:
@@ -303,6 +302,6 @@ class ParameterViews:
 
     def _set_origin(self, tensor: torch.Tensor, origin: Origin | None) -> None:
         if origin is None:
-            self._origins.pop(tensor, None)
+            self._origins.discard(tensor)
         else:
             self._origins[tensor] = origin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,12 @@ _WITH_GENERATOR: dict[OpOverload, Callable[..., Any]] = {
 """The same operations with a generator, where they take none."""
 
 
+@functools.cache
+def draws(func: OpOverload) -> bool:
+    """Return whether an operation draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in func.tags
+
+
 class RandomNumbers:
     """Runs operations that draw random numbers, without torch's own generators.
 
@@ -63,7 +70,7 @@ class RandomNumbers:
 
     def run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operation, random or not."""
-        if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator"):
+        if not draws(func) or kwargs.get("generator"):
             return func(*args, **kwargs)
         takes = any(argument.name == "generator" for argument in func._schema.arguments)
         run = func if takes else _WITH_GENERATOR.get(func)

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from phew.capture.activations import Activations
 from phew.capture.builder import GraphBuilder
+from phew.capture.by_tensor import ByTensor
 from phew.capture.calls import Call
-from phew.capture.labels import compact
 
 _INVERSES = {"rsqrt", "rsqrt_", "reciprocal", "reciprocal_"}
 
@@ -34,9 +33,9 @@ class Readers:
         self._activations = activations
         self._builder = builder
         # Activations that a normalisation returned, and what has been made of their elements.
-        self._after_norm = WeakTensorKeyDictionary()
+        self._after_norm = ByTensor[bool]()
         # Inverses of statistics, as 1 / norm(x).
-        self._inverses = WeakTensorKeyDictionary()
+        self._inverses = ByTensor[bool]()
         self._into_norms: set[int] = set()
         self._as_they_are: set[int] = set()
 
@@ -45,7 +44,7 @@ class Readers:
         """The spaces that something reads as they are, and no normalisation."""
         return self._as_they_are - self._into_norms
 
-    def operands_of(self, call: Call) -> list[tuple[set[int], bool]]:
+    def operands_of(self, call: Call) -> list[tuple[frozenset[int], bool]]:
         """Return per labelled operand its spaces, and whether it comes after a normalisation."""
         return [
             (self._spaces_of(tensor), tensor in self._after_norm)
@@ -54,7 +53,7 @@ class Readers:
         ]
 
     def follow(
-        self, call: Call, operands: Iterable[tuple[set[int], bool]], *, is_norm: bool
+        self, call: Call, operands: Iterable[tuple[frozenset[int], bool]], *, is_norm: bool
     ) -> None:
         """Note what an operation, which has been labelled, made of its operands.
 
@@ -84,7 +83,7 @@ class Readers:
                 if flag:
                     flags[output] = True
                 else:
-                    flags.pop(output, None)
+                    flags.discard(output)
 
     def _is_written_out(self, call: Call, results: set[int]) -> bool:
         """Return whether units are divided by a statistic of theirs: `x * rsqrt(mean(x * x))`."""
@@ -100,8 +99,8 @@ class Readers:
         sources = [self._builder.summarised(space) for space in spaces - results]
         return any(each and each <= results for each in sources)
 
-    def _spaces_of(self, tensor: torch.Tensor) -> set[int]:
+    def _spaces_of(self, tensor: torch.Tensor) -> frozenset[int]:
         labels = self._activations.labels_of(tensor)
         if labels is None:
-            return set()
-        return set(self._builder.spaces.owners_in(compact(labels).numpy()))
+            return frozenset()
+        return self._builder.spaces.owners_of(labels)

@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 
+from phew.capture.by_tensor import ByTensor
+from phew.capture.labels import compact
 from phew.capture.wiring import IntArray, Matrix
 from phew.graph.links import Groups, Link, Space, WeightedLink
 
@@ -41,6 +43,8 @@ class Spaces:
         self.known_groups: dict[bytes, list[tuple[Groups, Groups]]] = {}
         self._starts: list[int] = []
         self._num_labels = 0
+        # Tensors that share labels, as before and after an activation, are asked for theirs often.
+        self._owners_of = ByTensor[frozenset[int]]()
         self._num_copies: list[int] = []
         self._biased: set[int] = set()
         # Per space, the operands that each of its operands needs (see `WiringLink.needs`).
@@ -131,6 +135,13 @@ class Spaces:
         if first == last:
             return [first]
         return [int(space) for space in np.unique(self.owners(np.unique(units)))]
+
+    def owners_of(self, labels: torch.Tensor) -> frozenset[int]:
+        """Return the spaces of the units among the labels of an activation."""
+        owners = self._owners_of.get(labels)
+        if owners is None:
+            owners = self._owners_of[labels] = frozenset(self.owners_in(compact(labels).numpy()))
+        return owners
 
     def common_copies(self, operands: Sequence[Matrix]) -> int:
         """Return how many copies every unit among the labels has, 1 if they differ."""

@@ -33,6 +33,8 @@ class Statistics:
 
     def without(self, operands: list[Matrix]) -> list[int]:
         """Return the numbers of the operands but those that summarise units of the others alone."""
+        if not self._sources:
+            return [*range(len(operands))]
         kept = []
         for number, operand in enumerate(operands):
             own = self._spaces.owners_in(operand)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
@@ -10,13 +11,12 @@ import torch
 from torch import nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from phew.capture.activations import Activations
 from phew.capture.biases import Biases
 from phew.capture.builder import GraphBuilder
-from phew.capture.calls import Call
+from phew.capture.by_tensor import ByTensor
+from phew.capture.calls import Call, tensors_among, with_replaced
 from phew.capture.labels import (
     CONSTANT,
     NO_UNIT,
@@ -30,24 +30,29 @@ from phew.capture.modes import (
     CONSTANTS,
     Mode,
     on_cpu,
-    run_on_shapes,
     with_tests_passed,
-    without_data,
 )
 from phew.capture.notes import RunNotes
 from phew.capture.parameter_views import ParameterViews
-from phew.capture.random_numbers import RandomNumbers
+from phew.capture.random_numbers import RandomNumbers, draws
 from phew.capture.readers import Readers
 from phew.capture.running_modules import RunningModules
+from phew.capture.shapes import run_on_shapes, without_data
 from phew.capture.values import Values
 from phew.running.failures import add_note
 from phew.running.preserve import TensorSaver
 from phew.running.tensors import (
     all_tensors,
     may_hold_units,
-    tensors_in,
     with_tensors_replaced,
 )
+
+
+@functools.cache
+def _may_write(func: OpOverload) -> bool:
+    """Return whether an operation may change tensors that exist."""
+    # A batch norm's schema does not say that it updates running statistics.
+    return bool(func._schema.is_mutable) or "batch_norm" in func.name()
 
 
 class Tracer(TorchDispatchMode):
@@ -108,7 +113,7 @@ class Tracer(TorchDispatchMode):
         self._made = made
         self._random_numbers = RandomNumbers()
         # Parameters and constants that operations took as activations get labels here.
-        self._fed = WeakTensorKeyDictionary()
+        self._fed = ByTensor[torch.Tensor]()
 
     def __torch_dispatch__(
         self,
@@ -119,7 +124,7 @@ class Tracer(TorchDispatchMode):
     ) -> Any:
         """Run one operation and follow the units through it."""
         kwargs = kwargs or {}
-        tensors = tensors_in((args, dict(kwargs)))
+        tensors = tensors_among((*args, *kwargs.values()))
         if any(tensor.is_inference() for tensor in tensors):
             # On inference tensors, composite operations arrive whole.
             with self:
@@ -136,7 +141,8 @@ class Tracer(TorchDispatchMode):
         if on_shapes:
             result = run_on_shapes(func, args, dict(kwargs))
             # An operation in place returns its argument.
-            new = [one for one in tensors_in(result) if not any(one is old for old in tensors)]
+            old = {id(tensor) for tensor in tensors}
+            new = (one for one in tensors_among((result,)) if id(one) not in old)
             self._made += map(weakref.ref, new)
         else:
             result = self._run(func, tensors, args, dict(kwargs))
@@ -161,21 +167,19 @@ class Tracer(TorchDispatchMode):
         """Run an operation on values, which are those of constants alone in shapes mode."""
         if self._mode is Mode.SHAPES:
             # A constant has values, on the CPU, also where a model makes it on the meta device.
-            args = tree_map_only(torch.Tensor, on_cpu, args)
+            args = with_replaced(torch.Tensor, on_cpu, args)
             if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
                 kwargs["device"] = torch.device("cpu")
         elif self._mode is Mode.TESTS_PASSED:
             args = with_tests_passed(func, args, self.values.are_uncertain)
-        # A batch norm's schema does not say that it updates running statistics.
-        if func._schema.is_mutable or "batch_norm" in func.name():
+        if _may_write(func):
             for tensor in tensors:
                 self._saver.before_write(tensor)
         return self._random_numbers.run(func, args, kwargs)
 
     def _follow_values(self, call: Call, *, is_uncertain: bool, on_shapes: bool) -> None:
         """Note where the values of results, and of what was changed in place, are not known."""
-        is_drawn = torch.Tag.nondeterministic_seeded in call.operation.tags
-        is_drawn = is_drawn or any(map(self.values.are_drawn, call.tensors))
+        is_drawn = draws(call.operation) or any(map(self.values.are_drawn, call.tensors))
         for output in call.outputs:
             changed = [output]
             if call.is_in_place and output._base is not None:
@@ -226,7 +230,7 @@ class Tracer(TorchDispatchMode):
 
         A parameter or constant without labels is input by itself, unless it is zero.
         """
-        labels: torch.Tensor | None = self._fed.get(tensor)
+        labels = self._fed.get(tensor)
         if labels is None:
             labels = self.labels_or_constant(tensor)
             if bool((compact(labels) == CONSTANT).all()):

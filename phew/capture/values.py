@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from phew.capture.activations import Activations
+from phew.capture.by_tensor import ByTensor
 from phew.capture.parameter_views import ParameterViews
 
 
@@ -30,11 +30,11 @@ class Values:
         self._parameters = parameters
         self._buffers = {id(buffer): name for name, buffer in model.named_buffers()}
         # Tensors without labels whose values would be others for another input.
-        self._uncertain = WeakTensorKeyDictionary()
+        self._uncertain = ByTensor[bool]()
         # Constants that a tensor without data was written into: their values are out of date.
-        self._overwritten = WeakTensorKeyDictionary()
+        self._overwritten = ByTensor[bool]()
         # Constants that follow from random numbers: another run has other values.
-        self._drawn = WeakTensorKeyDictionary()
+        self._drawn = ByTensor[bool]()
 
     def are_uncertain(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor's values follow from the model's input."""

@@ -82,7 +82,8 @@ def combine(
     sizes = np.broadcast_shapes(
         (*shape, *[1] * (rank - len(shape))), *(part.shape for part in operands)
     )
-    operands = [part.expand(sizes) for part in operands]
+    # Labels that stay as they are stay the same tensor, whose spaces are known.
+    operands = [part if part.shape == sizes else part.expand(sizes) for part in operands]
     first, *others = operands
     if rank == len(shape) and all(_are_equal(first, part) for part in others):
         return first
@@ -93,13 +94,15 @@ def combine(
     inner = [part for part in fed if bool((compact(part) >= CONSTANT).all())] or fed or operands
     dims = sorted({dim for part in inner for dim in varying_dims(part) if dim < len(shape)})
     run_of = {}
-    for dim in dims:
-        starts, run_of[dim] = runs(operands, dim)
-        operands = [_select(part, dim, starts) for part in operands]
+    for position, dim in enumerate(dims):
+        starts, run = runs(operands, dim)
+        if len(starts) < len(run):
+            run_of[position] = run
+            operands = [_select(part, dim, starts) for part in operands]
     joined = join([by_position(part, dims) for part in operands], name)
     joined = joined.reshape([operands[0].shape[dim] for dim in dims])
-    for position, dim in enumerate(dims):
-        joined = joined.index_select(position, run_of[dim])
+    for position, run in run_of.items():
+        joined = joined.index_select(position, run)
     return without_constant_dims(unit_labels(joined, torch.Size(sizes[: len(shape)]), dims))
 
 
@@ -124,8 +127,6 @@ def _select(labels: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor
         return labels.narrow(dim, 0, min(1, labels.shape[dim])).expand(
             *labels.shape[:dim], len(index), *labels.shape[dim + 1 :]
         )
-    if len(index) == labels.shape[dim]:
-        return labels
     shape = [len(index) if other == dim else size for other, size in enumerate(labels.shape)]
     return compact(labels).index_select(dim, index).expand(shape)
 

@@ -15,9 +15,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map_only
 
-from phew.capture.calls import Call
+from phew.capture.calls import Call, with_replaced
 from phew.capture.tracer import Tracer
 
 WEIGHT_NORMS = {"_weight_norm", "_weight_norm_interface"}
@@ -135,7 +134,7 @@ def _evaluate(
     def described(tensor: torch.Tensor) -> _Element:
         return _Element(value_of(tensor), tensor.dtype, min(tensor.dim(), 1))
 
-    args, kwargs = tree_map_only(torch.Tensor, described, (call.args, dict(call.kwargs)))
+    args, kwargs = with_replaced(torch.Tensor, described, (call.args, dict(call.kwargs)))
     key = repr((call.operation, args, kwargs))
     if key not in tracer.results_on_elements:
         tracer.results_on_elements[key] = _result(call, args, kwargs)
@@ -145,7 +144,7 @@ def _evaluate(
 def _result(call: Call, args: Any, kwargs: Any) -> float | None:
     """Run an operation on elements, None if it refuses them."""
     with contextlib.suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
-        args, kwargs = tree_map_only(_Element, _Element.tensor, (args, kwargs))
+        args, kwargs = with_replaced(_Element, _Element.tensor, (args, kwargs))
         result = call.operation(*args, **kwargs)
         first = result if isinstance(result, torch.Tensor) else result[0]
         return float(first.abs() if first.is_complex() else first)
