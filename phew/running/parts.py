@@ -65,11 +65,11 @@ def _below(part: Any) -> Iterable[Any]:
     return [*found, *slots_of(part).values()]
 
 
-def _content_of_cell(cell: types.CellType) -> list[Any]:
+def _content_of_cell(cell: types.CellType) -> tuple[Any, ...]:
     try:
-        return [cell.cell_contents]
+        return (cell.cell_contents,)
     except ValueError:
-        return []
+        return ()
 
 
 class Contents:
@@ -78,6 +78,9 @@ class Contents:
     Args:
         part: The container, cell or object.
     """
+
+    # A model has dozens for each of its modules.
+    __slots__ = ("_items", "_part", "_slots")
 
     def __init__(self, part: Any) -> None:
         self._part = part
@@ -92,22 +95,23 @@ class Contents:
     def restore(self) -> None:
         """Put back what was there, unless it still is."""
         slots = slots_of(self._part)
-        for name in slots.keys() - self._slots.keys():
-            object.__delattr__(self._part, name)
+        for name in slots:
+            if name not in self._slots:
+                object.__delattr__(self._part, name)
         for name, value in self._slots.items():
             if slots.get(name, self) is not value:
                 object.__setattr__(self._part, name, value)
         if not _are_same(self._current(), self._items):
             self._put_back()
 
-    def _current(self) -> list[Any]:
+    def _current(self) -> tuple[Any, ...]:
         """Return what a container holds, a mapping's keys and then its values."""
         part = self._part
         if isinstance(part, dict):
-            return [*dict.keys(part), *dict.values(part)]
+            return (*dict.keys(part), *dict.values(part))
         if isinstance(part, types.CellType):
             return _content_of_cell(part)
-        return list(part) if isinstance(part, _CONTAINERS) else []
+        return tuple(part) if isinstance(part, _CONTAINERS) else ()
 
     def _put_back(self) -> None:
         part, items = self._part, self._items
@@ -131,5 +135,5 @@ class Contents:
             kind.extend(part, items)
 
 
-def _are_same(current: list[Any], saved: list[Any]) -> bool:
+def _are_same(current: tuple[Any, ...], saved: tuple[Any, ...]) -> bool:
     return len(current) == len(saved) and all(map(operator.is_, current, saved))

@@ -51,10 +51,12 @@ def preserved(parts: Sequence[Any], inputs: Iterable[torch.Tensor]) -> Iterator[
         are copied then, and not earlier.
     """
     with one_at_a_time():
-        training = [(part, part.training) for part in parts if isinstance(part, nn.Module)]
+        # Most parts are the dictionaries of modules, and to ask what they are takes time.
+        objects = [part for part in parts if type(part) is not dict]
+        training = [(part, part.training) for part in objects if isinstance(part, nn.Module)]
         tensors = [
             _TensorState(part)
-            for part in parts
+            for part in objects
             # Sharded tensors are not run on: whole ones stand in for them. What a tensor wraps is
             # among the parts itself.
             if isinstance(part, torch.Tensor) and not (is_sharded(part) or is_wrapper(part))
@@ -62,7 +64,7 @@ def preserved(parts: Sequence[Any], inputs: Iterable[torch.Tensor]) -> Iterator[
         gradients = [state.grad for state in tensors if state.grad is not None]
         saver = TensorSaver([*(state.tensor for state in tensors), *gradients, *inputs])
         generators = [
-            (part, part.get_state()) for part in parts if isinstance(part, torch.Generator)
+            (part, part.get_state()) for part in objects if isinstance(part, torch.Generator)
         ]
         contents = [Contents(part) for part in parts if Contents.are_of(part)]
         try:

@@ -11,6 +11,8 @@ from typing import Any
 ATOMS = (str, bytes, int, float, complex, type(None), type)
 """Kinds of objects that hold no tensors of their own."""
 
+_NO_SLOTS: Mapping[str, Any] = types.MappingProxyType({})
+
 _CONTAINERS = (list, tuple, set, frozenset, deque, ValuesView, ItemsView)
 
 
@@ -27,10 +29,13 @@ def referents(value: Any) -> list[Any]:
     return found
 
 
-def slots_of(value: Any) -> dict[str, Any]:
+def slots_of(value: Any) -> Mapping[str, Any]:
     """Return the attributes that an object's classes keep in slots."""
+    slots = _slots(type(value))  # type: ignore[arg-type]
+    if not slots:
+        return _NO_SLOTS
     found = {}
-    for name, slot in _slots(type(value)):  # type: ignore[arg-type]
+    for name, slot in slots:
         try:
             found[name] = slot.__get__(value)
         except AttributeError:
