@@ -55,7 +55,9 @@ class Forecast:
         self.reachable = count_reachable(engine, flows)
         self._by_parameter = self._weights_by_rate(flows, min(1.0, share))
         self._rates, self._numbers = _merged(self._by_parameter.values())
-        taken = (flow.links[index].sum() for flow in flows for index in self._graph.weighted)
+        # Whoever asks a flow for its links gets a list of all of them, made anew.
+        link_flows = [flow.links for flow in flows]
+        taken = (links[index].sum() for links in link_flows for index in self._graph.weighted)
         self.hops_per_walk = float(sum(taken)) / 2
 
     def of(self, parameters: Collection[str]) -> Forecast:

@@ -19,6 +19,7 @@ from visit_statistics import excess, prunable_links, visit_counts
 from walk_options import OPTIONS_BY_WEIGHT, graph_seeds, with_options, with_options_by_weight
 
 import phew
+import phew._core as _core
 from phew.analysis.expected_visits import Flow, edge_probabilities, exact_flow
 from phew.graph import Space, WalkGraph, WeightedLink, WiringLink
 from phew.reference import Reference
@@ -242,3 +243,22 @@ def test_edge_probabilities_are_of_weighted_links() -> None:
         TypeError, match=r"index must be that of a weighted link, got 0, a wiring link\."
     ):
         edge_probabilities(graph, 0, flow, backward=False)
+
+
+def test_a_forecast_asks_each_flow_for_its_links_a_few_times_at_any_depth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    num_asked = 0
+    links = _core.Flow.links
+
+    def ask(flow: _core.Flow) -> list[np.ndarray]:
+        nonlocal num_asked
+        num_asked += 1
+        return links.__get__(flow)
+
+    monkeypatch.setattr(_core.Flow, "links", property(ask))
+    layers = [nn.Linear(4, 4) for _ in range(40)]
+    graph = phew.capture(nn.Sequential(*layers), torch.zeros(1, 4))
+    Forecast(CpuEngine(graph, Options(), num_threads=1))
+    # Each time makes arrays of all links.
+    assert 0 < num_asked < 10
