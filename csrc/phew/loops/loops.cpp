@@ -8,6 +8,7 @@
 
 #include "phew/loops/philox_registers.hpp"
 #include "phew/loops/registers.hpp"
+#include "phew/loops/transpose.hpp"
 
 namespace phew {
 namespace {
@@ -150,6 +151,41 @@ std::uint64_t add_totals(const std::uint32_t* masses, std::uint32_t num_position
   return sum;
 }
 
+// Adds to each lane those before it.
+template <std::size_t Stride = 1>
+PHEW_INLINE Register<std::uint64_t> cumulative_lanes(Register<std::uint64_t> numbers) {
+  if constexpr (Stride < kLanes<std::uint64_t>) {
+    return cumulative_lanes<2 * Stride>(numbers + moved_up<Stride, std::uint64_t>(numbers));
+  } else {
+    return numbers;
+  }
+}
+
+std::uint64_t cumulate(const std::uint32_t* masses, std::size_t num_masses,
+                       std::size_t num_per_entry, std::uint64_t total, std::uint64_t* cumulative) {
+  std::size_t i = 0;
+  if (num_per_entry == 1) {
+    constexpr std::size_t kNum = kLanes<std::uint64_t>;
+    auto before = Register<std::uint64_t>{} + total;
+    for (; i + kNum <= num_masses; i += kNum) {
+      const Register<std::uint64_t> sums = before + cumulative_lanes(load_wide(masses + i));
+      store(sums, cumulative + i);
+      before = last_repeated<std::uint64_t>(sums);
+    }
+    total = before[0];
+    for (; i < num_masses; ++i) cumulative[i] = total += masses[i];
+    return total;
+  }
+  for (; i < num_masses; i += num_per_entry) {
+    const std::size_t num_left = num_masses - i;
+    total +=
+        sum_kernel(masses + i,
+                   static_cast<std::uint32_t>(num_left < num_per_entry ? num_left : num_per_entry));
+    *cumulative++ = total;
+  }
+  return total;
+}
+
 void add_scaled(const std::uint32_t* masses, std::uint32_t num_positions, std::size_t num_channels,
                 double factor, double* sums) {
   if (num_positions == 1) {
@@ -253,11 +289,13 @@ const Loops PHEW_LOOPS = {
      PHEW_BY_POWER(Float16, (masses_of<Float16, 1>)),
      PHEW_BY_POWER(BFloat16, masses_by_float32<BFloat16>)},
     add_totals,
+    cumulate,
     add_scaled,
     sum_scaled,
     locate,
     draw_all,
     {zero_pruned<std::uint16_t>, zero_pruned<std::uint32_t>, zero_pruned<std::uint64_t>},
+    {transpose<std::uint16_t>, transpose<std::uint32_t>, transpose<std::uint64_t>},
     PHEW_JOINED(PHEW_LOOPS, _sparse),
 };
 

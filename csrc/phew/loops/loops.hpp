@@ -42,6 +42,10 @@ using MassFunction = void (*)(const void* weights, std::size_t n, const MassScal
 using ZeroFunction = bool (*)(const void* numbers, const std::uint8_t* kept, std::size_t n,
                               void* zeroed);
 
+// Copies a matrix as its transpose; strides are in numbers.
+using TransposeFunction = void (*)(const void* from, std::size_t from_stride, std::size_t num_rows,
+                                   std::size_t num_columns, void* to, std::size_t to_stride);
+
 // The loops for one instruction set. Where they take masses, these belong to `num_channels` kernels
 // of `num_positions` weights each, one kernel behind the other.
 struct Loops {
@@ -53,6 +57,11 @@ struct Loops {
   // Adds the mass of each kernel to its total and returns the mass of all.
   std::uint64_t (*add_totals)(const std::uint32_t* masses, std::uint32_t num_positions,
                               std::size_t num_channels, std::uint64_t* totals);
+  // Sets the cumulative masses of entries, which are num_per_entry masses each, but for the last
+  // one. They begin from a total, which is returned as it is behind the last one.
+  std::uint64_t (*cumulate)(const std::uint32_t* masses, std::size_t num_masses,
+                            std::size_t num_per_entry, std::uint64_t total,
+                            std::uint64_t* cumulative);
   // Adds the mass of each kernel, times a factor, to a sum.
   void (*add_scaled)(const std::uint32_t* masses, std::uint32_t num_positions,
                      std::size_t num_channels, double factor, double* sums);
@@ -68,6 +77,7 @@ struct Loops {
                std::uint64_t* draws);
   // For numbers of 2, 4 and 8 bytes.
   ZeroFunction zero_pruned[3];
+  TransposeFunction transpose[3];
   // For values of float64, float32 and bfloat16.
   const SparseLoops* sparse;
 };

@@ -48,6 +48,39 @@ PHEW_INLINE void store(Register<Number> numbers, Number* to) {
   std::memcpy(to, &numbers, sizeof numbers);
 }
 
+// Loads numbers of half the size, as many as a register has lanes.
+PHEW_INLINE Register<std::uint64_t> load_wide(const std::uint32_t* numbers) {
+  using Halves [[gnu::vector_size(kRegisterSize / 2)]] = std::uint32_t;
+  Halves halves;
+  std::memcpy(&halves, numbers, sizeof halves);
+  return __builtin_convertvector(halves, Register<std::uint64_t>);
+}
+
+// Moves each lane up by Num lanes: 1 2 3 4 becomes 0 1 2 3.
+template <std::size_t Num, typename Number, std::size_t... Lane>
+PHEW_INLINE Register<Number> moved_up(Register<Number> numbers, std::index_sequence<Lane...>) {
+  return __builtin_shufflevector(
+      Register<Number>{}, numbers,
+      (static_cast<int>(Lane < Num ? Lane : sizeof...(Lane) + Lane - Num))...);
+}
+
+template <std::size_t Num, typename Number>
+PHEW_INLINE Register<Number> moved_up(Register<Number> numbers) {
+  return moved_up<Num, Number>(numbers, std::make_index_sequence<kLanes<Number>>{});
+}
+
+template <typename Number, std::size_t... Lane>
+PHEW_INLINE Register<Number> last_repeated(Register<Number> numbers, std::index_sequence<Lane...>) {
+  return __builtin_shufflevector(numbers, numbers,
+                                 (static_cast<int>(sizeof...(Lane) - 1 + 0 * Lane))...);
+}
+
+// Returns the last lane in all lanes.
+template <typename Number>
+PHEW_INLINE Register<Number> last_repeated(Register<Number> numbers) {
+  return last_repeated<Number>(numbers, std::make_index_sequence<kLanes<Number>>{});
+}
+
 // Mixes two registers. With the stride 1, every second lane of each is taken: 0 1 2 3 and 4 5 6 7
 // give 0 4 2 6, and 1 5 3 7 if Odd. With the stride 2, pairs of lanes are: 0 1 4 5, and 2 3 6 7.
 template <std::size_t Stride, bool Odd, typename Vector, std::size_t... Lane>

@@ -11,8 +11,8 @@
 
 namespace phew {
 
-// The tables of at most so many adjacent units are built together. Units that are columns of the
-// weights share the cache lines of a row, and the work of finding where the row lies in memory.
+// At most so many adjacent units make a block. Units that are columns of the weights share the
+// cache lines of a row, and the work of finding where the row lies in memory.
 constexpr std::uint32_t kMostUnitsPerBlock = 64;
 
 // Returns a size of blocks that gives each thread several of them, if that is possible without
@@ -58,7 +58,7 @@ struct EdgeTable {
   }
 };
 
-// Builds and holds the tables of one block of units at a time.
+// Builds the tables of one block of units, and holds one of them at a time.
 class EdgeTables {
  public:
   // `equal` gives all edges the same mass.
@@ -67,47 +67,54 @@ class EdgeTables {
 
   bool near_is_row() const { return near_is_row_; }
 
-  // Builds the tables of units [first, first + num_units) of a group, at most kMostUnitsPerBlock.
-  // If all edges of a unit are zero, its edges to live units have mass 1.
+  // Goes to the units [first, first + num_units) of a group, at most kMostUnitsPerBlock.
   void build(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
              Resolution resolution);
 
-  // Returns the table of the unit at this position of the block. It is valid until the next call.
+  // Returns the table of the unit at this position of the block. It is valid until another unit's
+  // is asked for. If all edges of a unit are zero, its edges to live units have mass 1.
   EdgeTable table(std::uint32_t position, std::size_t num_walkers);
 
   // Whether all edges of this unit are zero.
-  bool is_zero(std::uint32_t position) const { return is_zero_[position]; }
+  bool is_zero(std::uint32_t position) {
+    fill(position);
+    return is_zero_;
+  }
 
   // Returns the mass of this unit's edges to live units.
   std::uint64_t mass(std::uint32_t position) {
-    return is_zero_[position] ? 0 : cumulative(position)[num_entries_ - 1];
+    return is_zero(position) ? 0 : cumulative_[num_entries_ - 1];
   }
 
  private:
-  std::uint64_t* cumulative(std::uint32_t position) { return &cumulative_[position * row_size_]; }
-  void build_row(std::uint32_t group, std::uint32_t row, const MassConverter& convert,
-                 std::uint64_t* cumulative);
-  void build_columns(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
-                     const MassConverter& convert, std::uint64_t* cumulative);
-  std::uint64_t append(const std::uint32_t* masses, std::uint32_t num_far, std::uint64_t total,
-                       std::uint64_t*& cumulative) const;
-  void build_guide(const std::uint64_t* cumulative);
+  // Fills the table with the edges of this unit, unless it has them.
+  void fill(std::uint32_t position);
+  void fill(std::uint32_t position, const MassConverter& convert);
+  void build_guide();
 
   WeightRows rows_;
   EdgeView edges_;
   MassConverter convert_;
   MassConverter equal_;
   bool near_is_row_;
+  std::uint32_t group_ = 0;
+  std::uint32_t first_ = 0;
   Resolution resolution_{};
   // The flags of the group's far units, null if all far units are live.
   const std::uint8_t* far_live_ = nullptr;
+  // The weights of the block's units if these are columns, one unit behind the other, each
+  // column_size_ weights.
+  std::vector<std::uint64_t> columns_;
+  std::size_t column_size_ = 0;
+  // The position of the unit whose table this is, or kNone.
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  std::uint32_t filled_ = kNone;
+  bool is_zero_ = false;
   std::uint32_t num_entries_ = 0;
-  std::size_t row_size_ = 0;
   std::vector<std::uint64_t> cumulative_;
   std::vector<std::uint32_t> masses_;
   std::vector<std::uint16_t> guide_;
   std::uint32_t guide_shift_ = 0;
-  bool is_zero_[kMostUnitsPerBlock] = {};
 };
 
 }  // namespace phew

@@ -23,6 +23,7 @@ class WeightRows {
   std::uint32_t num_columns() const { return num_columns_; }
   std::uint32_t num_positions() const { return num_positions_; }
   bool rows_are_targets() const { return rows_are_targets_; }
+  std::size_t weight_size() const { return size_of(buffers_.dtype); }
 
   // Calls visit(weights, n) for the weights of the columns [begin, end) of a row in their order, n
   // at a time. Adjacent weights are visited where they are, others are copied.
@@ -43,15 +44,10 @@ class WeightRows {
     }
   }
 
-  // Loads the columns [begin, end) of a row into the cache, if they are adjacent.
-  void prefetch(std::uint32_t group, std::uint32_t row, std::uint32_t begin,
-                std::uint32_t end) const {
-    if (!adjacent_ || row >= num_rows_) return;
-    constexpr std::size_t kCacheLine = 64;
-    const auto* weights = static_cast<const char*>(buffers_.weight(element(group, row, begin)));
-    const std::size_t size = std::size_t{end - begin} * num_positions_ * size_of(buffers_.dtype);
-    for (std::size_t i = 0; i < size; i += kCacheLine) __builtin_prefetch(weights + i);
-  }
+  // Copies the columns [begin, end) of a group. The copy of a column has the weights of all rows in
+  // their order, and begins `stride` weights behind that of the column before.
+  void copy_columns(std::uint32_t group, std::uint32_t begin, std::uint32_t end, void* copies,
+                    std::size_t stride) const;
 
  private:
   std::int64_t element(std::uint32_t group, std::uint32_t row, std::uint32_t column) const {
@@ -59,6 +55,10 @@ class WeightRows {
   }
 
   static constexpr std::size_t kCopiesPerVisit = 256;
+
+  // Loads the columns [begin, end) of a row into the cache, if they are adjacent.
+  void prefetch(std::uint32_t group, std::uint32_t row, std::uint32_t begin,
+                std::uint32_t end) const;
 
   // Copies the weights [i, i + n) of the columns that begin at element `first`.
   void copy(std::int64_t first, std::size_t i, std::size_t n, void* copies) const;

@@ -199,6 +199,28 @@ TEST_CASE("masses are summed by kernel, in all and with factors") {
   }
 }
 
+TEST_CASE("masses are cumulated by entry, the last of which may be short") {
+  for (const phew::Loops* loops : phew::supported_loops()) {
+    for (const std::size_t num_per_entry : {1U, 2U, 9U, 63U, 64U}) {
+      for (const std::size_t n : kSizes) {
+        constexpr std::uint64_t kTotal = std::uint64_t{1} << 40;
+        const auto masses = make_masses(n);
+        std::vector<std::uint64_t> expected;
+        std::uint64_t total = kTotal;
+        for (std::size_t i = 0; i < n; ++i) {
+          total += masses[i];
+          if ((i + 1) % num_per_entry == 0 || i + 1 == n) expected.push_back(total);
+        }
+        expected.push_back(7);
+        std::vector<std::uint64_t> cumulative(expected.size(), 7);
+        REQUIRE(loops->cumulate(masses.data(), n, num_per_entry, kTotal, cumulative.data()) ==
+                total);
+        REQUIRE(cumulative == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("all instruction sets round sums alike") {
   const phew::Loops& baseline = *phew::supported_loops().front();
   for (const std::uint32_t num_positions : {1U, 9U}) {

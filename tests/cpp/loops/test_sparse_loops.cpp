@@ -20,32 +20,6 @@ const phew::SparseLoops& loops_for(const phew::Loops& loops) {
   return loops.sparse[std::is_same_v<Value, double> ? 0 : std::is_same_v<Value, float> ? 1 : 2];
 }
 
-template <typename Value>
-void check_transposes() {
-  // These lie around the numbers of elements that registers of any instruction set hold.
-  constexpr std::size_t kSizes[] = {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33};
-  for (const phew::Loops* loops : phew::supported_loops()) {
-    for (const std::size_t num_rows : kSizes) {
-      for (const std::size_t num_columns : kSizes) {
-        const std::size_t from_stride = num_columns + 3;
-        const std::size_t to_stride = num_rows + 1;
-        std::vector<Number<Value>> from(num_rows * from_stride);
-        for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<Number<Value>>(i + 1);
-        std::vector<Number<Value>> expected(num_columns * to_stride);
-        for (std::size_t i = 0; i < num_rows; ++i) {
-          for (std::size_t k = 0; k < num_columns; ++k) {
-            expected[k * to_stride + i] = from[i * from_stride + k];
-          }
-        }
-        std::vector<Number<Value>> to(expected.size());
-        loops_for<Value>(*loops).transpose(from.data(), from_stride, num_rows, num_columns,
-                                           to.data(), to_stride);
-        REQUIRE(to == expected);
-      }
-    }
-  }
-}
-
 // Checks the products of some rows with vectors, whose results lie between zeros.
 template <typename Value>
 void check_vectors(const RandomMatrix& matrix, Random& random) {
@@ -196,12 +170,6 @@ void check_tiles(const RandomMatrix& matrix, Random& random, bool wide) {
 }
 
 }  // namespace
-
-TEST_CASE("matrices of any size are transposed") {
-  check_transposes<double>();
-  check_transposes<float>();
-  check_transposes<phew::BFloat16Number>();
-}
 
 TEST_CASE("rows are multiplied by vectors, by their columns and by their bits") {
   Random random(1);

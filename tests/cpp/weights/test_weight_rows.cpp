@@ -82,6 +82,40 @@ void check_order(phew::DType dtype) {
   }
 }
 
+template <typename Element>
+void check_columns(phew::DType dtype) {
+  const std::vector<Element> weights = make_indices<Element>();
+  for (const auto& [link, rows_are_targets, adjacent] : layouts) {
+    const phew::WeightRows rows(link, {weights.data(), dtype, nullptr});
+    const std::size_t row_size = std::size_t{rows.num_columns()} * link.num_positions;
+    const std::size_t size = std::size_t{rows.num_rows()} * link.num_positions;
+    for (std::uint32_t group = 0; group < rows.num_groups(); ++group) {
+      for (const std::uint32_t begin : {0U, rows.num_columns() / 2, rows.num_columns() - 1}) {
+        const std::uint32_t num_columns = rows.num_columns() - begin;
+        const std::size_t stride = size + 5;
+        std::vector<Element> expected(stride * num_columns);
+        for (std::uint32_t row = 0; row < rows.num_rows(); ++row) {
+          std::vector<Element> found;
+          rows.visit(group, row, 0, rows.num_columns(), [&](const void* part, std::size_t n) {
+            const auto* weight = static_cast<const Element*>(part);
+            found.insert(found.end(), weight, weight + n);
+          });
+          REQUIRE(found.size() == row_size);
+          for (std::uint32_t i = 0; i < num_columns; ++i) {
+            for (std::uint32_t k = 0; k < link.num_positions; ++k) {
+              expected[i * stride + row * link.num_positions + k] =
+                  found[(begin + i) * link.num_positions + k];
+            }
+          }
+        }
+        std::vector<Element> copies(expected.size());
+        rows.copy_columns(group, begin, rows.num_columns(), copies.data(), stride);
+        REQUIRE(copies == expected);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("the weights of a row are visited in the order of its columns and positions") {
@@ -89,6 +123,12 @@ TEST_CASE("the weights of a row are visited in the order of its columns and posi
   check_order<std::uint32_t>(phew::DType::kFloat32);
   check_order<std::uint16_t>(phew::DType::kFloat16);
   check_order<std::uint16_t>(phew::DType::kBFloat16);
+}
+
+TEST_CASE("columns are copied in the order of the rows and positions") {
+  check_columns<std::uint64_t>(phew::DType::kFloat64);
+  check_columns<std::uint32_t>(phew::DType::kFloat32);
+  check_columns<std::uint16_t>(phew::DType::kBFloat16);
 }
 
 TEST_CASE("masses are visited once for each kernel of a sample between live units") {
