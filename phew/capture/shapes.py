@@ -47,7 +47,7 @@ _ATOMS = (*_NUMBERS, str, torch.dtype, torch.device, torch.layout, torch.memory_
 
 @dataclass(frozen=True)
 class _Shape:
-    """What an operation sees of a tensor without data."""
+    """A tensor without data, as an operation sees it."""
 
     sizes: torch.Size
     strides: tuple[int, ...]

@@ -257,7 +257,7 @@ struct VisitRecorder {
       CountVisits{static_cast<std::uint32_t*>(visits)}(walk, element);
     } else {
       MarkVisits<const VisitLister>{static_cast<std::uint8_t*>(visits), first_listed, first_number,
-                                    &lister, true}(walk, element);
+                                    &lister, /*is_shared=*/true}(walk, element);
     }
   }
 };

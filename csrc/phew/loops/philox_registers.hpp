@@ -115,8 +115,8 @@ void draw_below(std::uint64_t total, WordRegister high, WordRegister low, std::u
 
 constexpr std::size_t kNumRounds = 10;
 
-// What the random numbers of all walks at a link or fork have in common: the key of each round, and
-// the product of the first one that does not depend on the walk.
+// The random numbers of all walks at a link or fork share the key of each round, and one of the two
+// products of the first round, which does not depend on the walk.
 struct DrawRegisters {
   WordRegister keys[kNumRounds][2];
   Halves product_of_index;

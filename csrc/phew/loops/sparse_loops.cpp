@@ -8,7 +8,6 @@
 
 #include "phew/arithmetic/bfloat16.hpp"
 #include "phew/loops/registers.hpp"
-#include "phew/loops/transpose.hpp"
 
 namespace phew {
 namespace {
@@ -343,8 +342,8 @@ void multiply_vector(const SparseMatrix& matrix, Range rows, const void* vector,
 
 template <typename Value>
 constexpr SparseLoops loops_for(decltype(SparseLoops::multiply_by_bits) by_bits) noexcept {
-  return {kLanes<Sum<Value>>,     multiply<Value>, add_transposed<Value>, add_sampled<Value>,
-          multiply_vector<Value>, by_bits,         transpose<Sum<Value>>};
+  return {kLanes<Sum<Value>>, multiply<Value>,        add_transposed<Value>,
+          add_sampled<Value>, multiply_vector<Value>, by_bits};
 }
 
 #ifdef __AVX512F__

@@ -74,10 +74,6 @@ struct SparseLoops {
                            std::size_t num_columns, Range rows, std::size_t num_vectors,
                            const void* vectors, std::size_t vector_stride, const void* bias,
                            void* results, std::size_t result_stride);
-
-  // Copies a matrix as its transpose; strides are in numbers. The numbers are of the sums' type.
-  void (*transpose)(const void* from, std::size_t from_stride, std::size_t num_rows,
-                    std::size_t num_columns, void* to, std::size_t to_stride);
 };
 
 }  // namespace phew

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "phew/arithmetic/bfloat16.hpp"
-#include "phew/loops/sparse_loops.hpp"
+#include "phew/loops/loops.hpp"
 #include "phew/sparse/padded_layout.hpp"
 
 namespace phew {
@@ -30,9 +30,9 @@ void convert(const Number* from, std::size_t num, Number* to) {
 template <typename Value, typename Number>
 class PaddedCopies {
  public:
-  PaddedCopies(const SparseLoops& loops, const PaddedImage& image, std::size_t images_per_block,
+  PaddedCopies(TransposeFunction transpose, const PaddedImage& image, std::size_t images_per_block,
                std::size_t image_stride)
-      : loops_(loops),
+      : transpose_(transpose),
         image_(image),
         images_per_block_(images_per_block),
         image_stride_(image_stride),
@@ -92,22 +92,22 @@ class PaddedCopies {
       std::fill_n(together, size * images_per_block_, Number{});
     }
     if constexpr (std::is_same_v<Value, Number>) {
-      loops_.transpose(dense, image_stride_, num_images, size, together, images_per_block_);
+      transpose_(dense, image_stride_, num_images, size, together, images_per_block_);
     } else {
       Number* converted = reserve(converted_, num_images * size);
       for (std::size_t n = 0; n < num_images; ++n) {
         convert(dense + n * image_stride_, size, converted + n * size);
       }
-      loops_.transpose(converted, size, num_images, size, together, images_per_block_);
+      transpose_(converted, size, num_images, size, together, images_per_block_);
     }
   }
 
   void separate(const Number* together, std::size_t num_images, std::size_t size, Value* dense) {
     if constexpr (std::is_same_v<Value, Number>) {
-      loops_.transpose(together, images_per_block_, size, num_images, dense, image_stride_);
+      transpose_(together, images_per_block_, size, num_images, dense, image_stride_);
     } else {
       Number* converted = reserve(converted_, num_images * size);
-      loops_.transpose(together, images_per_block_, size, num_images, converted, size);
+      transpose_(together, images_per_block_, size, num_images, converted, size);
       for (std::size_t n = 0; n < num_images; ++n) {
         convert(converted + n * size, size, dense + n * image_stride_);
       }
@@ -147,7 +147,7 @@ class PaddedCopies {
     }
   }
 
-  const SparseLoops& loops_;
+  TransposeFunction transpose_;
   const PaddedImage& image_;
   std::size_t images_per_block_;
   std::size_t image_stride_;

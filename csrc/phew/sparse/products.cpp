@@ -47,12 +47,15 @@ class Product {
   using Number = std::conditional_t<std::is_same_v<Value, BFloat16Number>, float, Value>;
   static constexpr bool kConverts = !std::is_same_v<Value, Number>;
 
-  Product(const SparseLoops& loops, const LayerShape& shape, const SparseWeight& weight,
+  Product(const Loops& loops, const LayerShape& shape, const SparseWeight& weight,
           unsigned num_threads)
-      : loops_(loops),
+      : loops_(loops.sparse[std::is_same_v<Value, double> ? 0
+                            : kConverts                   ? 2
+                                                          : 1]),
+        transpose_(loops.transpose[std::is_same_v<Number, double> ? 2 : 1]),
         shape_(shape),
         weight_(weight),
-        layout_(padded_layout(shape, loops.num_lanes)),
+        layout_(padded_layout(shape, loops_.num_lanes)),
         num_threads_(is_small() ? 1 : num_threads) {}
 
   void apply(const Value* input, const Value* bias, Value* output) {
@@ -257,7 +260,7 @@ class Product {
   }
 
   PaddedCopies<Value, Number> copies_of(const PaddedImage& image, std::size_t image_stride) const {
-    return {loops_, image, layout_.images_per_block, image_stride};
+    return {transpose_, image, layout_.images_per_block, image_stride};
   }
 
   Scratch<Number> padded_inputs(const Value* input, Range blocks) {
@@ -329,22 +332,23 @@ class Product {
   }
 
   const SparseLoops& loops_;
+  TransposeFunction transpose_;
   LayerShape shape_;
   SparseWeight weight_;
   PaddedLayout layout_;
   unsigned num_threads_;
 };
 
-// Calls body(loops, value) with the loops for a type, and a value of it.
+// Calls body(value) with a value of a type.
 template <typename Body>
-void with_type(const Loops& loops, DType dtype, const Body& body) {
+void with_type(DType dtype, const Body& body) {
   switch (dtype) {
     case DType::kFloat64:
-      return body(loops.sparse[0], double{});
+      return body(double{});
     case DType::kFloat32:
-      return body(loops.sparse[1], float{});
+      return body(float{});
     case DType::kBFloat16:
-      return body(loops.sparse[2], BFloat16Number{});
+      return body(BFloat16Number{});
     case DType::kFloat16:
       break;
   }
@@ -355,9 +359,9 @@ void with_type(const Loops& loops, DType dtype, const Body& body) {
 
 void product(const Loops& loops, const LayerShape& shape, const SparseWeight& weight,
              const void* input, const void* bias, void* output, unsigned num_threads) {
-  with_type(loops, weight.dtype, [&](const SparseLoops& sparse, auto value) {
+  with_type(weight.dtype, [&](auto value) {
     using Value = decltype(value);
-    Product<Value>(sparse, shape, weight, num_threads)
+    Product<Value>(loops, shape, weight, num_threads)
         .apply(static_cast<const Value*>(input), static_cast<const Value*>(bias),
                static_cast<Value*>(output));
   });
@@ -365,9 +369,9 @@ void product(const Loops& loops, const LayerShape& shape, const SparseWeight& we
 
 void transposed_product(const Loops& loops, const LayerShape& shape, const SparseWeight& weight,
                         const void* out_gradient, void* in_gradient, unsigned num_threads) {
-  with_type(loops, weight.dtype, [&](const SparseLoops& sparse, auto value) {
+  with_type(weight.dtype, [&](auto value) {
     using Value = decltype(value);
-    Product<Value>(sparse, shape, weight, num_threads)
+    Product<Value>(loops, shape, weight, num_threads)
         .apply_transposed(static_cast<const Value*>(out_gradient),
                           static_cast<Value*>(in_gradient));
   });
@@ -376,9 +380,9 @@ void transposed_product(const Loops& loops, const LayerShape& shape, const Spars
 void sampled_product(const Loops& loops, const LayerShape& shape, const SparseWeight& weight,
                      const void* out_gradient, const void* input, void* weight_gradient,
                      unsigned num_threads) {
-  with_type(loops, weight.dtype, [&](const SparseLoops& sparse, auto value) {
+  with_type(weight.dtype, [&](auto value) {
     using Value = decltype(value);
-    Product<Value>(sparse, shape, weight, num_threads)
+    Product<Value>(loops, shape, weight, num_threads)
         .apply_sampled(static_cast<const Value*>(out_gradient), static_cast<const Value*>(input),
                        static_cast<Value*>(weight_gradient));
   });

@@ -52,10 +52,10 @@ void BlockHop::run(const Block& block, Buckets& walkers, Bucket& arrived, ChunkP
   const std::size_t most = *std::max_element(num_walkers.begin(), num_walkers.end());
   const bool near_is_row = tables_.near_is_row();
   const Resolution resolution = choose_resolution(hop_.edges, near_is_row, most);
-  if (!near_is_row) tables_.build(block.group, block.first_unit, block.num_units, resolution);
+  if (!near_is_row) tables_.go_to(block.group, block.first_unit, block.num_units, resolution);
   for (std::uint32_t i = 0; i < block.num_units; ++i) {
     if (num_walkers[i] == 0) continue;
-    if (near_is_row) tables_.build(block.group, block.first_unit + i, 1, resolution);
+    if (near_is_row) tables_.go_to(block.group, block.first_unit + i, 1, resolution);
     const Unit unit = make_unit(static_cast<std::uint32_t>(first + i), near_is_row ? 0 : i,
                                 num_walkers[i], resolution);
     for (std::size_t bucket = 0; bucket < block.num_buckets; ++bucket) {

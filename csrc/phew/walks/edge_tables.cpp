@@ -17,9 +17,9 @@ std::uint32_t num_bits(std::uint64_t value) {
   return value == 0 ? 0 : 64 - static_cast<std::uint32_t>(__builtin_clzll(value));
 }
 
-// So many numbers of a guide are stored at a time. What is too much, those of the next entry
-// replace: to know how many are needed would take a branch for each entry, which would be
-// mispredicted.
+// So many numbers of a guide are stored at a time. The numbers of the next entry replace those that
+// are too many. To store as many as are needed would take a branch for each entry, which the
+// processor would mispredict.
 constexpr std::size_t kNumbersAtOnce = 16;
 
 // Sets the numbers of a guide, and then less than kNumbersAtOnce others.
@@ -30,7 +30,7 @@ void fill_guide(const std::uint64_t* cumulative, std::uint32_t num_entries, std:
   std::uint16_t* next = guide;
   Numbers numbers{};
   for (std::uint32_t entry = 0; entry < num_entries; ++entry, numbers += 1) {
-    // Draws below the mass of this entry that are not below that of the one before.
+    // This entry has the draws below its mass that are not below that of the entry before.
     std::uint16_t* const end = guide + (cumulative[entry] >> shift) + 1;
     do {
       for (std::size_t i = 0; i < kNumbersAtOnce; i += kNum) {
@@ -82,7 +82,7 @@ EdgeTables::EdgeTables(const WeightRows& rows, const EdgeView& edges, const Mass
       equal_(equal),
       near_is_row_(rows.rows_are_targets() == edges.near_is_target) {}
 
-void EdgeTables::build(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
+void EdgeTables::go_to(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
                        Resolution resolution) {
   group_ = group;
   first_ = first;
@@ -95,9 +95,10 @@ void EdgeTables::build(std::uint32_t group, std::uint32_t first, std::uint32_t n
       edges_.all_far_live ? nullptr : edges_.far_live + std::size_t{group} * edges_.far_per_group;
   cumulative_.resize(std::max<std::size_t>(cumulative_.size(), num_entries_));
   if (near_is_row_) return;
-  // Columns are an odd number of cache lines apart. Otherwise they would compete for the same ones.
-  constexpr std::size_t kLine = 32;
-  column_size_ = ((edges_.num_edges() + kLine - 1) / kLine | 1) * kLine;
+  // The distance of columns is no large power of two. Otherwise they would compete for the same
+  // cache lines.
+  constexpr std::size_t kPart = 32;
+  column_size_ = ((edges_.num_edges() + kPart - 1) / kPart | 1) * kPart;
   const std::size_t num_bytes = column_size_ * num_units * rows_.weight_size();
   columns_.resize(std::max(columns_.size(), num_bytes / sizeof(std::uint64_t)));
   rows_.copy_columns(group, first, first + num_units, columns_.data(), column_size_);

@@ -68,7 +68,7 @@ class EdgeTables {
   bool near_is_row() const { return near_is_row_; }
 
   // Goes to the units [first, first + num_units) of a group, at most kMostUnitsPerBlock.
-  void build(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
+  void go_to(std::uint32_t group, std::uint32_t first, std::uint32_t num_units,
              Resolution resolution);
 
   // Returns the table of the unit at this position of the block. It is valid until another unit's

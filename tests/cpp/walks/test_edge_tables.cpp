@@ -116,7 +116,7 @@ struct OneUnit {
         tables(phew::WeightRows(link, buffers()), edges(),
                phew::MassConverter(buffers(), 1, phew::MassScale{}),
                phew::MassConverter::equal(buffers())) {
-    tables.build(0, 0, 1, {1, 1});
+    tables.go_to(0, 0, 1, {1, 1});
   }
 
   phew::LinkBuffers buffers() const { return {weights.data(), phew::DType::kFloat32, nullptr}; }
@@ -164,7 +164,7 @@ TEST_CASE("tables hold the cumulative masses of a unit's edges, in every resolut
         for (std::uint32_t group = 0; group < 2; ++group) {
           constexpr std::uint32_t kFirst = 4;
           constexpr std::uint32_t kNumUnits = 16;
-          tables.build(group, kFirst, kNumUnits, resolution);
+          tables.go_to(group, kFirst, kNumUnits, resolution);
           for (std::uint32_t i = 0; i < kNumUnits; ++i) {
             const auto expected =
                 fixture.cumulative(edges, group * edges.near_per_group + kFirst + i);
