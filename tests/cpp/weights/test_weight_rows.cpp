@@ -103,8 +103,8 @@ void check_columns(phew::DType dtype) {
           REQUIRE(found.size() == row_size);
           for (std::uint32_t i = 0; i < num_columns; ++i) {
             for (std::uint32_t k = 0; k < link.num_positions; ++k) {
-              expected[i * stride + row * link.num_positions + k] =
-                  found[(begin + i) * link.num_positions + k];
+              expected[i * stride + std::size_t{row} * link.num_positions + k] =
+                  found[std::size_t{begin + i} * link.num_positions + k];
             }
           }
         }
