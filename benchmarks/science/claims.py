@@ -13,6 +13,7 @@ from support.markdown import significant
 
 from science.intervals import Interval, interval
 from science.jobs import DENSE, ONE_WALK, TRAINING_STEP
+from science.networks import PAPER_NETWORKS, SMALL_NETWORKS
 from science.pruning import METHODS
 
 Row: TypeAlias = Mapping[str, Any]
@@ -58,8 +59,11 @@ def judge(rows: Iterable[Row]) -> list[Claim]:
     for row in sorted(rows, key=lambda row: -row.get("density", 0)):
         by_kind[row["kind"]].append(row)
     structures = by_kind["structure"]
-    trainings = [row for row in by_kind["training"] if row["rescale"] == "none"]
-    rescaled = [row for row in by_kind["training"] if row["rescale"] != "none"]
+    whole = [row for row in by_kind["training"] if row["ablation"] == "none"]
+    of_paper = [row for row in whole if row["network"] in set().union(*PAPER_NETWORKS.values())]
+    small = [row for row in whole if row["network"] in SMALL_NETWORKS]
+    trainings = [row for row in small if row["rescale"] == "none"]
+    rescaled = [row for row in small if row["rescale"] != "none"]
     claims = [
         *(_wider(structures, other) for other in ("SynFlow", "SynFlow-L2")),
         *(_higher_trace(structures, other) for other in ("random", "uniform walks")),
@@ -79,6 +83,18 @@ def judge(rows: Iterable[Row]) -> list[Claim]:
             "3, rescaled",
             "With rescaled weights, PHEW's accuracy is above {}'s",
             lambda row: float(row["accuracy"]),
+        ),
+        *_trained(
+            of_paper,
+            "3, paper's networks",
+            "In networks of the paper, PHEW's accuracy is above {}'s",
+            lambda row: float(row["accuracy"]),
+        ),
+        *_trained(
+            of_paper,
+            "3, paper's networks",
+            "In networks of the paper, PHEW's training loss is below {}'s",
+            lambda row: -float(row["loss"]),
         ),
         _whole(structures),
         *_cheap(by_kind["cost"]),

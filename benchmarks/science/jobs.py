@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from support import graphs
@@ -20,10 +21,13 @@ from phew.analysis import analyze
 from phew.masks.rescaling import Rescale
 from phew.models import NETWORKS
 from science.data import load
-from science.networks import build
-from science.pruning import choose_masks, pruning_batch
+from science.networks import build, num_prunable
+from science.pruning import choose_masks, pruning_batch, shuffled
+from science.speed import Speed
 from science.training import Protocol, train
 from science.walk_products import expected_product
+
+Ablation: TypeAlias = Literal["none", "shuffled", "redrawn"]
 
 DENSE = "dense"
 TRAINING_STEP = "training step"
@@ -33,8 +37,16 @@ BATCH_SIZE = 32
 SHORT = 5.0
 """Methods that take fewer seconds than this are measured three times."""
 
+REDRAWN = 1000
+"""This is added to a seed to draw other initial weights."""
+
 ONE_WALK = 0.0
 """The density that stands for the weights of a single walk."""
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a result with the digits that are kept of it, three."""
+    return None if value is None else float(f"{value:.3g}")
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,14 @@ class Training:
 
     Attributes:
         seed: The seed of the initial weights, the method, the examples that it prunes with and the
-            order of training. So networks with one seed differ in their masks alone.
+            order of training. So networks with one seed differ in their masks alone, unless their
+            weights are drawn anew.
         rescale: How kept weights are rescaled (see `phew.Masks.apply`).
+        ablation: A part of the method's choice that is given up: "shuffled" keeps as many weights
+            of each layer, but at random places; "redrawn" trains other initial weights under the
+            masks (Frankle et al.: Pruning Neural Networks at Initialization, ICLR 2021, section 5).
+        as_many_as: If it is not "", the network of whose weights `density` is the kept share: the
+            one that is trained keeps as many weights.
     """
 
     data: str
@@ -54,25 +72,38 @@ class Training:
     seed: int
     num_epochs: int
     rescale: Rescale = "none"
+    ablation: Ablation = "none"
+    as_many_as: str = ""
 
     def run(self, folder: Path) -> dict[str, Any]:
         data = load(self.data, folder)
         network = build(self.network, data, self.seed)
         masks = None
         if self.method != DENSE:
+            density = self.density
+            if self.as_many_as:
+                other = build(self.as_many_as, data, self.seed)
+                density *= num_prunable(other) / num_prunable(network)
             masks = choose_masks(
                 self.method,
                 network,
                 data.example,
-                self.density,
+                density,
                 seed=self.seed,
                 batch=pruning_batch(data, self.seed),
             )
-            masks.apply(network, rescale=self.rescale)
+            if self.ablation == "shuffled":
+                masks = shuffled(masks, self.seed)
+            elif self.ablation == "redrawn":
+                network = build(self.network, data, self.seed + REDRAWN)
+            with warnings.catch_warnings():
+                if self.ablation == "redrawn":
+                    warnings.simplefilter("ignore", phew.OtherWeightsWarning)
+                masks.apply(network, rescale=self.rescale)
         outcome = train(network, masks, data, Protocol(self.num_epochs), self.seed)
         return {
-            "accuracy": round(outcome.accuracy, 5),
-            "loss": round(statistics.fmean(outcome.losses), 4),
+            "accuracy": rounded(outcome.accuracy),
+            "loss": rounded(statistics.fmean(outcome.losses)),
         }
 
 
@@ -98,12 +129,13 @@ class Structure:
         masks = choose_masks(self.method, model, example, density, seed=self.seed)
         analysis = analyze(graph, masks=masks)
         return {
-            "width": analysis.hidden_width,
+            "width": rounded(analysis.hidden_width),
+            # It is exact, because one dead weight tells it from 1.
             "effective_density": analysis.total.effective_density / masks.density,
-            "trace": analysis.path_kernel_trace,
-            "log10_num_paths": analysis.log10_num_paths,
+            "trace": rounded(analysis.path_kernel_trace),
+            "log10_num_paths": rounded(analysis.log10_num_paths),
             "dead_layers": len(analysis.dead_layers),
-            "kept_flops": analysis.total.kept_flops,
+            "kept_flops": rounded(analysis.total.kept_flops),
         }
 
 
@@ -169,12 +201,13 @@ def _measure_cost(job: Cost) -> tuple[float, int]:
     return statistics.median(seconds), memory
 
 
-Job: TypeAlias = Training | Structure | WalkProduct | Cost
+Job: TypeAlias = Training | Structure | WalkProduct | Cost | Speed
 KINDS: dict[str, type[Job]] = {
     "training": Training,
     "structure": Structure,
     "walk product": WalkProduct,
     "cost": Cost,
+    "speed": Speed,
 }
 _KIND_OF = {kind: name for name, kind in KINDS.items()}
 

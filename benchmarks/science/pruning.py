@@ -68,3 +68,13 @@ def pruning_batch(data: DataSet, seed: int) -> tuple[Tensor, Tensor]:
     labels = data.train_labels.cpu()[order]
     chosen = torch.cat([order[labels == label][:EXAMPLES_PER_CLASS] for label in labels.unique()])
     return data.normalised(data.train_inputs[chosen]), data.train_labels[chosen]
+
+
+def shuffled(masks: phew.Masks, seed: int) -> phew.Masks:
+    """Keep as many weights of each layer as the masks do, at places that the seed draws."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = {
+        name: mask.flatten()[torch.randperm(mask.numel(), generator=generator)].view_as(mask)
+        for name, mask in masks.items()
+    }
+    return phew.Masks(kept, fan_ins=masks.fan_ins)

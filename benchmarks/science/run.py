@@ -14,6 +14,7 @@ from support.suite import UnavailableError
 from phew.support.progress import progress_bar
 from science import scales
 from science.claims import judge
+from science.networks import PAPER_NETWORKS
 from science.results import Results
 
 RESULTS = Path(__file__).parents[1] / "results" / "science.jsonl"
@@ -59,7 +60,7 @@ def _parse() -> argparse.Namespace:
         )
     size.add_argument(
         "--data",
-        choices=scales.PAPER_NETWORKS,
+        choices=PAPER_NETWORKS,
         help="train on this data set instead, read from --folder, as the paper does",
     )
     parser.add_argument(
@@ -76,7 +77,7 @@ def _parse() -> argparse.Namespace:
         "--workers", type=int, default=os.cpu_count(), help="processes, of one thread each"
     )
     parser.add_argument(
-        "--write-results", action="store_true", help="put tables and figures in docs/science.md"
+        "--write-results", action="store_true", help="write docs/science_tables.md and draw figures"
     )
     return parser.parse_args()
 
@@ -90,3 +91,4 @@ def _run(results: Results, scale: scales.Scale, folder: Path, num_workers: int) 
             report(number / len(jobs))
     for job in results.missing(scale.jobs_alone()):
         results.add(job, job.run(folder))
+    results.merge()

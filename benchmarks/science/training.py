@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -59,14 +60,21 @@ def train(
     network: nn.Module, masks: phew.Masks | None, data: DataSet, protocol: Protocol, seed: int
 ) -> Outcome:
     """Train a network under masks that are applied; check that pruned weights are zero at last."""
+    losses = list(epochs(network, data, protocol, seed))
+    for name, mask in (masks or {}).items():
+        assert not network.get_parameter(name)[~mask].any(), f"{name} has pruned weights not zero"
+    return Outcome(accuracy(network, data), losses)
+
+
+def epochs(network: nn.Module, data: DataSet, protocol: Protocol, seed: int) -> Iterator[float]:
+    """Train a network; yield the mean training loss after each epoch."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = protocol.optimizer_of(network)
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [round(share * protocol.num_epochs) for share in protocol.milestones]
     )
-    network.train()
-    losses = []
     for _ in range(protocol.num_epochs):
+        network.train()
         order = torch.randperm(len(data.train_labels), generator=generator)
         total = torch.zeros((), device=data.train_labels.device)
         for batch in order.split(protocol.batch_size):
@@ -76,11 +84,8 @@ def train(
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(batch)
-        losses.append(float(total) / len(order))
         schedule.step()
-    for name, mask in (masks or {}).items():
-        assert not network.get_parameter(name)[~mask].any(), f"{name} has pruned weights not zero"
-    return Outcome(accuracy(network, data), losses)
+        yield float(total) / len(order)
 
 
 @torch.no_grad()

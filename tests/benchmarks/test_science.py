@@ -1,31 +1,28 @@
-"""The benchmark of the paper's claims: its data, its training, its results and its verdicts."""
+"""The benchmark of the paper's claims: what it trains and analyses, and its file of results."""
 
 from __future__ import annotations
 
 import json
-import pickle
-import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from science.claims import Claim, judge
-from science.data import DataSet, load, shifted_and_flipped
-from science.intervals import interval
-from science.jobs import DENSE, Job, Structure, Training, WalkProduct, row_of
+from science.data import DataSet, load
+from science.factors import FACTORS
+from science.jobs import Job, Structure, Training, WalkProduct, row_of
+from science.networks import SMALL_NETWORKS, num_prunable, perceptron
+from science.pruning import shuffled
 from science.results import Results
 from science.scales import FULL, PAPER_DENSITIES, TINY, paper_scale
-from science.training import Protocol, train
-from support.suite import UnavailableError
+from science.speed import Speed, width_of_small
+from science.training import Outcome, Protocol, train
 from torch import nn
 
 import phew
-from phew.masks.rescaling import Rescale
 
 ROOT = Path(__file__).parents[2]
 ROW = Training("digits", "mlp", "PHEW", 0.1, seed=3, num_epochs=2)
@@ -44,9 +41,10 @@ def run_tiny(results: Path) -> str:
 def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     judged = run_tiny(path)
-    lines = path.read_text().splitlines()
     jobs = [*TINY.parallel_jobs(), *TINY.jobs_alone()]
-    assert len(lines) == len(jobs)
+    assert len(Results(path).rows) == len(jobs)
+    lines = path.read_text().splitlines()
+    assert len(lines) < len(jobs)  # a line for each case
     for claim in ("1. ", "2. ", "3. ", "3, convergence. ", "3, rescaled. ", "4. "):
         assert f"\n{claim}" in judged
     # Two rows are missing, and one was cut off while it was written.
@@ -56,7 +54,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     resumed = path.read_text().splitlines()
     assert resumed[: len(kept)] == kept
     without_times = [
-        sorted(line for line in some if '"kind": "cost"' not in line) for some in (lines, resumed)
+        sorted(line for line in some if '"seconds":' not in line) for some in (lines, resumed)
     ]
     assert without_times[0] == without_times[1]
 
@@ -81,20 +79,38 @@ def test_results_know_what_is_missing(tmp_path: Path) -> None:
     results.add(jobs[1], {"width": 1.0})
     for again in (results, Results(path)):
         assert again.missing(jobs) == jobs[2:]
-    assert json.loads(path.read_text().splitlines()[0])["accuracy"] == 0.5
+    assert json.loads(path.read_text().splitlines()[0])["accuracy"] == [0.5]
+
+
+def test_a_case_is_one_line_with_a_value_for_each_seed(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    results = Results(path)
+    for seed, accuracy in ((1, 0.51239), (0, 0.5)):
+        results.add(replace(ROW, seed=seed), {"accuracy": accuracy, "loss": 1.0})
+    results.add(replace(ROW, rescale="auto"), {"accuracy": 0.75, "loss": 1.0})
+    rows = results.rows_of([replace(ROW, seed=1)])
+    results.merge()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["accuracy"] for line in lines] == [[0.5, 0.51239], [0.75]]
+    assert lines[0]["seed"] == [0, 1]
+    assert "rescale" not in lines[0]
+    assert lines[1]["rescale"] == "auto"
+    assert Results(path).rows_of([replace(ROW, seed=1)]) == rows
 
 
 def test_all_that_is_claimed_is_measured() -> None:
     assert len(PAPER_DENSITIES) == 16
     assert PAPER_DENSITIES[0] == 0.512
     trainings = [job for job in FULL.parallel_jobs() if isinstance(job, Training)]
-    rescaled = [job for job in trainings if job.rescale == "auto"]
-    assert len(set(trainings)) == len(trainings) == 10 * (4 * (1 + 16 * 8) + 2 * 8 * 8)
+    assert len(set(trainings)) == len(trainings)
+    whole = [job for job in trainings if job.network in SMALL_NETWORKS and job.ablation == "none"]
+    rescaled = [job for job in whole if job.rescale == "auto"]
+    assert len(whole) == 10 * (4 * (1 + 16 * 8) + 2 * 8 * 8)
     assert len(rescaled) == 10 * 2 * 8 * 8
     assert {job.network for job in rescaled} == {"mlp"}
-    (data, network), *_ = paper_scale("cifar10").trained
-    assert (data, network) == ("cifar10", "resnet20")
-    assert paper_scale("cifar10").num_epochs == 160
+    (sweep,) = paper_scale("cifar10").sweeps
+    assert sweep.cases == (("cifar10", "resnet20"), ("cifar10", "vgg19_bn"))
+    assert sweep.num_epochs == 160
 
 
 def test_training_learns_and_keeps_pruned_weights_at_zero() -> None:
@@ -126,101 +142,62 @@ def test_the_learning_rate_falls_at_the_milestones(monkeypatch: pytest.MonkeyPat
     assert rates == pytest.approx([0.1] * 4 + [0.01] * 2 + [0.001] * 2)
 
 
-def test_images_are_shifted_and_flipped() -> None:
-    images = torch.arange(1.0, 1 + 64 * 36).view(64, 1, 6, 6)
-    moved = shifted_and_flipped(images, torch.Generator().manual_seed(0), margin=1)
-    windows = nn.functional.pad(images, [1] * 4).unfold(2, 6, 1).unfold(3, 6, 1)
-    num_flipped = 0
-    for image, choices in zip(moved, windows, strict=True):
-        candidates = choices.reshape(-1, 6, 6)
-        is_flipped = bool((candidates.flip(2) == image).all(dim=(1, 2)).any())
-        assert is_flipped or (candidates == image).all(dim=(1, 2)).any()
-        num_flipped += is_flipped
-    assert 20 < num_flipped < 44
+def test_shuffled_masks_keep_as_much_of_each_layer() -> None:
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
+    masks = phew.sample_masks(model, torch.zeros(1, 20), density=0.2)
+    others = shuffled(masks, seed=1)
+    assert others != masks
+    for name, mask in masks.items():
+        assert others[name].count_nonzero() == mask.count_nonzero()
+    assert shuffled(masks, seed=1) == others
+    others.apply(model, rescale="auto")
 
 
-def write_mnist(folder: Path) -> None:
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part, number in (("train", 6), ("t10k", 4)):
-        images = np.arange(number * 784).reshape(number, 28, 28) % 256
-        header = struct.pack(">iiii", 2051, number, 28, 28)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.astype(np.uint8).tobytes())
-        labels = np.arange(number, dtype=np.uint8) % 2
-        header = struct.pack(">ii", 2049, number)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+def test_networks_of_several_widths_keep_as_many_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = []
+
+    def recorded(network: nn.Module, masks: phew.Masks, *_: Any) -> Outcome:
+        numbers.append(masks.num_kept)
+        return Outcome(0.5, [1.0])
+
+    monkeypatch.setattr("science.jobs.train", recorded)
+    factor = FACTORS[0]
+    for network, rescale in factor.levels.values():
+        Training(
+            *("digits", network, "SynFlow", 0.1, 0, 1),
+            rescale=rescale,
+            as_many_as=factor.as_many_as_of(network),
+        ).run(Path())
+    assert len(numbers) == 4
+    assert max(numbers) - min(numbers) <= 1
 
 
-def write_cifar10(folder: Path) -> None:
-    root = folder / "cifar-10-batches-py"
-    root.mkdir(parents=True)
-    rows = np.arange(2 * 3072).reshape(2, 3072).astype(np.uint8)
-    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
-        (root / name).write_bytes(pickle.dumps({"data": rows, "labels": [0, 9]}))
-    (root / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+def test_a_small_network_has_at_most_as_many_weights_as_masks_keep() -> None:
+    data = load("digits", Path())
+    job = Speed("digits", "small", 64, 0.2, 0, accuracy=0.9, num_epochs=1)
+    width = width_of_small(data, job)
+    numbers = [
+        num_prunable(perceptron(data.example, 10, depth=3, width=units))
+        for units in (width, width + 1, 64)
+    ]
+    assert numbers[0] <= 0.2 * numbers[2] < numbers[1]
 
 
-def write_cifar100(folder: Path) -> None:
-    root = folder / "cifar-100-python"
-    root.mkdir(parents=True)
-    rows = np.arange(5 * 3072).reshape(5, 3072).astype(np.uint8)
-    for name in ("train", "test"):
-        (root / name).write_bytes(pickle.dumps({"data": rows, "fine_labels": [0, 9, 99, 3, 4]}))
-    (root / "meta").write_bytes(pickle.dumps({"fine_label_names": [""] * 100}))
+@pytest.mark.slow
+def test_a_training_is_timed_until_its_accuracy() -> None:
+    found = Speed("digits", "sparse", 64, 0.2, 0, accuracy=0.9, num_epochs=20).run(Path())
+    assert 1 < found["epochs"] < 20
+    assert found["seconds"] > 0
+    assert found["processor_seconds"] > 0
+    failed = Speed("digits", "held", 64, 0.2, 0, accuracy=1.1, num_epochs=2).run(Path())
+    assert failed["epochs"] is None
 
 
-def write_tiny_imagenet(folder: Path) -> None:
-    root = folder / "tiny-imagenet-200"
-    image = Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))
-    grey = image.convert("L")  # the data set has some
-    for name in ("n01", "n02"):
-        (root / "train" / name / "images").mkdir(parents=True)
-        image.save(root / "train" / name / "images" / f"{name}_0.JPEG")
-        grey.save(root / "train" / name / "images" / f"{name}_1.JPEG")
-    (root / "val" / "images").mkdir(parents=True)
-    image.save(root / "val" / "images" / "val_0.JPEG")
-    (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t0\t62\t62\n")
-    (root / "wnids.txt").write_text("n01\nn02\n")
-
-
-@pytest.mark.parametrize(
-    ("name", "write", "shape", "labels"),
-    [
-        ("mnist", write_mnist, (6, 1, 28, 28), [0, 1, 0, 1]),
-        ("cifar10", write_cifar10, (10, 3, 32, 32), [0, 9]),
-        ("cifar100", write_cifar100, (5, 3, 32, 32), [0, 9, 99, 3, 4]),
-        ("tiny_imagenet", write_tiny_imagenet, (4, 3, 64, 64), [1]),
-    ],
-)
-def test_data_sets_are_read_from_disk(
-    name: str,
-    write: Any,
-    shape: tuple[int, ...],
-    labels: list[int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import zoo as zoo  # mends torchvision's operators
-    from torchvision.datasets import cifar
-
-    # The files are made up: their checksums are not those of the data set.
-    monkeypatch.setattr(cifar, "check_integrity", lambda *_: True)
-    write(tmp_path)
-    data = load(name, tmp_path)
-    assert data.train_inputs.shape == shape
-    assert data.test_labels.tolist() == labels
-    assert data.is_augmented == (name != "mnist")
-    inputs, _ = data.training_batch(torch.arange(2), torch.Generator().manual_seed(0))
-    assert inputs.shape == (2, *shape[1:])
-    everything = data.normalised(data.train_inputs).transpose(0, 1).flatten(1).double()
-    assert everything.mean(dim=1).abs().max() < 1e-5
-    assert (everything.std(dim=1) - 1).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100", "tiny_imagenet"])
-def test_data_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match=f"{name} is not in '{tmp_path}'"):
-        load(name, tmp_path)
+def test_weights_drawn_anew_are_trained_under_the_masks() -> None:
+    accuracies = [
+        replace(ROW, ablation=ablation).run(Path()) for ablation in ("none", "shuffled", "redrawn")
+    ]
+    assert len({row["loss"] for row in accuracies}) == 3
 
 
 @pytest.mark.slow
@@ -232,122 +209,6 @@ def test_a_data_set_that_is_missing_ends_the_command_with_a_line(tmp_path: Path)
     )
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("science: cifar10 is not in ")
-
-
-def test_intervals_are_students() -> None:
-    # t = 4.3027 for two degrees of freedom, deviation 1.
-    assert interval([1.0, 2.0, 3.0]).margin == pytest.approx(4.30265 / 3**0.5, rel=1e-5)
-    assert interval([1.0, 2.0, 3.0]).mean == 2
-    assert interval([0.9]).percent() == "90.0"
-    assert not interval([0.9]).is_above_zero
-
-
-def training_rows(accuracies: dict[str, list[float]]) -> list[dict[str, Any]]:
-    return [
-        row_of(Training("digits", "mlp", method, 0.1, seed, 1))
-        | {"accuracy": accuracy, "loss": 1 - accuracy}
-        for method, values in accuracies.items()
-        for seed, accuracy in enumerate(values)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("theirs", "verdict"),
-    [
-        ([0.80, 0.79, 0.81], "holds"),
-        ([0.96, 0.97, 0.95], "does not hold"),
-        ([0.80, 0.99, 0.92], "undecided"),
-    ],
-)
-def test_accuracies_are_compared_seed_by_seed(theirs: list[float], verdict: str) -> None:
-    accuracies = {"PHEW": [0.90, 0.91, 0.89], "SynFlow": theirs, DENSE: [1.0, 1.0, 1.0]}
-    claims = judge(training_rows(accuracies))
-    assert [claim.verdict for claim in claims] == [verdict, verdict]
-    assert claims[0].statement == "PHEW's accuracy is above SynFlow's"
-    assert claims[0].figures[0].startswith("digits, mlp: by ")
-
-
-def test_rescaled_networks_are_judged_apart_and_old_rows_were_not_rescaled(tmp_path: Path) -> None:
-    results = Results(tmp_path / "results.jsonl")
-    jobs: list[Job] = []
-    rescales: list[tuple[Rescale, float]] = [("none", 0.02), ("auto", -0.02)]
-    for rescale, rise in rescales:
-        for method, accuracy in (("PHEW", 0.8), ("SynFlow", 0.8 + rise)):
-            for seed in range(2):
-                job = Training("digits", "mlp", method, 0.1, seed, 1, rescale)
-                jobs.append(job)
-                results.add(job, {"accuracy": accuracy + 0.01 * seed, "loss": 0.5})
-    # Rows of earlier versions say nothing about it.
-    text = (tmp_path / "results.jsonl").read_text().replace(', "rescale": "none"', "")
-    (tmp_path / "results.jsonl").write_text(text)
-    again = Results(tmp_path / "results.jsonl")
-    assert again.missing(jobs) == []
-    found = verdicts(judge(again.rows_of(jobs)))
-    assert found["PHEW's accuracy is above SynFlow's"] == "does not hold"
-    assert found["With rescaled weights, PHEW's accuracy is above SynFlow's"] == "holds"
-
-
-def structure_rows(**of_phew: Any) -> list[dict[str, Any]]:
-    whole = {"effective_density": 1.0, "log10_num_paths": 3.0, "dead_layers": 0}
-    rows = []
-    for method, width, trace in (
-        ("PHEW", 1.0, 0.5),
-        ("SynFlow", 0.95, 0.6),
-        ("SynFlow-L2", 0.5, 0.6),
-        ("random", 1.0, 0.001),
-        ("uniform walks", 1.0, 0.3),
-    ):
-        values = {"width": width, "trace": trace} | whole | (of_phew if method == "PHEW" else {})
-        rows.append(row_of(Structure("lenet5", method, 0.1, 0)) | values)
-    return rows
-
-
-def verdicts(claims: list[Claim]) -> dict[str, str]:
-    return {claim.statement: claim.verdict for claim in claims}
-
-
-def test_structures_are_judged() -> None:
-    found = verdicts(judge(structure_rows()))
-    assert list(found.values()) == [
-        "undecided",  # wider than SynFlow, but not by a tenth
-        "holds",
-        "holds",
-        "undecided",  # above uniform walks, but not twice
-        "does not hold",
-        "holds",
-    ]
-    for broken in ({"effective_density": 0.99}, {"log10_num_paths": None}):
-        assert list(verdicts(judge(structure_rows(**broken))).values())[-1] == "does not hold"
-
-
-def test_a_seed_that_lacks_densities_does_not_count() -> None:
-    rows = training_rows({"PHEW": [0.9, 0.91, 0.89], "SynFlow": [0.8, 0.79, 0.81]})
-    rows += [
-        row_of(Training("digits", "mlp", method, 0.2, seed, 1)) | {"accuracy": 0.9, "loss": 0.1}
-        for method in ("PHEW", "SynFlow")
-        for seed in (0, 1)
-    ]
-    (figure,) = judge(rows)[0].figures
-    # Seeds 0 and 1 have the differences 0.05 and 0.06.
-    assert figure.startswith("digits, mlp: by +0.0550 ± 0.0635; ")
-
-
-def test_a_training_that_diverged_decides_nothing() -> None:
-    rows = training_rows({"PHEW": [0.9, 0.91, float("nan")], "SynFlow": [0.8, 0.79, 0.81]})
-    assert {claim.verdict for claim in judge(rows)} == {"undecided"}
-
-
-def test_costs_are_judged() -> None:
-    def rows(phew_seconds: float) -> list[dict[str, Any]]:
-        return [
-            {"kind": "cost", "network": "vgg19_bn", "method": "PHEW", "density": 0.1}
-            | {"seconds": phew_seconds, "peak_memory": 1},
-            {"kind": "cost", "network": "vgg19_bn", "method": "SynFlow", "density": 0.1}
-            | {"seconds": 60.0, "peak_memory": 1},
-        ]
-
-    assert [claim.verdict for claim in judge(rows(0.1))] == ["holds"]
-    assert [claim.verdict for claim in judge(rows(2.0))] == ["does not hold"]
 
 
 def test_a_walk_carries_twice_the_weight_of_a_uniform_one_per_layer() -> None:
